@@ -17,7 +17,7 @@ import {
 import { asAccount } from "./postgres-account.ts";
 import { preparePostgresCluster, postgresEnv } from "./postgres-cluster.ts";
 import { findReachableRoot, openPostgresHome, type PostgresHome } from "./postgres-home.ts";
-import { stopLeftoverPostgres, stopPostgres } from "./postgres-leftover.ts";
+import { fastShutdown, stopLeftoverPostgres, stopProcess } from "./postgres-leftover.ts";
 import { hasCode } from "./system-error.ts";
 
 export type PostgresLogLine = { level: "debug" | "info" | "warn" | "error"; msg: string };
@@ -80,7 +80,7 @@ export async function startEmbeddedPostgres(
     sync: settings["fsync"] !== "off",
     log,
   });
-  await stopLeftoverPostgres(cluster.dir, log);
+  await stopLeftoverPostgres({ clusterDir: cluster.dir, account: home.account, log });
 
   for (let attempt = 1; ; attempt += 1) {
     const port = await findFreePort();
@@ -94,7 +94,7 @@ export async function startEmbeddedPostgres(
         dataDir: home.dir,
       });
     }
-    if (server.child.pid !== undefined) await stopPostgres(server.child.pid);
+    if (server.child.pid !== undefined) await stopProcess(server.child.pid, fastShutdown);
     // Another program may take the port between our look and the bind of Postgres.
     const portTaken = server.lastLines.some((line) =>
       line.includes("could not create any TCP/IP sockets"),
@@ -111,7 +111,7 @@ function describe(
   let stopping: Promise<void> | undefined;
   const stop = async (): Promise<void> => {
     server.phase = "stopping";
-    if (child.pid !== undefined) await stopPostgres(child.pid);
+    if (child.pid !== undefined) await stopProcess(child.pid, fastShutdown);
     await server.ended;
   };
   return {

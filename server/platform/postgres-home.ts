@@ -1,20 +1,10 @@
 import { createHash } from "node:crypto";
-import {
-  access,
-  chmod,
-  constants,
-  mkdir,
-  readFile,
-  realpath,
-  rename,
-  stat,
-  writeFile,
-} from "node:fs/promises";
+import { chmod, mkdir, readFile, rename, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { makeDataFolder } from "./data-folder.ts";
 import { AppError } from "./errors.ts";
 import { canEnter, choosePostgresAccount, type PostgresAccount } from "./postgres-account.ts";
 import { stopLeftoverPostgres } from "./postgres-leftover.ts";
-import { hasCode } from "./system-error.ts";
 
 /** Where the database lies, and who runs it. `dir` differs from the requested folder when that is out of reach. */
 export type PostgresHome = { dir: string; account: PostgresAccount | undefined };
@@ -34,7 +24,7 @@ type Pointer = { home: string; dataDir: string };
  * pointer file in `dataDir` makes every later start find it again.
  */
 export async function openPostgresHome(options: HomeOptions): Promise<PostgresHome> {
-  const dataDir = await makeDataDir(options.dataDir);
+  const dataDir = await makeDataFolder(options.dataDir);
   const pointed = await followPointer(dataDir);
   if (pointed) return { dir: pointed, account: await choosePostgresAccount(clusterDirOf(pointed)) };
 
@@ -54,40 +44,6 @@ export async function openPostgresHome(options: HomeOptions): Promise<PostgresHo
 /** The Postgres data directory inside a home. */
 export function clusterDirOf(home: string): string {
   return join(home, "cluster");
-}
-
-async function makeDataDir(requested: string): Promise<string> {
-  try {
-    await mkdir(requested, { recursive: true });
-    await access(requested, constants.W_OK | constants.X_OK);
-    return await realpath(requested);
-  } catch (cause) {
-    throw notWritable(requested, cause);
-  }
-}
-
-/** Turns a failed write below `dir` into a message with the fix. */
-export function notWritable(dir: string, cause: unknown): AppError {
-  const full = hasCode(cause, "ENOSPC", "EDQUOT");
-  const notFolder = hasCode(cause, "ENOTDIR", "EEXIST");
-  const readOnly = hasCode(cause, "EROFS");
-  return new AppError({
-    code: full ? "data_folder_full" : "data_folder_not_writable",
-    status: 500,
-    publicMessage: full
-      ? `There is no space left for the data folder ${dir}.`
-      : notFolder
-        ? `The data folder ${dir} is not a folder.`
-        : readOnly
-          ? `The data folder ${dir} is on a read-only file system.`
-          : `Guildhall may not write to the data folder ${dir}.`,
-    hint: full
-      ? "Free some space, or choose another data folder."
-      : notFolder || readOnly
-        ? "Choose another data folder."
-        : `Run "sudo chown -R $(id -un) ${dir}", or choose another data folder.`,
-    cause,
-  });
 }
 
 async function followPointer(dataDir: string): Promise<string | undefined> {
@@ -142,7 +98,9 @@ async function relocate(
   const home = join(root, createHash("sha256").update(dataDir).digest("hex").slice(0, 16));
   if (await exists(clusterDirOf(home))) {
     // Someone deleted the data folder to start afresh. Its database must neither come back nor be lost.
-    await stopLeftoverPostgres(clusterDirOf(home), options.log);
+    const leftoverDir = clusterDirOf(home);
+    const owner = await choosePostgresAccount(leftoverDir);
+    await stopLeftoverPostgres({ clusterDir: leftoverDir, account: owner, log: options.log });
     const aside = `${home}.${new Date().toISOString().replaceAll(":", "")}`;
     await rename(home, aside);
     options.log({
