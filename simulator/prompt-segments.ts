@@ -60,9 +60,8 @@ function blockMark(block: ContentBlock): CacheMark {
     : block.cache_control;
 }
 
-function identityOf(place: string, block: { cache_control?: unknown }): string {
-  const { cache_control: _mark, ...rest } = block;
-  return `${place}:${canonicalJson(rest)}`;
+function identityOf(place: string, block: object): string {
+  return `${place}:${canonicalJson({ ...block, cache_control: undefined })}`;
 }
 
 function toolTokens(tool: RequestTool): number {
@@ -76,7 +75,7 @@ function toolTokens(tool: RequestTool): number {
 function textSegment(place: string, text: string): PromptSegment {
   return {
     tokens: countTokens(text),
-    identity: identityOf(place, { ...{ type: "text", text } }),
+    identity: identityOf(place, { type: "text", text }),
     breakpointTtl: undefined,
   };
 }
