@@ -1,0 +1,109 @@
+import { z } from "zod";
+
+export const agentSchema = z.object({
+  id: z.string(),
+  name: z.string(),
+  role: z.string(),
+  traits: z.array(z.string()),
+  voice: z.string(),
+  tools: z.array(z.string()),
+  model: z.string(),
+  desk: z.int(),
+});
+export type Agent = z.infer<typeof agentSchema>;
+export const agentListSchema = z.object({ data: z.array(agentSchema) });
+
+export const meterUsageSchema = z.object({
+  meter: z.enum(["model_cost", "agent_time", "concurrent_tasks"]),
+  /** nano-USD, milliseconds or a count, by meter. */
+  used: z.int(),
+  held: z.int(),
+  /** null is no limit. */
+  limit: z.int().nullable(),
+  /** UTC month such as 2026-11, or `now`. */
+  period: z.string(),
+  resets_at: z.string().nullable(),
+});
+/** Body of `GET /v1/usage`: the workspace's current period, and where it went. */
+export const usageSchema = z.object({
+  meters: z.array(meterUsageSchema),
+  by_agent: z.array(z.object({ agent_id: z.string(), tasks: z.int(), spent_nano_usd: z.int() })),
+  by_model: z.array(
+    z.object({
+      model: z.string(),
+      calls: z.int(),
+      spent_nano_usd: z.int(),
+      input_tokens: z.int(),
+      cache_read_tokens: z.int(),
+      cache_write_tokens: z.int(),
+      output_tokens: z.int(),
+    }),
+  ),
+  by_day: z.array(z.object({ day: z.string(), spent_nano_usd: z.int(), tasks: z.int() })),
+  /** True when the model is the built-in simulation, whose dollars are not real. */
+  simulated: z.boolean(),
+});
+export type Usage = z.infer<typeof usageSchema>;
+
+export const scopes = [
+  "tasks:read",
+  "tasks:write",
+  "agents:read",
+  "usage:read",
+  "limits:write",
+  "keys:write",
+  "models:invoke",
+] as const;
+export type Scope = (typeof scopes)[number];
+
+export const roles = ["owner", "admin", "member", "viewer"] as const;
+export type Role = (typeof roles)[number];
+
+/** Body of `GET /v1/me`: whom the credential speaks for. */
+export const meSchema = z.object({
+  workspace: z.object({ id: z.string(), name: z.string(), plan: z.string() }),
+  actor: z.object({ kind: z.enum(["user", "api_key"]), id: z.string(), name: z.string() }),
+  role: z.enum(roles),
+  scopes: z.array(z.enum(scopes)),
+  model: z.object({ simulated: z.boolean(), base_url: z.string() }),
+});
+export type Me = z.infer<typeof meSchema>;
+
+/** Body of `POST /v1/auth/exchange`: the secret of a one-time sign-in link. Sets the refresh cookie. */
+export const exchangeLinkSchema = z.strictObject({ token: z.string().min(20).max(200) });
+/** Body of `POST /v1/auth/token`; without a workspace the user's first one. */
+export const issueTokenSchema = z.strictObject({ workspace_id: z.string().optional() });
+/** Answer of both: the access token is a JWT for one workspace. */
+export const accessTokenSchema = z.object({
+  access_token: z.string(),
+  expires_in_ms: z.int(),
+  workspace_id: z.string(),
+});
+
+export const createApiKeySchema = z.strictObject({
+  name: z.string().trim().min(1).max(100),
+  scopes: z.array(z.enum(scopes)).min(1),
+  expires_at: z.iso.datetime().optional(),
+});
+export const apiKeySchema = z.object({
+  id: z.string(),
+  name: z.string(),
+  prefix: z.string(),
+  scopes: z.array(z.enum(scopes)),
+  created_at: z.string(),
+  expires_at: z.string().nullable(),
+  last_used_at: z.string().nullable(),
+  revoked_at: z.string().nullable(),
+});
+export const createdApiKeySchema = apiKeySchema.extend({
+  /** Shown this once; only its hash is stored. */ key: z.string(),
+});
+export const apiKeyListSchema = z.object({ data: z.array(apiKeySchema) });
+
+/** Body of `PUT /v1/limits`. amount: nano-USD or milliseconds; null removes the limit. */
+export const setLimitSchema = z.strictObject({
+  meter: z.enum(["model_cost", "agent_time", "concurrent_tasks"]),
+  level: z.enum(["workspace", "agent", "task"]),
+  scope_id: z.string().optional(),
+  amount: z.int().min(0).nullable(),
+});

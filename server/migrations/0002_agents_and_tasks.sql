@@ -1,0 +1,218 @@
+CREATE TABLE agents (
+  workspace_id text COLLATE "C" NOT NULL REFERENCES workspaces,
+  id text COLLATE "C" NOT NULL,
+  name text NOT NULL,
+  role text NOT NULL,
+  traits text[] NOT NULL,
+  voice text NOT NULL,
+  system_prompt text NOT NULL,
+  tools text[] NOT NULL,
+  model text NOT NULL,
+  desk int NOT NULL,
+  created_at timestamptz NOT NULL DEFAULT clock_now(),
+  PRIMARY KEY (workspace_id, id)
+);
+CALL make_tenant_table('agents', 'SELECT, INSERT, UPDATE', '', 'SELECT, INSERT');
+
+-- A set of files that arrived together. Contents lie in the file store under their SHA-256.
+CREATE TABLE uploads (
+  workspace_id text COLLATE "C" NOT NULL REFERENCES workspaces,
+  id text COLLATE "C" NOT NULL,
+  created_by text NOT NULL,
+  created_at timestamptz NOT NULL DEFAULT clock_now(),
+  PRIMARY KEY (workspace_id, id)
+);
+CALL make_tenant_table('uploads', 'SELECT, INSERT');
+
+CREATE TABLE upload_files (
+  workspace_id text COLLATE "C" NOT NULL,
+  upload_id text COLLATE "C" NOT NULL,
+  path text NOT NULL,
+  size_bytes bigint NOT NULL,
+  sha256 text NOT NULL,
+  PRIMARY KEY (workspace_id, upload_id, path),
+  FOREIGN KEY (workspace_id, upload_id) REFERENCES uploads
+);
+CALL make_tenant_table('upload_files', 'SELECT, INSERT');
+
+CREATE TABLE tasks (
+  workspace_id text COLLATE "C" NOT NULL REFERENCES workspaces,
+  id text COLLATE "C" NOT NULL,
+  agent_id text COLLATE "C" NOT NULL,
+  title text NOT NULL,
+  prompt text NOT NULL,
+  upload_id text COLLATE "C",
+  parent_task_id text COLLATE "C",
+  root_task_id text COLLATE "C" NOT NULL,
+  depth int NOT NULL DEFAULT 0,
+  priority int NOT NULL DEFAULT 0,
+  state text NOT NULL DEFAULT 'queued' CHECK (state IN ('queued', 'running', 'waiting', 'paused', 'succeeded', 'failed', 'cancelled')),
+  -- Why it failed: attempts_exhausted, time_limit, call_limit, loop, agent_error, ...
+  cause text,
+  -- For waiting and paused: which limit or whom it waits for, and when it wakes; the stored wake-up condition.
+  parked jsonb,
+  result text,
+  cost_limit_nano_usd bigint NOT NULL CHECK (cost_limit_nano_usd > 0),
+  wall_time_limit_ms bigint NOT NULL CHECK (wall_time_limit_ms > 0),
+  agent_time_limit_ms bigint NOT NULL CHECK (agent_time_limit_ms > 0),
+  model_call_limit int NOT NULL CHECK (model_call_limit > 0),
+  tool_call_limit int NOT NULL CHECK (tool_call_limit > 0),
+  created_by text NOT NULL,
+  created_at timestamptz NOT NULL DEFAULT clock_now(),
+  started_at timestamptz,
+  ended_at timestamptz,
+  cancel_requested_at timestamptz,
+  CHECK ((state IN ('succeeded', 'failed', 'cancelled')) = (ended_at IS NOT NULL)),
+  CHECK ((state IN ('waiting', 'paused')) = (parked IS NOT NULL)),
+  PRIMARY KEY (workspace_id, id),
+  FOREIGN KEY (workspace_id, agent_id) REFERENCES agents,
+  FOREIGN KEY (workspace_id, upload_id) REFERENCES uploads,
+  FOREIGN KEY (workspace_id, parent_task_id) REFERENCES tasks (workspace_id, id)
+);
+CREATE INDEX tasks_parent ON tasks (workspace_id, parent_task_id) WHERE parent_task_id IS NOT NULL;
+CALL make_tenant_table('tasks', 'SELECT, INSERT, UPDATE', 'SELECT, UPDATE');
+
+-- One execution of a task. `epoch` is the fencing token: it grows with each claim, and every write names it.
+-- `slot_no` is held from admission until the run parks or ends; two runs of a workspace never share one.
+CREATE TABLE runs (
+  workspace_id text COLLATE "C" NOT NULL,
+  id text COLLATE "C" NOT NULL,
+  task_id text COLLATE "C" NOT NULL,
+  state text NOT NULL DEFAULT 'queued' CHECK (state IN ('queued', 'admitted', 'claimed', 'parked', 'ended')),
+  slot_no int CHECK (slot_no > 0),
+  epoch int NOT NULL DEFAULT 0,
+  -- Attempts that ended without progress; reset when a run parks of its own accord.
+  failed_attempts int NOT NULL DEFAULT 0,
+  worker_id text,
+  lease_until timestamptz,
+  wake_at timestamptz,
+  queued_at timestamptz NOT NULL DEFAULT clock_now(),
+  ended_at timestamptz,
+  CHECK ((state IN ('admitted', 'claimed')) = (slot_no IS NOT NULL)),
+  CHECK ((state = 'claimed') = (lease_until IS NOT NULL)),
+  CHECK ((state = 'ended') = (ended_at IS NOT NULL)),
+  PRIMARY KEY (workspace_id, id),
+  FOREIGN KEY (workspace_id, task_id) REFERENCES tasks
+);
+CREATE UNIQUE INDEX runs_slot ON runs (workspace_id, slot_no) WHERE slot_no IS NOT NULL;
+CREATE UNIQUE INDEX runs_open ON runs (workspace_id, task_id) WHERE state <> 'ended';
+CREATE INDEX runs_queued ON runs (queued_at) WHERE state = 'queued';
+CREATE INDEX runs_admitted ON runs (queued_at) WHERE state = 'admitted';
+CREATE INDEX runs_lease ON runs (lease_until) WHERE state = 'claimed';
+CREATE INDEX runs_wake ON runs (wake_at) WHERE state = 'parked' AND wake_at IS NOT NULL;
+CALL make_tenant_table('runs', 'SELECT, INSERT, UPDATE', 'SELECT, UPDATE');
+
+-- One worker's try of a run. The run token is valid exactly as long as this attempt holds the lease.
+CREATE TABLE attempts (
+  workspace_id text COLLATE "C" NOT NULL,
+  run_id text COLLATE "C" NOT NULL,
+  epoch int NOT NULL,
+  worker_id text NOT NULL,
+  token_hash text NOT NULL,
+  started_at timestamptz NOT NULL DEFAULT clock_now(),
+  ended_at timestamptz,
+  end_reason text,
+  PRIMARY KEY (workspace_id, run_id, epoch),
+  FOREIGN KEY (workspace_id, run_id) REFERENCES runs
+);
+CALL make_tenant_table('attempts', 'SELECT, INSERT, UPDATE', 'SELECT, INSERT, UPDATE');
+
+-- What a resumed run starts from: each model response and each tool result is stored before the next step begins.
+CREATE TABLE steps (
+  workspace_id text COLLATE "C" NOT NULL,
+  run_id text COLLATE "C" NOT NULL,
+  step_no int NOT NULL,
+  epoch int NOT NULL,
+  kind text NOT NULL CHECK (kind IN ('model', 'tool')),
+  state text NOT NULL CHECK (state IN ('started', 'done', 'unknown')),
+  -- model: {content, stop_reason, usage, hold_id}; tool: {tool_use_id, name, input, content, is_error}
+  body jsonb NOT NULL,
+  started_at timestamptz NOT NULL DEFAULT clock_now(),
+  ended_at timestamptz,
+  PRIMARY KEY (workspace_id, run_id, step_no),
+  FOREIGN KEY (workspace_id, run_id) REFERENCES runs
+);
+CALL make_tenant_table('steps', 'SELECT, INSERT, UPDATE');
+
+-- A stream is a task (and its runs), or the workspace itself. Sequence numbers are given under the stream's row, so
+-- they are dense, and no late commit appears below a number that a reader has seen.
+CREATE TABLE streams (
+  workspace_id text COLLATE "C" NOT NULL REFERENCES workspaces,
+  id text COLLATE "C" NOT NULL,
+  last_seq bigint NOT NULL DEFAULT 0,
+  closed boolean NOT NULL DEFAULT false,
+  PRIMARY KEY (workspace_id, id)
+);
+CALL make_tenant_table('streams', 'SELECT, INSERT, UPDATE', 'SELECT, INSERT, UPDATE');
+
+CREATE TABLE events (
+  workspace_id text COLLATE "C" NOT NULL,
+  stream_id text COLLATE "C" NOT NULL,
+  seq bigint NOT NULL,
+  type text NOT NULL,
+  data jsonb NOT NULL,
+  at timestamptz NOT NULL DEFAULT clock_now(),
+  position bigint GENERATED ALWAYS AS IDENTITY,
+  txid xid8 NOT NULL DEFAULT pg_current_xact_id(),
+  PRIMARY KEY (workspace_id, stream_id, seq),
+  FOREIGN KEY (workspace_id, stream_id) REFERENCES streams
+);
+CREATE INDEX events_position ON events (position);
+CALL make_tenant_table('events', 'SELECT, INSERT', 'SELECT, INSERT');
+
+CREATE TABLE artifacts (
+  workspace_id text COLLATE "C" NOT NULL,
+  id text COLLATE "C" NOT NULL,
+  task_id text COLLATE "C" NOT NULL,
+  run_id text COLLATE "C" NOT NULL,
+  path text NOT NULL,
+  size_bytes bigint NOT NULL,
+  sha256 text NOT NULL,
+  created_at timestamptz NOT NULL DEFAULT clock_now(),
+  PRIMARY KEY (workspace_id, id),
+  UNIQUE (workspace_id, task_id, path),
+  FOREIGN KEY (workspace_id, task_id) REFERENCES tasks,
+  FOREIGN KEY (workspace_id, run_id) REFERENCES runs
+);
+CALL make_tenant_table('artifacts', 'SELECT, INSERT, UPDATE');
+
+-- Durable mail between agents. One row is one delivery: it is in exactly one inbox, and read at most once.
+CREATE TABLE messages (
+  workspace_id text COLLATE "C" NOT NULL,
+  id text COLLATE "C" NOT NULL,
+  thread_id text COLLATE "C" NOT NULL,
+  task_id text COLLATE "C" NOT NULL,
+  from_agent_id text COLLATE "C" NOT NULL,
+  to_agent_id text COLLATE "C" NOT NULL,
+  subject text NOT NULL,
+  body text NOT NULL,
+  hops int NOT NULL DEFAULT 0,
+  idempotency_key text NOT NULL,
+  sent_at timestamptz NOT NULL DEFAULT clock_now(),
+  read_at timestamptz,
+  read_by_task_id text COLLATE "C",
+  PRIMARY KEY (workspace_id, id),
+  UNIQUE (workspace_id, idempotency_key),
+  FOREIGN KEY (workspace_id, task_id) REFERENCES tasks,
+  FOREIGN KEY (workspace_id, from_agent_id) REFERENCES agents,
+  FOREIGN KEY (workspace_id, to_agent_id) REFERENCES agents
+);
+CREATE INDEX messages_inbox ON messages (workspace_id, to_agent_id, sent_at) WHERE read_at IS NULL;
+CALL make_tenant_table('messages', 'SELECT, INSERT, UPDATE');
+
+-- What an agent asked a person. The task waits until it is answered.
+CREATE TABLE questions (
+  workspace_id text COLLATE "C" NOT NULL,
+  id text COLLATE "C" NOT NULL,
+  task_id text COLLATE "C" NOT NULL,
+  question text NOT NULL,
+  idempotency_key text NOT NULL,
+  asked_at timestamptz NOT NULL DEFAULT clock_now(),
+  answer text,
+  answered_by text,
+  answered_at timestamptz,
+  PRIMARY KEY (workspace_id, id),
+  UNIQUE (workspace_id, idempotency_key),
+  FOREIGN KEY (workspace_id, task_id) REFERENCES tasks
+);
+CALL make_tenant_table('questions', 'SELECT, INSERT, UPDATE');

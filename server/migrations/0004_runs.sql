@@ -1,0 +1,262 @@
+-- Appends one event under its stream's row. A closed stream takes no more: nothing follows a terminal event.
+CREATE FUNCTION append_event(workspace text, stream text, event_type text, event_data jsonb) RETURNS bigint
+  LANGUAGE plpgsql SET search_path = public, pg_temp
+AS $$
+DECLARE
+  next_seq bigint;
+BEGIN
+  INSERT INTO streams (workspace_id, id) VALUES (workspace, stream) ON CONFLICT DO NOTHING;
+  UPDATE streams s SET last_seq = s.last_seq + 1 WHERE s.workspace_id = workspace AND s.id = stream AND NOT s.closed RETURNING s.last_seq INTO next_seq;
+  IF next_seq IS NULL THEN RAISE EXCEPTION 'stream % is closed', stream USING ERRCODE = 'GH003'; END IF;
+  INSERT INTO events (workspace_id, stream_id, seq, type, data) VALUES (workspace, stream, next_seq, event_type, event_data);
+  RETURN next_seq;
+END
+$$;
+GRANT EXECUTE ON FUNCTION append_event TO guildhall_app;
+
+-- Appends events of a run, fenced: only the attempt that holds the lease can. events: [{type, data}, ...]
+-- -> the sequence number of the last one, or NULL when the attempt is stale.
+CREATE FUNCTION append_run_events(run text, an_epoch int, new_events jsonb) RETURNS bigint
+  LANGUAGE plpgsql SET search_path = public, pg_temp
+AS $$
+DECLARE
+  workspace text := current_workspace();
+  task text;
+  last bigint;
+BEGIN
+  SELECT r.task_id INTO task FROM runs r
+    WHERE r.workspace_id = workspace AND r.id = run AND r.epoch = an_epoch AND r.state = 'claimed' AND r.lease_until > clock_now() FOR SHARE;
+  IF NOT FOUND THEN RETURN NULL; END IF;
+  UPDATE streams s SET last_seq = s.last_seq + jsonb_array_length(new_events)
+    WHERE s.workspace_id = workspace AND s.id = task AND NOT s.closed RETURNING s.last_seq INTO last;
+  IF last IS NULL THEN RETURN NULL; END IF;
+  INSERT INTO events (workspace_id, stream_id, seq, type, data)
+    SELECT workspace, task, last - jsonb_array_length(new_events) + n, e->>'type', e->'data' FROM jsonb_array_elements(new_events) WITH ORDINALITY x(e, n);
+  RETURN last;
+END
+$$;
+GRANT EXECUTE ON FUNCTION append_run_events TO guildhall_app;
+
+-- Makes a parked run claimable again. A child that ends passes its slot back, so its parent need not queue for one.
+CREATE FUNCTION wake_run(workspace text, task text, handed_slot int DEFAULT NULL) RETURNS boolean
+  LANGUAGE plpgsql SET search_path = public, pg_temp
+AS $$
+BEGIN
+  UPDATE runs r SET state = CASE WHEN handed_slot IS NULL THEN 'queued' ELSE 'admitted' END, slot_no = handed_slot, wake_at = NULL, queued_at = clock_now()
+    WHERE r.workspace_id = workspace AND r.task_id = task AND r.state = 'parked';
+  IF NOT FOUND THEN RETURN false; END IF;
+  INSERT INTO outbox (workspace_id, topic, payload) VALUES (workspace, 'run.ready', jsonb_build_object('task_id', task));
+  RETURN true;
+END
+$$;
+GRANT EXECUTE ON FUNCTION wake_run TO guildhall_app;
+
+-- The one way a task ends: task, run, attempt, event, slot and waiting parent in one transaction. An open child ends
+-- with its parent, for nobody is left to read its result. -> false when it had ended before.
+CREATE FUNCTION end_task(workspace text, task text, end_state text, end_cause text, end_result text, event_data jsonb) RETURNS boolean
+  LANGUAGE plpgsql SET search_path = public, pg_temp
+AS $$
+DECLARE
+  moment timestamptz := clock_now();
+  parent text;
+  slot int;
+  child record;
+BEGIN
+  UPDATE tasks t SET state = end_state, cause = end_cause, result = end_result, parked = NULL, ended_at = moment
+    WHERE t.workspace_id = workspace AND t.id = task AND t.state NOT IN ('succeeded', 'failed', 'cancelled')
+    RETURNING t.parent_task_id INTO parent;
+  IF NOT FOUND THEN RETURN false; END IF;
+  SELECT r.slot_no INTO slot FROM runs r WHERE r.workspace_id = workspace AND r.task_id = task AND r.state <> 'ended' FOR UPDATE;
+  UPDATE attempts a SET ended_at = moment, end_reason = end_state FROM runs r
+    WHERE r.workspace_id = workspace AND r.task_id = task AND r.state = 'claimed' AND a.workspace_id = workspace AND a.run_id = r.id AND a.epoch = r.epoch;
+  UPDATE runs r SET state = 'ended', slot_no = NULL, lease_until = NULL, wake_at = NULL, ended_at = moment
+    WHERE r.workspace_id = workspace AND r.task_id = task AND r.state <> 'ended';
+  PERFORM append_event(workspace, task, 'task.' || end_state, event_data);
+  UPDATE streams s SET closed = true WHERE s.workspace_id = workspace AND s.id = task;
+  FOR child IN SELECT t.id FROM tasks t WHERE t.workspace_id = workspace AND t.parent_task_id = task AND t.ended_at IS NULL LOOP
+    PERFORM end_task(workspace, child.id, 'cancelled', 'parent_ended', NULL, jsonb_build_object('cause', 'parent_ended'));
+  END LOOP;
+  IF parent IS NOT NULL THEN
+    PERFORM 1 FROM tasks p WHERE p.workspace_id = workspace AND p.id = parent AND p.state = 'waiting' AND p.parked->>'child_task_id' = task;
+    IF FOUND THEN PERFORM wake_run(workspace, parent, slot); END IF;
+  END IF;
+  IF slot IS NOT NULL THEN
+    INSERT INTO outbox (workspace_id, topic, payload) VALUES (workspace, 'slot.free', jsonb_build_object('task_id', task));
+  END IF;
+  RETURN true;
+END
+$$;
+GRANT EXECUTE ON FUNCTION end_task TO guildhall_app;
+
+-- Parks a run of its own accord: its slot is free at once, and the stored condition says what wakes it.
+-- A parent that waits for a child hands its slot to the child, so delegation works with one slot.
+CREATE FUNCTION park_run(run text, an_epoch int, park_state text, park_reason jsonb, wake timestamptz, event_type text) RETURNS boolean
+  LANGUAGE plpgsql SET search_path = public, pg_temp
+AS $$
+DECLARE
+  workspace text := current_workspace();
+  r runs;
+BEGIN
+  SELECT * INTO r FROM runs x WHERE x.workspace_id = workspace AND x.id = run AND x.epoch = an_epoch AND x.state = 'claimed' AND x.lease_until > clock_now() FOR UPDATE;
+  IF NOT FOUND THEN RETURN false; END IF;
+  UPDATE tasks t SET state = park_state, parked = park_reason WHERE t.workspace_id = workspace AND t.id = r.task_id;
+  UPDATE runs x SET state = 'parked', slot_no = NULL, lease_until = NULL, wake_at = wake, failed_attempts = 0 WHERE x.workspace_id = workspace AND x.id = run;
+  UPDATE attempts a SET ended_at = clock_now(), end_reason = park_state WHERE a.workspace_id = workspace AND a.run_id = run AND a.epoch = an_epoch;
+  PERFORM append_event(workspace, r.task_id, event_type, park_reason);
+  IF park_reason ? 'child_task_id' THEN
+    UPDATE runs c SET state = 'admitted', slot_no = r.slot_no WHERE c.workspace_id = workspace AND c.task_id = park_reason->>'child_task_id' AND c.state = 'queued';
+    -- The child may have ended before its parent came to wait for it.
+    PERFORM 1 FROM tasks c WHERE c.workspace_id = workspace AND c.id = park_reason->>'child_task_id' AND c.ended_at IS NOT NULL;
+    IF FOUND THEN PERFORM wake_run(workspace, r.task_id); END IF;
+  END IF;
+  INSERT INTO outbox (workspace_id, topic, payload) VALUES (workspace, 'slot.free', jsonb_build_object('task_id', r.task_id));
+  RETURN true;
+END
+$$;
+GRANT EXECUTE ON FUNCTION park_run TO guildhall_app;
+
+-- Gives free slots to queued runs, workspace by workspace. The workspace's row serialises its slots; a workspace that
+-- another process is serving is skipped, not waited for.
+CREATE FUNCTION admit_runs() RETURNS int
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
+AS $$
+DECLARE
+  w record;
+  slot_limit bigint;
+  given int := 0;
+  pair record;
+BEGIN
+  FOR w IN
+    SELECT x.workspace_id FROM workspaces x WHERE x.workspace_id IN (SELECT DISTINCT r.workspace_id FROM runs r WHERE r.state = 'queued')
+      ORDER BY x.workspace_id FOR NO KEY UPDATE SKIP LOCKED
+  LOOP
+    SELECT l.amount INTO slot_limit FROM limits l WHERE l.workspace_id = w.workspace_id AND l.meter = 'concurrent_tasks' AND l.level = 'workspace' ORDER BY l.version DESC LIMIT 1;
+    FOR pair IN
+      SELECT q.id, s.slot FROM
+        (SELECT r.id, row_number() OVER (ORDER BY t.priority DESC, r.queued_at, r.id) AS n FROM runs r JOIN tasks t ON t.workspace_id = r.workspace_id AND t.id = r.task_id
+          WHERE r.workspace_id = w.workspace_id AND r.state = 'queued') q
+        JOIN (SELECT g AS slot, row_number() OVER (ORDER BY g) AS n FROM generate_series(1, least(coalesce(slot_limit, 256), 256)::int) g
+          WHERE NOT EXISTS (SELECT 1 FROM runs o WHERE o.workspace_id = w.workspace_id AND o.slot_no = g)) s USING (n)
+    LOOP
+      UPDATE runs r SET state = 'admitted', slot_no = pair.slot WHERE r.workspace_id = w.workspace_id AND r.id = pair.id AND r.state = 'queued';
+      IF FOUND THEN given := given + 1; END IF;
+    END LOOP;
+  END LOOP;
+  RETURN given;
+END
+$$;
+
+-- Leases admitted runs to a worker, one per token hash. The new epoch fences every earlier attempt.
+CREATE FUNCTION claim(worker text, lease interval, token_hashes text[])
+  RETURNS TABLE (workspace_id text, run_id text, task_id text, epoch int, token_no int)
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
+AS $$
+DECLARE
+  c record;
+  n int := 0;
+BEGIN
+  FOR c IN
+    SELECT r.workspace_id, r.id, r.task_id, r.epoch FROM runs r WHERE r.state = 'admitted'
+      ORDER BY r.queued_at LIMIT coalesce(array_length(token_hashes, 1), 0) FOR UPDATE SKIP LOCKED
+  LOOP
+    n := n + 1;
+    UPDATE runs r SET state = 'claimed', epoch = c.epoch + 1, worker_id = worker, lease_until = clock_now() + lease WHERE r.workspace_id = c.workspace_id AND r.id = c.id;
+    INSERT INTO attempts (workspace_id, run_id, epoch, worker_id, token_hash) VALUES (c.workspace_id, c.id, c.epoch + 1, worker, token_hashes[n]);
+    UPDATE tasks t SET state = 'running', parked = NULL, started_at = coalesce(t.started_at, clock_now()) WHERE t.workspace_id = c.workspace_id AND t.id = c.task_id;
+    PERFORM append_event(c.workspace_id, c.task_id, 'run.claimed', jsonb_build_object('run_id', c.id, 'attempt', c.epoch + 1, 'worker_id', worker));
+    workspace_id := c.workspace_id; run_id := c.id; task_id := c.task_id; epoch := c.epoch + 1; token_no := n;
+    RETURN NEXT;
+  END LOOP;
+END
+$$;
+
+-- Extends the leases that this worker still holds. held: [{workspace_id, run_id, epoch}] -> those that were extended.
+CREATE FUNCTION heartbeat(worker text, lease interval, held jsonb) RETURNS TABLE (run_id text, epoch int)
+  LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp
+AS $$
+  UPDATE runs r SET lease_until = clock_now() + lease
+    FROM jsonb_to_recordset(held) AS h(workspace_id text, run_id text, epoch int)
+    WHERE r.workspace_id = h.workspace_id AND r.id = h.run_id AND r.epoch = h.epoch AND r.worker_id = worker AND r.state = 'claimed' AND r.lease_until > clock_now()
+    RETURNING r.id, r.epoch
+$$;
+
+-- A worker that shuts down hands its run over: claimable at once, not counted as a failed attempt.
+CREATE FUNCTION release_run(workspace text, run text, an_epoch int, reason text) RETURNS boolean
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
+AS $$
+DECLARE
+  task text;
+BEGIN
+  UPDATE runs r SET state = 'admitted', lease_until = NULL, queued_at = clock_now()
+    WHERE r.workspace_id = workspace AND r.id = run AND r.epoch = an_epoch AND r.state = 'claimed' RETURNING r.task_id INTO task;
+  IF NOT FOUND THEN RETURN false; END IF;
+  UPDATE attempts a SET ended_at = clock_now(), end_reason = reason WHERE a.workspace_id = workspace AND a.run_id = run AND a.epoch = an_epoch;
+  PERFORM append_event(workspace, task, 'run.released', jsonb_build_object('run_id', run, 'attempt', an_epoch, 'reason', reason));
+  RETURN true;
+END
+$$;
+
+-- Takes back the leases that ran out (grace: the holder stops itself at its earlier local deadline). A run keeps its
+-- slot and is claimable again; after `attempts_allowed` failures in a row its task fails with the cause.
+CREATE FUNCTION reap_runs(grace interval, attempts_allowed int) RETURNS TABLE (requeued int, exhausted int)
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
+AS $$
+DECLARE
+  r record;
+BEGIN
+  requeued := 0;
+  exhausted := 0;
+  FOR r IN SELECT x.* FROM runs x WHERE x.state = 'claimed' AND x.lease_until < clock_now() - grace FOR UPDATE SKIP LOCKED LOOP
+    PERFORM append_event(r.workspace_id, r.task_id, 'run.lease_lost', jsonb_build_object('run_id', r.id, 'attempt', r.epoch, 'worker_id', r.worker_id));
+    IF r.failed_attempts + 1 >= attempts_allowed THEN
+      PERFORM end_task(r.workspace_id, r.task_id, 'failed', 'attempts_exhausted', NULL,
+        jsonb_build_object('cause', 'attempts_exhausted', 'message', format('The worker was lost %s times in a row while this task ran.', attempts_allowed)));
+      exhausted := exhausted + 1;
+    ELSE
+      UPDATE attempts a SET ended_at = clock_now(), end_reason = 'lease_lost' WHERE a.workspace_id = r.workspace_id AND a.run_id = r.id AND a.epoch = r.epoch;
+      UPDATE runs x SET state = 'admitted', lease_until = NULL, failed_attempts = x.failed_attempts + 1, queued_at = clock_now() WHERE x.workspace_id = r.workspace_id AND x.id = r.id;
+      requeued := requeued + 1;
+    END IF;
+  END LOOP;
+  RETURN NEXT;
+END
+$$;
+
+-- Wakes parked runs whose time has come.
+CREATE FUNCTION wake_due_runs() RETURNS int
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
+AS $$
+DECLARE
+  r record;
+  woken int := 0;
+BEGIN
+  FOR r IN SELECT x.workspace_id, x.task_id FROM runs x WHERE x.state = 'parked' AND x.wake_at <= clock_now() FOR UPDATE SKIP LOCKED LOOP
+    IF wake_run(r.workspace_id, r.task_id) THEN woken := woken + 1; END IF;
+  END LOOP;
+  RETURN woken;
+END
+$$;
+
+-- Functions that the definer role owns, and who may execute them. Nobody else may.
+DO $$
+DECLARE
+  f regprocedure;
+BEGIN
+  FOR f IN SELECT p.oid::regprocedure FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = 'public' AND p.prokind = 'f' LOOP
+    EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', f);
+  END LOOP;
+  GRANT CREATE ON SCHEMA public TO guildhall_definer;
+  FOR f IN SELECT p.oid::regprocedure FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = 'public' AND p.prosecdef LOOP
+    EXECUTE format('ALTER FUNCTION %s OWNER TO guildhall_definer', f);
+  END LOOP;
+  REVOKE CREATE ON SCHEMA public FROM guildhall_definer;
+END
+$$;
+REVOKE EXECUTE ON PROCEDURE make_tenant_table FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION clock_now(), current_workspace() TO guildhall_app, guildhall_ledger, guildhall_platform, guildhall_definer;
+GRANT EXECUTE ON FUNCTION append_event(text, text, text, jsonb), wake_run(text, text, int), end_task(text, text, text, text, text, jsonb) TO guildhall_app, guildhall_definer;
+GRANT EXECUTE ON FUNCTION append_audit(text, text, text, text, text, text), append_run_events(text, int, jsonb), park_run(text, int, text, jsonb, timestamptz, text), set_limit(text, text, text, bigint, text) TO guildhall_app;
+GRANT EXECUTE ON FUNCTION open_budget(text, text, text, text, text), grant_chunk(budgets, bigint), run_levels(text, text, text), lock_levels(text, text, budget_key[], bigint) TO guildhall_definer;
+GRANT EXECUTE ON FUNCTION reserve(jsonb), mark_dispatched(text, text, text), settle(jsonb), take_journal(text, text, int, text, text), lease_agent_time(text, text, int, bigint),
+  return_agent_time(text, text, int, bigint), process_seen(text, text), reap_holds(interval, interval, int), admit_runs(), claim(text, interval, text[]), heartbeat(text, interval, jsonb),
+  release_run(text, text, int, text), reap_runs(interval, int), wake_due_runs() TO guildhall_ledger;

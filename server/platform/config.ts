@@ -1,0 +1,169 @@
+import { z } from "zod";
+import { AppError } from "./errors.ts";
+import { Secret } from "./secret.ts";
+
+const secret = z
+  .string()
+  .min(1)
+  .transform((text) => new Secret(text));
+const port = z.coerce.number().int().min(0).max(65_535);
+const ms = z.coerce.number().int().min(1);
+
+/** Every setting, its meaning, unit and default. README's table and `guildhall doctor` are made from this. */
+export const configSchema = z.object({
+  GUILDHALL_DATA_DIR: z
+    .string()
+    .min(1)
+    .default(".guildhall")
+    .describe("Folder of the embedded database, uploaded files and run folders"),
+  HOST: z
+    .string()
+    .min(1)
+    .default("127.0.0.1")
+    .describe("Address that the page and the API listen on"),
+  PORT: port.default(4000).describe("Port of the page and the API"),
+  GATEWAY_PORT: port.default(4001).describe("Port of the model gateway; 0 takes a free one"),
+  PUBLIC_URL: z
+    .url()
+    .optional()
+    .describe("Origin that people reach the page by, when it is not http://HOST:PORT"),
+  DATABASE_URL: z
+    .string()
+    .min(1)
+    .optional()
+    .describe("Postgres 16 or later; without it an embedded one is started"),
+  DATABASE_DIRECT_URL: z
+    .string()
+    .min(1)
+    .optional()
+    .describe("The same database past a connection pooler, for migrations and LISTEN"),
+  GUILDHALL_SECRET: secret
+    .optional()
+    .describe(
+      "Root secret that other keys are derived from, at least 32 characters; made at the first start when absent",
+    ),
+  ANTHROPIC_API_KEY: secret.optional().describe("Key of the model provider; stays in the gateway"),
+  MODEL_BASE_URL: z
+    .url()
+    .optional()
+    .describe(
+      "A server of the Messages protocol; default: the provider when there is a key, else the simulated model",
+    ),
+  DEFAULT_MODEL: z
+    .string()
+    .min(1)
+    .default("claude-sonnet-4-5")
+    .describe("Model of the built-in agents"),
+  LOCAL_BUDGET_NANO_USD: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .default(10_000_000_000)
+    .describe("Monthly model budget of the local workspace when it is made, nano-USD"),
+  WORKER_CONCURRENCY: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(1_000)
+    .default(16)
+    .describe("Runs that one worker executes at once"),
+  LEASE_MS: ms.default(8_000).describe("How long a claimed run stays with a silent worker"),
+  HEARTBEAT_MS: ms.default(2_000).describe("How often a worker extends its leases"),
+  LEASE_GRACE_MS: ms.default(1_000).describe("How long after its end a lease is taken back"),
+  POLL_MS: ms.default(1_000).describe("How often a worker looks for work when no bell rang"),
+  AGENT_TIME_SLICE_MS: ms.default(15_000).describe("Agent time that a run books ahead"),
+  MODEL_CALL_TIMEOUT_MS: ms
+    .default(600_000)
+    .describe("Deadline of one model call, draining included"),
+  MODEL_IDLE_TIMEOUT_MS: ms
+    .default(60_000)
+    .describe("Silence of the provider after which a call is given up"),
+  BUDGET_WAIT_MS: ms
+    .default(30_000)
+    .describe("How long a call waits for open holds before it is refused"),
+  MAX_UPLOAD_BYTES: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .default(200 * 1024 * 1024)
+    .describe("Largest upload, all files together"),
+  MAX_UPLOAD_FILES: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .default(1_000)
+    .describe("Most files in one upload"),
+  SIMULATOR_SEED: z.string().default("1").describe("Seed of the simulated model"),
+  SIMULATOR_EVENT_DELAY_MS: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .default(15)
+    .describe("Pause between streamed words of the simulated model"),
+  LOG_LEVEL: z
+    .enum(["fatal", "error", "warn", "info", "debug", "trace"])
+    .default("warn")
+    .describe("Least level that is logged"),
+  NODE_ENV: z
+    .enum(["development", "test", "production"])
+    .default("development")
+    .describe("production refuses a missing or short secret"),
+});
+
+export type Config = z.infer<typeof configSchema>;
+export type ConfigKey = keyof Config;
+
+/** Parses the environment once. Throws `config_invalid` that names each variable and what is wrong with it. */
+export function readConfig(env: Readonly<Record<string, string | undefined>>): Config {
+  // An empty variable is how compose files and CI say "not set".
+  const given = Object.fromEntries(
+    Object.keys(configSchema.shape).flatMap((key) =>
+      env[key] === undefined || env[key] === "" ? [] : [[key, env[key]]],
+    ),
+  );
+  const parsed = configSchema.safeParse(given);
+  if (!parsed.success) {
+    const fields = parsed.error.issues.map((issue) => ({
+      field: issue.path.join("."),
+      message: issue.message,
+    }));
+    throw new AppError({
+      code: "config_invalid",
+      status: 500,
+      publicMessage: `Settings are wrong: ${fields.map((f) => `${f.field}: ${f.message}`).join("; ")}`,
+      hint: "Correct the variables and start again; `guildhall doctor` shows every value and its source.",
+      fields,
+    });
+  }
+  const config = parsed.data;
+  if (config.NODE_ENV === "production" && (config.GUILDHALL_SECRET?.reveal().length ?? 0) < 32) {
+    throw new AppError({
+      code: "config_invalid",
+      status: 500,
+      publicMessage: "GUILDHALL_SECRET must have at least 32 characters in production.",
+      hint: "Set it to the output of `openssl rand -base64 48` and keep it.",
+    });
+  }
+  return config;
+}
+
+/** One line per setting for `guildhall doctor`: the value (secrets as ***) and where it came from. */
+export function explainConfig(env: Readonly<Record<string, string | undefined>>): {
+  name: ConfigKey;
+  value: string;
+  source: "environment" | "default" | "not set";
+  description: string;
+}[] {
+  const config = readConfig(env);
+  return (Object.keys(configSchema.shape) as ConfigKey[]).map((name) => ({
+    name,
+    value: config[name] === undefined ? "" : String(config[name]),
+    source:
+      env[name] !== undefined && env[name] !== ""
+        ? "environment"
+        : config[name] === undefined
+          ? "not set"
+          : "default",
+    description: configSchema.shape[name].description ?? "",
+  }));
+}

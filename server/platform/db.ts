@@ -1,0 +1,182 @@
+import pg from "pg";
+import { AppError, invariant } from "./errors.ts";
+import type { Logger } from "./log.ts";
+
+/** A named, parameterised statement. `name` makes pg prepare it once per connection: give it to hot statements. */
+export type Statement = { name?: string; text: string; values: readonly unknown[] };
+
+/** A transaction, open until the function that received it returns (commit) or throws (rollback). */
+export type Tx = {
+  query<Row extends object>(statement: Statement): Promise<Row[]>;
+};
+
+/** A transaction that sees one workspace only. */
+export type WorkspaceTx = Tx & { readonly workspaceId: string };
+
+/** The login roles of migrations/0001. Each has its own pool; none owns a table or bypasses row-level security. */
+export type DbRole = "guildhall_app" | "guildhall_ledger" | "guildhall_platform";
+
+export type Db = {
+  /** The door for everything that serves a workspace. `work` may run again after a deadlock, so it touches the database only. */
+  withWorkspace<T>(workspaceId: string, work: (tx: WorkspaceTx) => Promise<T>): Promise<T>;
+  /** The door for jobs that look across workspaces. Its callers are listed in db-doors.test.ts and reviewed. */
+  withPlatform<T>(work: (tx: Tx) => Promise<T>): Promise<T>;
+  /** One call of a reviewed SECURITY DEFINER function, as a transaction of its own (one round trip). */
+  ledger<Row extends object>(statement: Statement): Promise<Row[]>;
+  close(): Promise<void>;
+};
+
+/** Where the database is, without credentials. */
+export type DbAddress = { host: string; port: number; database: string; ssl?: boolean };
+
+export type DbOptions = {
+  address: DbAddress;
+  /** The password of a role; roles log in separately, so that no statement can change into another one. */
+  passwordOf(role: DbRole): string;
+  log: Logger;
+  /** Connections per role. */
+  maxConnections?: number;
+};
+
+const WORKSPACE_ID = /^ws_[0-9a-z]{1,40}$/;
+const RETRIED = new Set(["40P01", "40001"]);
+const MAX_TRIES = 5;
+const INT8_OID = 20;
+
+/** int8 as number: money is nano-USD, safe up to 9 million USD; anything larger is a bug and must not be rounded. */
+function parseInt8(text: string): number {
+  const value = Number(text);
+  invariant(Number.isSafeInteger(value), `int8 ${text} is beyond the safe integers`);
+  return value;
+}
+
+const types = {
+  getTypeParser(oid: number, format?: "text" | "binary") {
+    return oid === INT8_OID ? parseInt8 : pg.types.getTypeParser(oid, format as "text");
+  },
+} as pg.CustomTypesConfig;
+
+function sqlState(error: unknown): string | undefined {
+  return error instanceof Error && "code" in error && typeof error.code === "string"
+    ? error.code
+    : undefined;
+}
+
+/** Connection trouble (class 08, 57P0x, 53300, sockets) becomes a 503 that tells the client to come back. */
+function translated(error: unknown): unknown {
+  const state = sqlState(error);
+  const lost =
+    state === undefined
+      ? error instanceof Error &&
+        /timeout exceeded when trying to connect|Connection terminated|Client has encountered a connection error/.test(
+          error.message,
+        )
+      : /^(08|57P0|53300|ECONN|EPIPE|ETIMEDOUT|ENOTFOUND)/.test(state);
+  if (!lost) return error;
+  return new AppError({
+    code: "database_unavailable",
+    status: 503,
+    publicMessage: "The database cannot be reached right now.",
+    hint: "Try again in a few seconds; nothing was half done.",
+    cause: error,
+    retryable: true,
+    retryAfterMs: 2_000,
+  });
+}
+
+async function runStatement<Row extends object>(
+  client: pg.ClientBase,
+  statement: Statement,
+): Promise<Row[]> {
+  const result = await client.query<Row & pg.QueryResultRow>({
+    text: statement.text,
+    values: [...statement.values],
+    ...(statement.name === undefined ? {} : { name: statement.name }),
+  });
+  return result.rows;
+}
+
+/** Runs `work` between `begin` and COMMIT. A failed rollback means the connection is in an unknown state: it is thrown away. */
+async function transaction<T>(
+  pool: pg.Pool,
+  begin: string,
+  work: (client: pg.PoolClient) => Promise<T>,
+): Promise<T> {
+  for (let attempt = 1; ; attempt++) {
+    const client = await pool.connect().catch((error: unknown) => {
+      throw translated(error);
+    });
+    let broken: Error | undefined;
+    try {
+      await client.query(begin);
+      const result = await work(client);
+      await client.query("COMMIT");
+      return result;
+    } catch (error) {
+      await client.query("ROLLBACK").catch((rollbackError: Error) => {
+        broken = rollbackError;
+      });
+      if (attempt >= MAX_TRIES || !RETRIED.has(sqlState(error) ?? "")) throw translated(error);
+    } finally {
+      client.release(broken);
+    }
+    await new Promise((resolve) => setTimeout(resolve, Math.random() * 20 * attempt));
+  }
+}
+
+/** Opens one pool per role, lazily connected. */
+export function createDb(options: DbOptions): Db {
+  const pools = new Map<DbRole, pg.Pool>();
+  function poolOf(role: DbRole): pg.Pool {
+    const existing = pools.get(role);
+    if (existing) return existing;
+    const pool = new pg.Pool({
+      ...options.address,
+      user: role,
+      password: options.passwordOf(role),
+      types,
+      max: options.maxConnections ?? 10,
+      connectionTimeoutMillis: 3_000,
+      idleTimeoutMillis: 30_000,
+      application_name: role,
+    });
+    pool.on("error", (error) =>
+      options.log.warn({ err: error, role }, "an idle database connection was lost"),
+    );
+    pools.set(role, pool);
+    return pool;
+  }
+
+  return {
+    async withWorkspace(workspaceId, work) {
+      invariant(WORKSPACE_ID.test(workspaceId), "a workspace id has only letters and digits");
+      // One round trip. The id is checked above, for a multi-statement string cannot have parameters.
+      const begin = `BEGIN; SELECT set_config('app.workspace_id', '${workspaceId}', true)`;
+      return transaction(poolOf("guildhall_app"), begin, (client) =>
+        work({ workspaceId, query: (statement) => runStatement(client, statement) }),
+      );
+    },
+    withPlatform: (work) =>
+      transaction(poolOf("guildhall_platform"), "BEGIN", (client) =>
+        work({ query: (statement) => runStatement(client, statement) }),
+      ),
+    async ledger<Row extends object>(statement: Statement) {
+      for (let attempt = 1; ; attempt++) {
+        try {
+          const result = await poolOf("guildhall_ledger").query<Row & pg.QueryResultRow>({
+            text: statement.text,
+            values: [...statement.values],
+            ...(statement.name === undefined ? {} : { name: statement.name }),
+          });
+          return result.rows;
+        } catch (error) {
+          if (attempt >= MAX_TRIES || !RETRIED.has(sqlState(error) ?? "")) throw translated(error);
+          await new Promise((resolve) => setTimeout(resolve, Math.random() * 20 * attempt));
+        }
+      }
+    },
+    async close() {
+      await Promise.all([...pools.values()].map((pool) => pool.end()));
+    },
+  };
+}

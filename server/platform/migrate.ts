@@ -1,0 +1,117 @@
+import { createHash } from "node:crypto";
+import { readdir, readFile } from "node:fs/promises";
+import pg from "pg";
+import { AppError } from "./errors.ts";
+import type { DbRole } from "./db.ts";
+
+export type Migration = { version: number; name: string; sql: string; checksum: string };
+
+const FOLDER = new URL("../migrations/", import.meta.url);
+const LOGIN_ROLES: readonly DbRole[] = ["guildhall_app", "guildhall_ledger", "guildhall_platform"];
+/** One lock for all migrators of a database: two processes that start together must not both migrate. */
+const MIGRATION_LOCK = 7_119_408_231;
+
+/** All migrations in order; the file name is `<4 digits>_<name>.sql`, the checksum is SHA-256 of the text. */
+export async function readMigrations(folder: URL = FOLDER): Promise<Migration[]> {
+  const names = (await readdir(folder)).filter((name) => /^\d{4}_.+\.sql$/.test(name)).toSorted();
+  return Promise.all(
+    names.map(async (name) => {
+      const sql = await readFile(new URL(name, folder), "utf8");
+      return {
+        version: Number(name.slice(0, 4)),
+        name,
+        sql,
+        checksum: createHash("sha256").update(sql).digest("hex"),
+      };
+    }),
+  );
+}
+
+/** Roles belong to the cluster, not to a database, so they cannot come from a migration alone. Idempotent. */
+async function ensureRoles(client: pg.Client, passwordOf: (role: DbRole) => string): Promise<void> {
+  const existing = await client.query<{ rolname: string }>(
+    `SELECT rolname FROM pg_roles WHERE rolname LIKE 'guildhall\\_%'`,
+  );
+  const names = new Set(existing.rows.map((row) => row.rolname));
+  if (!names.has("guildhall_definer"))
+    await client.query("CREATE ROLE guildhall_definer NOLOGIN NOINHERIT");
+  for (const role of LOGIN_ROLES) {
+    const password = client.escapeLiteral(passwordOf(role));
+    await client.query(
+      `${names.has(role) ? "ALTER" : "CREATE"} ROLE ${role} LOGIN NOINHERIT NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE PASSWORD ${password}`,
+    );
+    await client.query(`ALTER ROLE ${role} SET statement_timeout = '5s'`);
+    await client.query(`ALTER ROLE ${role} SET idle_in_transaction_session_timeout = '15s'`);
+  }
+  await client.query("GRANT guildhall_definer TO CURRENT_USER WITH SET TRUE");
+}
+
+async function applyPending(client: pg.Client, migrations: readonly Migration[]): Promise<number> {
+  await client.query(
+    "CREATE TABLE IF NOT EXISTS schema_migrations (version int PRIMARY KEY, name text NOT NULL, checksum text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())",
+  );
+  const applied = new Map(
+    (
+      await client.query<{ version: number; checksum: string }>(
+        "SELECT version, checksum FROM schema_migrations",
+      )
+    ).rows.map((row) => [row.version, row.checksum]),
+  );
+  const newest = Math.max(0, ...applied.keys());
+  if (newest > migrations.length) {
+    throw new AppError({
+      code: "database_newer",
+      status: 500,
+      publicMessage: `The database is at migration ${newest}, this release knows ${migrations.length}.`,
+      hint: "Start the newer release, or restore a backup made by this one.",
+    });
+  }
+  let count = 0;
+  for (const migration of migrations) {
+    const checksum = applied.get(migration.version);
+    if (checksum === undefined) {
+      await client.query("BEGIN");
+      await client.query(migration.sql);
+      await client.query(
+        "INSERT INTO schema_migrations (version, name, checksum) VALUES ($1, $2, $3)",
+        [migration.version, migration.name, migration.checksum],
+      );
+      await client.query("COMMIT");
+      count++;
+    } else if (checksum !== migration.checksum) {
+      throw new AppError({
+        code: "migration_changed",
+        status: 500,
+        publicMessage: `Migration ${migration.name} was changed after it had been applied.`,
+        hint: "Restore the file and put the change into a new migration.",
+      });
+    }
+  }
+  return count;
+}
+
+/**
+ * Brings the database to this release: roles, then each pending migration in a transaction of its own, forward only.
+ * `ownerUrl` is a direct connection (no PgBouncer) of a role that may create roles and owns the database.
+ * -> how many migrations were applied
+ */
+export async function migrate(options: {
+  ownerUrl: string;
+  passwordOf(role: DbRole): string;
+  migrations?: readonly Migration[];
+}): Promise<number> {
+  const migrations = options.migrations ?? (await readMigrations());
+  const client = new pg.Client({
+    connectionString: options.ownerUrl,
+    application_name: "guildhall_migrate",
+  });
+  await client.connect();
+  try {
+    await client.query("SELECT pg_advisory_lock($1)", [MIGRATION_LOCK]);
+    await client.query(`SET lock_timeout = '10s'`);
+    await ensureRoles(client, options.passwordOf);
+    return await applyPending(client, migrations);
+  } finally {
+    await client.end();
+  }
+}

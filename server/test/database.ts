@@ -1,0 +1,61 @@
+import { randomBytes } from "node:crypto";
+import pg from "pg";
+import { afterAll, inject } from "vitest";
+import { createDb, type Db } from "../platform/db.ts";
+import { createLogger } from "../platform/log.ts";
+import { TEMPLATE_DATABASE, testPasswordOf } from "./postgres.ts";
+
+export type TestDatabase = {
+  db: Db;
+  /** Owner connection, past all policies: only to check what the doors have done. */
+  admin: pg.Client;
+  /** URL of the database as its owner. */
+  ownerUrl: string;
+  /** Terminates every other connection to this database, as a crash of the server would. */
+  dropConnections(): Promise<void>;
+};
+
+/** A database of this test file's own, cloned from the migrated template and dropped afterwards. Call at top level. */
+export async function createTestDatabase(
+  options: { maxConnections?: number } = {},
+): Promise<TestDatabase> {
+  const server = inject("postgresUrl");
+  const name = `test_${randomBytes(6).toString("hex")}`;
+  const root = new pg.Client({ connectionString: `${server}/postgres` });
+  await root.connect();
+  await root.query(`CREATE DATABASE ${name} TEMPLATE ${TEMPLATE_DATABASE}`);
+  const admin = new pg.Client({ connectionString: `${server}/${name}` });
+  await admin.connect();
+  const url = new URL(server);
+  const db = createDb({
+    address: { host: url.hostname, port: Number(url.port), database: name },
+    passwordOf: testPasswordOf,
+    log: createLogger({ level: "silent" }),
+    ...options,
+  });
+
+  afterAll(async () => {
+    await db.close();
+    const leaked = await admin.query(
+      `SELECT application_name, state, query FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid() AND usename LIKE 'guildhall%' AND state <> 'idle'`,
+      [name],
+    );
+    await admin.end();
+    await root.query(`DROP DATABASE ${name} WITH (FORCE)`);
+    await root.end();
+    if (leaked.rows.length > 0)
+      throw new Error(`connections were left open: ${JSON.stringify(leaked.rows)}`);
+  });
+
+  return {
+    db,
+    admin,
+    ownerUrl: `${server}/${name}`,
+    async dropConnections() {
+      await root.query(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND usename <> current_user",
+        [name],
+      );
+    },
+  };
+}

@@ -1,0 +1,12 @@
+import { defineConfig } from "vitest/config";
+
+export default defineConfig({
+  test: {
+    include: ["{server,sdk,cli,simulator,web,bench}/**/*.test.{ts,tsx}"],
+    globalSetup: ["server/test/postgres.ts"],
+    // Two cores: more workers only take time from the servers under test.
+    maxWorkers: 2,
+    testTimeout: 30_000,
+    hookTimeout: 60_000,
+  },
+});
