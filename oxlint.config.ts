@@ -1,0 +1,69 @@
+import { defineConfig } from "oxlint";
+import { ranks } from "./server/ranks.ts";
+
+/** The rank rule: what a slice must not import, as relative paths. */
+const rankRules = ranks.map((slice, rank) => ({
+  files: [`server/${slice}/**/*.ts`],
+  excludeFiles: ["**/*.test.ts"],
+  rules: {
+    "no-restricted-imports": [
+      "error",
+      {
+        patterns: [
+          {
+            group: [...ranks.slice(rank + 1).map((higher) => `**/${higher}/**`)],
+            message: `${slice} may import only lower ranks (server/ranks.ts).`,
+          },
+        ],
+      },
+    ] as const,
+  },
+}));
+
+export default defineConfig({
+  plugins: ["typescript", "unicorn", "oxc", "import", "promise", "vitest"],
+  options: { typeAware: true },
+  categories: { correctness: "error", suspicious: "error" },
+  ignorePatterns: ["**/node_modules/**", "**/dist/**", "**/generated/**"],
+  rules: {
+    "typescript/no-explicit-any": "error",
+    "typescript/no-non-null-assertion": "error",
+    "typescript/no-misused-promises": "error",
+    "typescript/consistent-type-imports": "error",
+    "node/no-process-env": "off",
+    "oxc/no-barrel-file": ["error", { threshold: 0 }],
+    "max-lines": ["error", { max: 500, skipBlankLines: true, skipComments: true }],
+    "max-lines-per-function": ["error", { max: 80, skipBlankLines: true, skipComments: true }],
+    // Shadowing a common short name in a nested callback reads well enough; the type checker catches the mix-ups.
+    "no-shadow": "off",
+    "no-await-in-loop": "off",
+    "unicorn/consistent-function-scoping": "off",
+    "import/no-unassigned-import": "off",
+    "promise/always-return": "off",
+    "vitest/require-mock-type-parameters": "off",
+    // Properties assert inside fc.assert callbacks and shared checkers, which these rules cannot see.
+    "vitest/no-standalone-expect": "off",
+    "vitest/expect-expect": "off",
+    "vitest/no-conditional-expect": "off",
+    "vitest/valid-title": "off",
+    "import/no-named-as-default-member": "off",
+    // The compiler checks the same (noImplicitReturns), and knows about never.
+    "typescript/consistent-return": "off",
+  },
+  overrides: [
+    {
+      files: ["**/*.test.ts", "**/*.test.tsx", "server/test/**", "bench/**"],
+      rules: {
+        "typescript/no-non-null-assertion": "off",
+        "typescript/no-unsafe-type-assertion": "off",
+        "max-lines-per-function": "off",
+      },
+    },
+    {
+      files: ["web/**/*.tsx"],
+      plugins: ["react", "jsx-a11y"],
+      rules: { "react/react-in-jsx-scope": "off" },
+    },
+    ...rankRules,
+  ],
+});
