@@ -1,8 +1,8 @@
-import { defineConfig } from "oxlint";
+import { defineConfig, type OxlintConfig } from "oxlint";
 import { ranks } from "./server/ranks.ts";
 
 /** The rank rule: what a slice must not import, as relative paths. */
-const rankRules = ranks.map((slice, rank) => ({
+const rankRules: NonNullable<OxlintConfig["overrides"]> = ranks.map((slice, rank) => ({
   files: [`server/${slice}/**/*.ts`],
   excludeFiles: ["**/*.test.ts"],
   rules: {
@@ -16,7 +16,7 @@ const rankRules = ranks.map((slice, rank) => ({
           },
         ],
       },
-    ] as const,
+    ],
   },
 }));
 

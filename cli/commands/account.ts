@@ -1,0 +1,132 @@
+import type { Command } from "commander";
+import { type Scope, scopes } from "@guildhall/sdk/contract/workspace.ts";
+import type { Context } from "../context.ts";
+import { type ExitCode, exitCode, UsageError } from "../exit.ts";
+import { duration, parseUsd, table, usd } from "../format.ts";
+import type { Run } from "../program.ts";
+
+async function showUsage(context: Context): Promise<ExitCode> {
+  const usage = await context.client.usage();
+  if (context.json) {
+    context.print(JSON.stringify(usage));
+    return exitCode.ok;
+  }
+  const amount = (meter: string, value: number): string =>
+    meter === "model_cost" ? usd(value) : meter === "agent_time" ? duration(value) : String(value);
+  const meters = usage.meters.map((meter) => [
+    meter.meter,
+    meter.period,
+    amount(meter.meter, meter.used),
+    amount(meter.meter, meter.held),
+    meter.limit === null ? "no limit" : amount(meter.meter, meter.limit),
+  ]);
+  const agents = usage.by_agent.map((agent) => [
+    agent.agent_id,
+    String(agent.tasks),
+    usd(agent.spent_nano_usd),
+  ]);
+  context.print(
+    [
+      ...(usage.simulated ? ["The model is simulated: these dollars are not real.", ""] : []),
+      table(["METER", "PERIOD", "USED", "RESERVED", "LIMIT"], meters),
+      "",
+      table(["AGENT", "TASKS", "SPENT"], agents),
+    ].join("\n"),
+  );
+  return exitCode.ok;
+}
+
+async function listAgents(context: Context): Promise<ExitCode> {
+  const { data } = await context.client.agents.list();
+  context.print(
+    context.json
+      ? JSON.stringify({ data })
+      : table(
+          ["AGENT", "NAME", "ROLE", "TOOLS"],
+          data.map((a) => [a.id, a.name, a.role, a.tools.join(", ")]),
+        ),
+  );
+  return exitCode.ok;
+}
+
+function scopesOf(text: string): Scope[] {
+  return text.split(",").map((name) => {
+    const scope = scopes.find((known) => known === name.trim());
+    if (!scope) throw new UsageError(`--scopes: "${name}" is none of ${scopes.join(", ")}.`);
+    return scope;
+  });
+}
+
+async function createKey(
+  context: Context,
+  name: string,
+  flags: { scopes: string },
+): Promise<ExitCode> {
+  const key = await context.client.apiKeys.create({ name, scopes: scopesOf(flags.scopes) });
+  context.print(
+    context.json ? JSON.stringify(key) : `${key.key}\nThis is the only time it is shown.`,
+  );
+  return exitCode.ok;
+}
+
+async function setLimit(context: Context, amount: string): Promise<ExitCode> {
+  const value = amount === "none" ? null : parseUsd(amount);
+  if (value === undefined)
+    throw new UsageError(`${amount}: give dollars a month, for example 25.00, or none.`);
+  await context.client.limits.set({ meter: "model_cost", level: "workspace", amount: value });
+  context.print(
+    context.json
+      ? JSON.stringify({ amount: value })
+      : `The workspace may spend ${value === null ? "without limit" : usd(value)} a month.`,
+  );
+  return exitCode.ok;
+}
+
+/** `guildhall agent|usage|key|limit …` */
+export function addAccountCommands(program: Command, run: Run): void {
+  program
+    .command("usage")
+    .description("what was used this period, and the limits")
+    .action(run(showUsage));
+  const agent = program.command("agent").description("who works here");
+  agent.command("list").action(run(listAgents));
+  const limit = program.command("limit").description("budgets");
+  limit
+    .command("set <usd>")
+    .description("the workspace's monthly model budget in dollars, or none")
+    .action(run(setLimit));
+  const key = program.command("key").description("API keys");
+  key
+    .command("create <name>")
+    .option(
+      "-s, --scopes <list>",
+      "comma-separated",
+      "tasks:read,tasks:write,agents:read,usage:read",
+    )
+    .action(run(createKey));
+  key.command("list").action(
+    run(async (context) => {
+      const { data } = await context.client.apiKeys.list();
+      const rows = data.map((k) => [
+        k.id,
+        k.name,
+        k.scopes.join(","),
+        k.last_used_at ?? "never",
+        k.revoked_at ? "revoked" : "active",
+      ]);
+      context.print(
+        context.json
+          ? JSON.stringify({ data })
+          : table(["KEY", "NAME", "SCOPES", "LAST USED", "STATE"], rows),
+      );
+      return exitCode.ok;
+    }),
+  );
+  key.command("revoke <id>").action(
+    run(async (context, id: string) => {
+      await context.client.apiKeys.revoke(id);
+      context.print(context.json ? JSON.stringify({ revoked: id }) : `${id} revoked`);
+      return exitCode.ok;
+    }),
+  );
+}

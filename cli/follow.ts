@@ -1,0 +1,76 @@
+import type { Event } from "@guildhall/sdk/contract/event.ts";
+import type { Context } from "./context.ts";
+import { type ExitCode, exitCode } from "./exit.ts";
+import { duration, plain, usd } from "./format.ts";
+
+type Progress = { spentNanoUsd: number; midLine: boolean };
+
+/** One line per thing that happened; streamed text runs on as it comes. Returns undefined for what needs no line. */
+function lineOf(event: Event): string | undefined {
+  switch (event.type) {
+    case "run.claimed":
+      return event.data.attempt === 1
+        ? undefined
+        : `↻ attempt ${event.data.attempt}: goes on where the last worker stopped`;
+    case "run.resumed":
+      return `↻ resumed at step ${event.data.from_step}`;
+    case "model.completed":
+      return `  ${event.data.replayed ? "replayed, no cost" : usd(event.data.cost_nano_usd)} · ${event.data.usage.input_tokens} in, ${event.data.usage.output_tokens} out · ${duration(event.data.duration_ms)}`;
+    case "model.failed":
+      return `✖ model call failed: ${event.data.message}${event.data.retry_in_ms === null ? "" : ` Trying again in ${duration(event.data.retry_in_ms)}.`}`;
+    case "tool.completed":
+      return `${event.data.is_error ? "✖" : "▸"} ${event.data.name}: ${event.data.summary}`;
+    case "artifact.written":
+      return `  wrote ${event.data.path}`;
+    case "message.sent":
+      return `✉ to ${event.data.to_agent_id}: ${event.data.subject}`;
+    case "task.delegated":
+      return `→ delegated to ${event.data.agent_id} as ${event.data.child_task_id}`;
+    case "task.waiting":
+      return event.data.kind === "question"
+        ? `? ${event.data.question}\n  Answer with: guildhall task answer ${event.data.question_id} "…"`
+        : "⧗ waits for the delegated task";
+    case "task.paused":
+      return event.data.kind === "limit"
+        ? `❚❚ paused: the ${event.data.level} limit of ${event.data.meter === "model_cost" ? usd(event.data.limit) : duration(event.data.limit)} is reached. Nothing is lost; it goes on when the limit is raised.`
+        : "❚❚ paused";
+    default:
+      return undefined;
+  }
+}
+
+function show(event: Event, progress: Progress): void {
+  if (event.type === "model.text") {
+    process.stdout.write(plain(event.data.text));
+    progress.midLine = !event.data.text.endsWith("\n");
+    return;
+  }
+  if (event.type === "model.completed") progress.spentNanoUsd += event.data.cost_nano_usd;
+  const line = lineOf(event);
+  if (line === undefined) return;
+  process.stdout.write(`${progress.midLine ? "\n" : ""}${plain(line)}\n`);
+  progress.midLine = false;
+}
+
+/**
+ * Prints a task's events as they come, until it ends or pauses at a limit. With `json` one event a line.
+ * -> the exit code that tells how it went
+ */
+export async function followTask(context: Context, taskId: string, after = 0): Promise<ExitCode> {
+  const progress: Progress = { spentNanoUsd: 0, midLine: false };
+  for await (const event of context.client.tasks.stream(taskId, { after })) {
+    if (context.json) context.print(JSON.stringify(event));
+    else show(event, progress);
+    if (event.type === "task.paused") return exitCode.limit;
+    if (event.type === "task.succeeded") {
+      if (!context.json) context.print(`✓ done · ${usd(progress.spentNanoUsd)}`);
+      return exitCode.ok;
+    }
+    if (event.type === "task.failed" || event.type === "task.cancelled") {
+      const why = event.type === "task.failed" ? `failed: ${event.data.message}` : "cancelled";
+      if (!context.json) context.print(plain(`✖ ${why} · ${usd(progress.spentNanoUsd)}`));
+      return exitCode.failed;
+    }
+  }
+  return exitCode.failed;
+}

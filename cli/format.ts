@@ -1,0 +1,52 @@
+const NANO_PER_USD = 1_000_000_000;
+
+/** Money for people: four decimals below a dollar, two above. Below a hundredth of a cent it says so. */
+export function usd(nanoUsd: number): string {
+  if (nanoUsd > 0 && nanoUsd < 100_000) return "<$0.0001";
+  return `$${(nanoUsd / NANO_PER_USD).toFixed(nanoUsd < NANO_PER_USD ? 4 : 2)}`;
+}
+
+/** Dollars of a command line to nano-USD, without going through a float. Undefined when it is no amount. */
+export function parseUsd(text: string): number | undefined {
+  const match = /^\$?(\d{1,6})(?:\.(\d{1,9}))?$/.exec(text.trim());
+  if (!match) return undefined;
+  const [, whole = "0", fraction = ""] = match;
+  return Number(whole) * NANO_PER_USD + Number(fraction.padEnd(9, "0"));
+}
+
+/** Milliseconds as `850 ms`, `12 s`, `3 min 5 s`, `2 h 4 min`. */
+export function duration(ms: number): string {
+  if (ms < 1_000) return `${Math.round(ms)} ms`;
+  const seconds = Math.round(ms / 1_000);
+  if (seconds < 60) return `${seconds} s`;
+  const minutes = Math.floor(seconds / 60);
+  if (minutes < 60) return `${minutes} min ${seconds % 60} s`;
+  return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+}
+
+export function bytes(count: number): string {
+  if (count < 1_024) return `${count} B`;
+  if (count < 1_024 ** 2) return `${(count / 1_024).toFixed(1)} KB`;
+  return `${(count / 1_024 ** 2).toFixed(1)} MB`;
+}
+
+/** Text of others, made harmless for a terminal: control characters (and so escape sequences) are removed. */
+export function plain(text: string): string {
+  // oxlint-disable-next-line no-control-regex -- removing them is the point
+  return text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, "");
+}
+
+/** Left-aligned columns, two spaces between them. */
+export function table(header: readonly string[], rows: readonly (readonly string[])[]): string {
+  const widths = header.map((title, column) =>
+    Math.max(title.length, ...rows.map((row) => (row[column] ?? "").length)),
+  );
+  return [header, ...rows]
+    .map((row) =>
+      row
+        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+        .join("  ")
+        .trimEnd(),
+    )
+    .join("\n");
+}

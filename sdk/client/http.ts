@@ -1,0 +1,88 @@
+import { ConnectionError, toGuildhallError } from "./errors.ts";
+
+export type ClientOptions = {
+  /** Origin of the API, for example `http://127.0.0.1:4000`. */
+  baseUrl: string;
+  /** API key or access token; a function is asked before each request. */
+  token: string | (() => string | Promise<string>);
+  /** Most tries of a request that may be repeated. Default 3. */
+  tries?: number;
+};
+
+export type RequestOptions = {
+  query?: Readonly<Record<string, string | number | undefined>>;
+  json?: unknown;
+  body?: FormData;
+  headers?: Readonly<Record<string, string>>;
+  signal?: AbortSignal;
+  /** True when a repetition has no second effect: reads, and writes with an idempotency key. */
+  repeatable?: boolean;
+};
+
+export type Http = {
+  /** Sends and answers the response when it is 2xx. Throws `GuildhallError` or `ConnectionError`. */
+  send(method: string, path: string, options?: RequestOptions): Promise<Response>;
+  /** The same, with the JSON body; its shape is the contract's, which the server is tested against. */
+  json<T>(method: string, path: string, options?: RequestOptions): Promise<T>;
+};
+
+const RETRIED_STATUS = new Set([429, 502, 503, 504]);
+
+/** `Retry-After` in seconds or as a date (RFC 9110 section 10.2.3); otherwise exponential. Milliseconds, at most 20 s. */
+function waitMs(response: Response | undefined, attempt: number): number {
+  const header = response?.headers.get("retry-after");
+  const seconds = header === null || header === undefined ? Number.NaN : Number(header);
+  const asked = Number.isNaN(seconds) && header ? Date.parse(header) - Date.now() : seconds * 1_000;
+  return Math.min(20_000, Number.isFinite(asked) && asked >= 0 ? asked : 200 * 2 ** attempt);
+}
+
+function buildUrl(baseUrl: string, path: string, query: RequestOptions["query"]): URL {
+  const url = new URL(path, baseUrl);
+  for (const [name, value] of Object.entries(query ?? {}))
+    if (value !== undefined) url.searchParams.set(name, String(value));
+  return url;
+}
+
+/** Fetch with credentials, problem documents as errors, and patient repetition of what may be repeated. */
+export function createHttp(options: ClientOptions): Http {
+  async function attempt(method: string, url: URL, request: RequestOptions): Promise<Response> {
+    const token = typeof options.token === "string" ? options.token : await options.token();
+    const headers = new Headers(request.headers);
+    headers.set("authorization", `Bearer ${token}`);
+    if (request.json !== undefined) headers.set("content-type", "application/json");
+    const body = request.body ?? (request.json === undefined ? null : JSON.stringify(request.json));
+    return fetch(url, { method, headers, body, signal: request.signal ?? null });
+  }
+
+  async function send(
+    method: string,
+    path: string,
+    request: RequestOptions = {},
+  ): Promise<Response> {
+    const url = buildUrl(options.baseUrl, path, request.query);
+    const tries = (request.repeatable ?? method === "GET") ? (options.tries ?? 3) : 1;
+    for (let n = 1; ; n++) {
+      const response = await attempt(method, url, request).catch((error: unknown) => {
+        if (request.signal?.aborted || n >= tries) {
+          if (request.signal?.aborted) throw error;
+          throw new ConnectionError(`${url.origin} cannot be reached.`, { cause: error });
+        }
+        return undefined;
+      });
+      if (response?.ok) return response;
+      if (response && (n >= tries || !RETRIED_STATUS.has(response.status)))
+        throw await toGuildhallError(response);
+      await response?.body?.cancel();
+      await new Promise((resolve) => setTimeout(resolve, waitMs(response, n)));
+    }
+  }
+
+  return {
+    send,
+    async json<T>(method: string, path: string, request: RequestOptions = {}): Promise<T> {
+      const response = await send(method, path, request);
+      // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the server holds the contract; parsing every answer again would only cost time
+      return (await response.json()) as T;
+    },
+  };
+}
