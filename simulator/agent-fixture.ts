@@ -163,8 +163,8 @@ export async function runAgent(input: {
     const results: Anthropic.ToolResultBlockParam[] = [];
     for (const block of message.content) {
       if (block.type !== "tool_use") continue;
-      const toolInput = block.input as Record<string, unknown>;
-      run.calls.push(`${block.name} ${String(toolInput["path"] ?? "")}`.trim());
+      const toolInput = block.input as Record<string, string>;
+      run.calls.push(`${block.name} ${toolInput["path"] ?? ""}`.trim());
       run.toolNames.push(block.name);
       const fails = input.broken?.[block.name]?.(toolInput) === true;
       const reply = fails

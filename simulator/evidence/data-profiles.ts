@@ -1,5 +1,6 @@
 import { z } from "zod";
 import type { Conversation } from "../conversation.ts";
+import { counted } from "./markdown.ts";
 import { resultsOf } from "./tool-results.ts";
 
 const cell = z.union([z.string(), z.number(), z.boolean()]).nullish();
@@ -37,7 +38,7 @@ export function suspicions(data: DataProfile): string[] {
   const found = [...(data.issues ?? [])];
   const told = found.join("\n").toLowerCase();
   if ((data.duplicate_row_count ?? 0) > 0 && !told.includes("duplicate"))
-    found.push(`${data.duplicate_row_count} duplicate rows`);
+    found.push(counted(data.duplicate_row_count ?? 0, "duplicate row"));
   for (const entry of data.columns) {
     const named = told.includes(entry.name.toLowerCase());
     if (entry.null_count > 0 && !named)

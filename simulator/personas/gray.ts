@@ -116,7 +116,7 @@ function finish(conversation: Conversation): string {
   if (list.length === 0) return `${report(conversation)}${where}${trouble}`;
   const shown =
     written.length === 0 && conversation.offered.size > 0 ? `\n\n${report(conversation)}` : "";
-  return `I took my time and checked every figure twice.${where}\n\n${bullets(list, "")}${trouble}${shown}`;
+  return `I took my time; every figure below was counted, none estimated.${where}\n\n${bullets(list, "")}${trouble}${shown}`;
 }
 
 /** Data engineer: profiles every data file, weighs its integrity, writes tables, and reads the report back. */

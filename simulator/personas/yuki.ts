@@ -107,11 +107,13 @@ function report(conversation: Conversation): string {
 function finish(conversation: Conversation): string {
   const written = writtenFiles(conversation);
   if (written.length === 0) return report(conversation);
+  if (inputFiles(conversation).length === 0)
+    return `No files to look at, so the checklist comes from the request itself: ${written.join(", ")}. May it never be needed.`;
   const total = hits(conversation).reduce((sum, entry) => sum + entry.matches.length, 0);
   const bytes = inputFiles(conversation).reduce((sum, file) => sum + (file.sizeBytes ?? 0), 0);
   const failed = failures(conversation);
   return [
-    `${counted(inputFiles(conversation).length, "file")}, ${sizeText(bytes)}, ${counted(total, "suspect line")}. The runbook is in ${written.join(", ")}. Nothing is on fire; I checked, twice, out of habit.`,
+    `${counted(inputFiles(conversation).length, "file")}, ${sizeText(bytes)}, ${counted(total, "suspect line")}. The runbook is in ${written.join(", ")}. If something is on fire, it is on the list.`,
     bullets(checklist(conversation).slice(0, 4), ""),
     ...(failed.length === 0 ? [] : [`Things that failed, as things do:\n${bullets(failed, "")}`]),
   ].join("\n\n");
