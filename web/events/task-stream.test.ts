@@ -60,8 +60,12 @@ describe("createTaskStream", () => {
         }
         await first;
         table.publish(plan.events.length);
-        while (reads < plan.failures.length) await stream.fill().catch(() => undefined);
-        await stream.fill();
+        const caughtUp = () =>
+          stream.fill().then(
+            () => true,
+            () => false,
+          );
+        while (!(await caughtUp())) await pause();
         expect(stream.view()).toEqual(reduceAll(emptyTaskView("task_1"), plan.events));
         expect(stream.closed()).toBe(true);
       }),
