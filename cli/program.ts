@@ -7,6 +7,7 @@ import { describeError, type ExitCode, exitCode, exitCodeOf } from "./exit.ts";
 type Env = Readonly<Record<string, string | undefined>>;
 
 /** Wraps a command: opens the context from the global options, and turns its outcome into the exit code. */
+// oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- it ties a command to its own arguments
 export type Run = <Args extends unknown[]>(
   command: (context: Context, ...args: Args) => Promise<ExitCode>,
 ) => (...args: unknown[]) => Promise<void>;
@@ -34,7 +35,6 @@ function createRun(env: Env): Run {
     async (...given) => {
       const own = given.at(-1);
       const options = isCommand(own) ? own.optsWithGlobals<GlobalOptions>() : {};
-      // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- commander passes what the command declared, then itself
       const args = given.slice(0, -1) as Args;
       try {
         process.exitCode = await command(await openContext(options, env), ...args);

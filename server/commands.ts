@@ -1,0 +1,94 @@
+import type { Command } from "commander";
+import { explainConfig, readConfig } from "./platform/config.ts";
+import { AppError } from "./platform/errors.ts";
+import { createLogger } from "./platform/log.ts";
+import { startGuildhall } from "./main.ts";
+import { verify } from "./operator/verify.ts";
+import { openInstallation } from "./installation.ts";
+
+type Env = Readonly<Record<string, string | undefined>>;
+
+/** What people see when the program cannot go on: what was wrong and what to do, no stack. */
+function explain(error: unknown): string {
+  if (error instanceof AppError)
+    return `✖ ${error.publicMessage}${error.hint === undefined ? "" : ` ${error.hint}`}`;
+  return `✖ ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`;
+}
+
+async function orExplain(work: () => Promise<void>): Promise<void> {
+  try {
+    await work();
+  } catch (error) {
+    process.stderr.write(`${explain(error)}\n`);
+    process.exitCode = 1;
+  }
+}
+
+/** Runs until SIGINT or SIGTERM; a second signal does not wait for open work. */
+async function start(env: Env): Promise<void> {
+  const config = readConfig(env);
+  const log = createLogger({ level: config.LOG_LEVEL });
+  let stopping = false;
+  const stop = (): void => {
+    if (stopping) process.exit(130);
+    stopping = true;
+    process.stdout.write("▸ stopping (again to stop at once)\n");
+    // A signal that arrives while the program starts waits for the start to finish.
+    void started
+      .then((guildhall) => guildhall?.close())
+      .then(() => process.exit(process.exitCode ?? 0));
+  };
+  const started = startGuildhall({
+    config,
+    log,
+    print: (line) => process.stdout.write(`${line}\n`),
+  }).catch((error: unknown) => {
+    process.stderr.write(`${explain(error)}\n`);
+    process.exitCode = 1;
+    return undefined;
+  });
+  for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, stop);
+  await started;
+}
+
+async function checkLaws(env: Env, options: { quiet?: boolean }): Promise<void> {
+  const config = readConfig(env);
+  const installation = await openInstallation(config, createLogger({ level: config.LOG_LEVEL }));
+  try {
+    const results = await verify(installation.db, { quiet: options.quiet ?? false });
+    for (const result of results) {
+      process.stdout.write(
+        `${result.ok ? "✓" : "✖"} ${result.law} ${result.statement} (${result.checked} checked)\n`,
+      );
+      for (const violation of result.violations)
+        process.stdout.write(`    ${JSON.stringify(violation)}\n`);
+    }
+    if (results.some((result) => !result.ok)) process.exitCode = 1;
+  } finally {
+    await installation.close();
+  }
+}
+
+function printConfig(env: Env): void {
+  for (const setting of explainConfig(env))
+    process.stdout.write(
+      `${setting.name}=${setting.value}  (${setting.source}) ${setting.description}\n`,
+    );
+}
+
+/** The commands that run on the installation's own machine: start, doctor, verify. */
+export function addServerCommands(program: Command, env: Env): void {
+  program
+    .command("start")
+    .description("run everything in this process")
+    .action(() => orExplain(() => start(env)));
+  program
+    .command("doctor")
+    .description("every setting, its value and where it came from")
+    .action(() => orExplain(() => Promise.resolve(printConfig(env))));
+  program
+    .command("verify")
+    .description("check the laws of the ledger, the runs and the events in the database")
+    .option("--quiet", "also demand that nothing is reserved any more")
+    .action((options: { quiet?: boolean }) => orExplain(() => checkLaws(env, options)));
+}

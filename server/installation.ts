@@ -1,0 +1,127 @@
+import { readFile, writeFile } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import type { Config } from "./platform/config.ts";
+import { makeDataFolder } from "./platform/data-folder.ts";
+import { createDb, type Db, type DbRole } from "./platform/db.ts";
+import { startEmbeddedPostgres } from "./platform/embedded-postgres.ts";
+import { AppError } from "./platform/errors.ts";
+import { newSecret } from "./platform/ids.ts";
+import { acquireInstanceLock, type InstanceLock } from "./platform/instance-lock.ts";
+import type { Logger } from "./platform/log.ts";
+import { migrate } from "./platform/migrate.ts";
+import { deriveSecret, Secret } from "./platform/secret.ts";
+import { hasCode } from "./platform/system-error.ts";
+
+/** What an installation keeps: its folder, its root secret and its database. */
+export type Installation = {
+  dataDir: string;
+  rootSecret: Secret;
+  db: Db;
+  /** Owner connection, for migrations and LISTEN; never for requests. */
+  ownerUrl: string;
+  /** How the database is run, for people: `embedded Postgres 16.14` or `Postgres at db.example:5432`. */
+  database: string;
+  migrationsApplied: number;
+  setAddress(url: string): Promise<void>;
+  close(): Promise<void>;
+};
+
+/** The root secret: configured, or made once and kept beside the data, readable by its user only. */
+async function openRootSecret(config: Config, dataDir: string): Promise<Secret> {
+  if (config.GUILDHALL_SECRET) return config.GUILDHALL_SECRET;
+  const path = join(dataDir, "secret");
+  try {
+    await writeFile(path, newSecret(), { flag: "wx", mode: 0o600 });
+  } catch (error) {
+    if (!hasCode(error, "EEXIST")) throw error;
+  }
+  const text = (await readFile(path, "utf8")).trim();
+  if (text.length < 32)
+    throw new AppError({
+      code: "secret_damaged",
+      status: 500,
+      publicMessage: `${path} is empty or damaged.`,
+      hint: "Restore it from a backup, or set GUILDHALL_SECRET; without it stored credentials cannot be read.",
+    });
+  return new Secret(text);
+}
+
+type OpenDatabase = { ownerUrl: string; description: string; stop(): Promise<void> };
+
+async function openDatabase(config: Config, dataDir: string, log: Logger): Promise<OpenDatabase> {
+  const external = config.DATABASE_DIRECT_URL ?? config.DATABASE_URL;
+  if (external !== undefined) {
+    const url = new URL(external);
+    return {
+      ownerUrl: external,
+      description: `Postgres at ${url.host}`,
+      stop: () => Promise.resolve(),
+    };
+  }
+  const server = await startEmbeddedPostgres({
+    dataDir: join(dataDir, "postgres"),
+    log: ({ level, msg }) => log[level]({ part: "postgres" }, msg),
+    settings: { max_connections: "200" },
+  });
+  const password = encodeURIComponent(server.password);
+  return {
+    ownerUrl: `postgres://${server.superuser}:${password}@${server.host}:${server.port}/postgres`,
+    description: `embedded Postgres ${server.version}`,
+    stop: () => server.stop(),
+  };
+}
+
+function openDb(options: {
+  config: Config;
+  ownerUrl: string;
+  passwordOf(role: DbRole): string;
+  log: Logger;
+}): Db {
+  // Requests go through the pooler where there is one; the owner's connection does not.
+  const url = new URL(options.config.DATABASE_URL ?? options.ownerUrl);
+  return createDb({
+    address: {
+      host: url.hostname,
+      port: Number(url.port || 5432),
+      database: decodeURIComponent(url.pathname.slice(1)) || "postgres",
+      ...(url.searchParams.get("sslmode") === "require" ? { ssl: true } : {}),
+    },
+    passwordOf: options.passwordOf,
+    log: options.log,
+  });
+}
+
+/**
+ * Claims the data folder, starts or finds the database and brings it to this release.
+ * Throws `AppError` with what to do: `instance_running`, `data_folder_not_writable`, `database_unavailable`, ...
+ */
+export async function openInstallation(config: Config, log: Logger): Promise<Installation> {
+  const dataDir = await makeDataFolder(resolve(config.GUILDHALL_DATA_DIR));
+  const lock: InstanceLock = await acquireInstanceLock(dataDir);
+  const undo: (() => Promise<void>)[] = [() => lock.release()];
+  async function close(): Promise<void> {
+    for (const step of undo.toReversed()) await step();
+  }
+  try {
+    const rootSecret = await openRootSecret(config, dataDir);
+    const passwordOf = (role: DbRole): string => deriveSecret(rootSecret, `database-role:${role}`);
+    const database = await openDatabase(config, dataDir, log);
+    undo.push(() => database.stop());
+    const migrationsApplied = await migrate({ ownerUrl: database.ownerUrl, passwordOf });
+    const db = openDb({ config, ownerUrl: database.ownerUrl, passwordOf, log });
+    undo.push(() => db.close());
+    return {
+      dataDir,
+      rootSecret,
+      db,
+      ownerUrl: database.ownerUrl,
+      database: database.description,
+      migrationsApplied,
+      setAddress: (url) => lock.setAddress(url),
+      close,
+    };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
