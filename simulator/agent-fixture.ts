@@ -1,4 +1,4 @@
-import Anthropic from "@anthropic-ai/sdk";
+import type Anthropic from "@anthropic-ai/sdk";
 import { parseDelimited } from "./evidence/delimited.ts";
 
 /** A small agent for tests: the official client in a loop, with tools over files in memory. */
@@ -18,7 +18,7 @@ export type AgentRun = {
 };
 
 const json = (value: unknown): ToolReply => ({ text: JSON.stringify(value) });
-const missing = (path: unknown): ToolReply => ({ text: `No file ${String(path)}`, isError: true });
+const missing = (path: unknown): ToolReply => ({ text: `No file ${textOf(path)}`, isError: true });
 
 function profile(path: string, content: string): ToolReply {
   const [header = [], ...rows] = parseDelimited(content, ",");
@@ -62,7 +62,7 @@ const HANDLERS: Record<string, Handler> = {
       truncated: false,
     }),
   read_file: (input, files) => {
-    const content = files.get(String(input["path"]));
+    const content = files.get(textOf(input["path"]));
     if (content === undefined) return missing(input["path"]);
     const lines = content.replace(/\n$/, "").split("\n");
     const start = Number(input["offset"] ?? 1) - 1;
@@ -79,18 +79,18 @@ const HANDLERS: Record<string, Handler> = {
       text
         .split("\n")
         .flatMap((line, index) =>
-          line.includes(String(input["query"])) ? [{ path, line: index + 1, text: line }] : [],
+          line.includes(textOf(input["query"])) ? [{ path, line: index + 1, text: line }] : [],
         ),
     );
     return json({ matches, truncated: false });
   },
   write_file: (input, files) => {
-    files.set(String(input["path"]), String(input["content"]));
-    return json({ path: input["path"], size_bytes: Buffer.byteLength(String(input["content"])) });
+    files.set(textOf(input["path"]), textOf(input["content"]));
+    return json({ path: input["path"], size_bytes: Buffer.byteLength(textOf(input["content"])) });
   },
   profile_data: (input, files) => {
-    const content = files.get(String(input["path"]));
-    return content === undefined ? missing(input["path"]) : profile(String(input["path"]), content);
+    const content = files.get(textOf(input["path"]));
+    return content === undefined ? missing(input["path"]) : profile(textOf(input["path"]), content);
   },
   send_message: () => json({ message_id: "msg_1" }),
   check_inbox: () =>
@@ -105,6 +105,14 @@ const HANDLERS: Record<string, Handler> = {
     }),
   ask_human: () => json({ answer: "Leave out the year 2020." }),
 };
+
+function inputOf(value: unknown): Record<string, unknown> {
+  return value !== null && typeof value === "object" ? { ...value } : {};
+}
+
+function textOf(value: unknown): string {
+  return typeof value === "string" ? value : "";
+}
 
 /** Definitions of the tools with these names. */
 export function toolDefinitions(names: readonly string[]): Anthropic.Tool[] {
@@ -163,8 +171,8 @@ export async function runAgent(input: {
     const results: Anthropic.ToolResultBlockParam[] = [];
     for (const block of message.content) {
       if (block.type !== "tool_use") continue;
-      const toolInput = block.input as Record<string, string>;
-      run.calls.push(`${block.name} ${toolInput["path"] ?? ""}`.trim());
+      const toolInput = inputOf(block.input);
+      run.calls.push(`${block.name} ${textOf(toolInput["path"])}`.trim());
       run.toolNames.push(block.name);
       const fails = input.broken?.[block.name]?.(toolInput) === true;
       const reply = fails
