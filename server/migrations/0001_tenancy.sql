@@ -73,10 +73,12 @@ CREATE TABLE memberships (
   workspace_id text COLLATE "C" NOT NULL REFERENCES workspaces,
   user_id text COLLATE "C" NOT NULL REFERENCES users,
   role text NOT NULL CHECK (role IN ('owner', 'admin', 'member', 'viewer')),
+  -- Access tokens carry the version that they were issued under: a higher one ends them before their time.
+  session_version int NOT NULL DEFAULT 1,
   created_at timestamptz NOT NULL DEFAULT clock_now(),
   PRIMARY KEY (workspace_id, user_id)
 );
-CALL make_tenant_table('memberships', 'SELECT, INSERT, UPDATE, DELETE', '', 'SELECT, INSERT');
+CALL make_tenant_table('memberships', 'SELECT, INSERT, UPDATE, DELETE', '', 'SELECT, INSERT, UPDATE (session_version)');
 
 -- One-time sign-in links: the link carries the secret, the table only its hash.
 CREATE TABLE sign_in_links (
@@ -87,7 +89,8 @@ CREATE TABLE sign_in_links (
 );
 
 -- Rotating refresh tokens. Reuse of a replaced token revokes its family, except within the grace in which the
--- successor is answered again (a browser that lost the response is not an attacker).
+-- successor is answered again (a browser that lost the response is not an attacker). A successor inherits the end of
+-- its family: rotation does not prolong a session.
 CREATE TABLE refresh_tokens (
   token_hash text COLLATE "C" PRIMARY KEY,
   family_id text COLLATE "C" NOT NULL,
@@ -102,7 +105,8 @@ CREATE INDEX refresh_tokens_family ON refresh_tokens (family_id);
 GRANT SELECT, INSERT, UPDATE ON billing_accounts, users, sign_in_links, refresh_tokens TO guildhall_platform;
 GRANT DELETE ON sign_in_links, refresh_tokens TO guildhall_platform;
 
--- The key itself names its workspace, so that it is looked up under row-level security.
+-- The key itself names its workspace, so that it is looked up under row-level security. No foreign key to the
+-- membership: when its creator leaves, a key stays listed and is worth nothing.
 CREATE TABLE api_keys (
   workspace_id text COLLATE "C" NOT NULL REFERENCES workspaces,
   id text COLLATE "C" NOT NULL,
@@ -114,8 +118,7 @@ CREATE TABLE api_keys (
   expires_at timestamptz,
   last_used_at timestamptz,
   revoked_at timestamptz,
-  PRIMARY KEY (workspace_id, id),
-  FOREIGN KEY (workspace_id, created_by) REFERENCES memberships (workspace_id, user_id)
+  PRIMARY KEY (workspace_id, id)
 );
 CALL make_tenant_table('api_keys', 'SELECT, INSERT, UPDATE');
 
@@ -125,7 +128,7 @@ CREATE TABLE audit_heads (
   last_seq bigint NOT NULL DEFAULT 0,
   last_hash text NOT NULL DEFAULT ''
 );
-CALL make_tenant_table('audit_heads', 'SELECT, INSERT, UPDATE');
+CALL make_tenant_table('audit_heads', 'SELECT, INSERT, UPDATE', '', 'SELECT, INSERT, UPDATE');
 
 CREATE TABLE audit_lines (
   workspace_id text COLLATE "C" NOT NULL REFERENCES workspaces,
@@ -141,9 +144,16 @@ CREATE TABLE audit_lines (
   hash text NOT NULL,
   PRIMARY KEY (workspace_id, seq)
 );
-CALL make_tenant_table('audit_lines', 'SELECT, INSERT');
+CALL make_tenant_table('audit_lines', 'SELECT, INSERT', '', 'SELECT, INSERT');
 
--- Runs with the caller's rights: the line belongs to the caller's transaction and to its workspace only.
+CREATE FUNCTION audit_hash(previous_hash text, seq bigint, at timestamptz, actor text, action text, target text, origin text, before_hash text, after_hash text) RETURNS text
+  LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = public, pg_temp
+AS $$
+  SELECT encode(sha256(convert_to(jsonb_build_array(previous_hash, seq, extract(epoch FROM at)::text, actor, action, target, origin, before_hash, after_hash)::text, 'UTF8')), 'hex')
+$$;
+
+-- Runs with the caller's rights: the line belongs to the caller's transaction and to its workspace only. The platform
+-- role may write too, for sign-in begins before a workspace is known; it names the workspace first, like everybody.
 CREATE FUNCTION append_audit(actor text, action text, target text, origin text, before_hash text, after_hash text) RETURNS bigint
   LANGUAGE plpgsql SET search_path = public, pg_temp
 AS $$
@@ -155,13 +165,32 @@ DECLARE
 BEGIN
   INSERT INTO audit_heads (workspace_id) VALUES (workspace) ON CONFLICT DO NOTHING;
   SELECT * INTO head FROM audit_heads h WHERE h.workspace_id = workspace FOR UPDATE;
-  line_hash := encode(sha256(convert_to(jsonb_build_array(head.last_hash, head.last_seq + 1, extract(epoch FROM moment)::text, actor, action, target, origin, before_hash, after_hash)::text, 'UTF8')), 'hex');
+  line_hash := audit_hash(head.last_hash, head.last_seq + 1, moment, actor, action, target, origin, before_hash, after_hash);
   INSERT INTO audit_lines VALUES (workspace, head.last_seq + 1, moment, actor, action, target, origin, before_hash, after_hash, head.last_hash, line_hash);
   UPDATE audit_heads h SET last_seq = head.last_seq + 1, last_hash = line_hash WHERE h.workspace_id = workspace;
   RETURN head.last_seq + 1;
 END
 $$;
-GRANT EXECUTE ON FUNCTION append_audit TO guildhall_app;
+
+-- Recomputes the chain of the workspace. broken_at: the first line that does not follow from the one before it, or
+-- the line after the last when the head tells of more; NULL when the chain is whole.
+CREATE FUNCTION verify_audit() RETURNS TABLE (lines bigint, broken_at bigint)
+  LANGUAGE sql STABLE SET search_path = public, pg_temp
+AS $$
+  WITH chain AS (
+    SELECT l.seq, l.hash, row_number() OVER ordered AS place, l.previous_hash = lag(l.hash, 1, '') OVER ordered AS linked,
+        l.hash = audit_hash(l.previous_hash, l.seq, l.at, l.actor, l.action, l.target, l.origin, l.before_hash, l.after_hash) AS genuine
+      FROM audit_lines l WHERE l.workspace_id = current_workspace() WINDOW ordered AS (ORDER BY l.seq)
+  ), head AS (
+    SELECT coalesce(max(h.last_seq), 0) AS last_seq, coalesce(max(h.last_hash), '') AS last_hash FROM audit_heads h WHERE h.workspace_id = current_workspace()
+  )
+  SELECT (SELECT count(*) FROM chain), coalesce(
+    (SELECT min(c.place) FROM chain c WHERE NOT (c.seq = c.place AND c.linked AND c.genuine)),
+    (SELECT (SELECT count(*) FROM chain) + 1 FROM head h WHERE h.last_seq <> (SELECT count(*) FROM chain)
+      OR h.last_hash <> coalesce((SELECT c.hash FROM chain c ORDER BY c.seq DESC LIMIT 1), '')))
+$$;
+GRANT EXECUTE ON FUNCTION audit_hash, append_audit TO guildhall_app, guildhall_platform;
+GRANT EXECUTE ON FUNCTION verify_audit TO guildhall_app;
 
 -- Facts to be told to other parts after commit. `txid` lets a reader stop below the oldest open transaction, so that a
 -- row that commits late is never skipped.

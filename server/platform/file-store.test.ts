@@ -82,6 +82,19 @@ test("the same content twice, also at once, is one file", async () => {
   expect(await filesBelow(root)).toHaveLength(1);
 });
 
+test("a staged content is in the store only once it is kept, and gone once it is discarded", async () => {
+  const store = createFileStore({ root });
+  const stage = (part: string) =>
+    store.stage({ workspaceId: "ws_a", stream: streamOf(part), maxBytes: 10 });
+  const kept = await stage("kept");
+  const discarded = await stage("discarded");
+  expect(await store.size({ workspaceId: "ws_a", sha256: kept.sha256 })).toBeUndefined();
+  await kept.keep();
+  await discarded.discard();
+  expect(await store.size({ workspaceId: "ws_a", sha256: kept.sha256 })).toBe(4);
+  expect(await filesBelow(root)).toHaveLength(1);
+});
+
 test("a path out of the store cannot be named", () => {
   const store = createFileStore({ root });
   expect(() => store.path({ workspaceId: "ws_a", sha256: "../../etc/passwd" })).toThrow("SHA-256");

@@ -1,13 +1,18 @@
 import { createHash, randomBytes } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import type { Readable } from "node:stream";
 import { AppError, invariant } from "./errors.ts";
+import { hasCode } from "./system-error.ts";
 
 /** Names a stored content: the workspace that owns it, and its SHA-256 in lower-case hex. */
 export type FileKey = { workspaceId: string; sha256: string };
 export type StoredFile = { sha256: string; sizeBytes: number };
+
+/** A content that has arrived but is not part of the store yet; one of the two must be called. */
+export type StagedFile = StoredFile & { keep(): Promise<void>; discard(): Promise<void> };
+type Incoming = { workspaceId: string; stream: AsyncIterable<Uint8Array>; maxBytes: number };
 
 /** Contents of uploads and artifacts, kept once per workspace under their SHA-256. */
 export type FileStore = {
@@ -15,11 +20,9 @@ export type FileStore = {
    * Stores a stream and answers only when the bytes are durable. Nothing is kept when it fails.
    * Throws `file_too_large` (413) above `maxBytes` and `storage_full` (507) when the disk is full.
    */
-  put(file: {
-    workspaceId: string;
-    stream: AsyncIterable<Uint8Array>;
-    maxBytes: number;
-  }): Promise<StoredFile>;
+  put(file: Incoming): Promise<StoredFile>;
+  /** The same in two steps, for contents that are kept together or not at all. */
+  stage(file: Incoming): Promise<StagedFile>;
   /** Reads a content from its start; the stream fails with ENOENT when there is none. */
   open(key: FileKey): Readable;
   /** Size in bytes, or undefined when the workspace has no such content. */
@@ -32,12 +35,6 @@ export type FileStore = {
 const ABANDONED_AFTER_MS = 24 * 3_600_000;
 const WORKSPACE_ID = /^ws_[0-9a-z]{1,40}$/;
 const SHA256 = /^[0-9a-f]{64}$/;
-
-function errorCode(error: unknown): string | undefined {
-  return error instanceof Error && "code" in error && typeof error.code === "string"
-    ? error.code
-    : undefined;
-}
 
 /** Writes the stream to a new file and makes it durable, hashing as it goes. */
 async function writeHashed(
@@ -88,7 +85,7 @@ async function removeAbandoned(incoming: string): Promise<void> {
 }
 
 function translated(error: unknown): unknown {
-  if (!["ENOSPC", "EDQUOT"].includes(errorCode(error) ?? "")) return error;
+  if (!hasCode(error, "ENOSPC", "EDQUOT")) return error;
   return new AppError({
     code: "storage_full",
     status: 507,
@@ -131,32 +128,52 @@ export function createFileStore(options: { root: string }): FileStore {
     return join(options.root, key.workspaceId, key.sha256.slice(0, 2), key.sha256);
   }
 
-  async function put(file: Parameters<FileStore["put"]>[0]): Promise<StoredFile> {
-    const incoming = await incomingFolder(file.workspaceId);
-    const unfinished = join(incoming, randomBytes(16).toString("hex"));
+  async function stage(file: Incoming): Promise<StagedFile> {
+    const unfinished = join(
+      await incomingFolder(file.workspaceId),
+      randomBytes(16).toString("hex"),
+    );
+    const discard = (): Promise<void> => rm(unfinished, { force: true });
     try {
       const stored = await writeHashed(unfinished, file);
       const final = path({ workspaceId: file.workspaceId, sha256: stored.sha256 });
-      const folder = join(final, "..");
-      await mkdir(folder, { recursive: true, mode: 0o700 });
-      await rename(unfinished, final);
-      await syncFolder(folder);
+      return {
+        ...stored,
+        discard,
+        async keep() {
+          const folder = dirname(final);
+          await mkdir(folder, { recursive: true, mode: 0o700 });
+          await rename(unfinished, final);
+          await syncFolder(folder);
+        },
+      };
+    } catch (error) {
+      await discard();
+      throw translated(error);
+    }
+  }
+
+  async function put(file: Incoming): Promise<StoredFile> {
+    const { keep, discard, ...stored } = await stage(file);
+    try {
+      await keep();
       return stored;
     } catch (error) {
-      await rm(unfinished, { force: true });
+      await discard();
       throw translated(error);
     }
   }
 
   return {
     put,
+    stage,
     path,
     open: (key) => createReadStream(path(key)),
     async size(key) {
       try {
         return (await stat(path(key))).size;
       } catch (error) {
-        if (errorCode(error) === "ENOENT") return undefined;
+        if (hasCode(error, "ENOENT")) return undefined;
         throw error;
       }
     },
