@@ -50,11 +50,12 @@ export async function openToolbox() {
   ): Promise<ToolResult> {
     return registry.execute({ name, input, ctx: { folder, signal, idempotencyKey: "call_1" } });
   }
-  /** For a call that must succeed: its parsed content. */
+  /** For a call that must succeed: its content, parsed as what the tool documents. */
   async function read<T>(name: string, input: unknown): Promise<T> {
     const result = await call(name, input);
     if (result.isError) throw new Error(`${name} failed: ${result.content}`);
-    return JSON.parse(result.content) as T;
+    const parsed: T = JSON.parse(result.content);
+    return parsed;
   }
   return { base, root, folder, scratchFolder, registry, call, read };
 }

@@ -16,7 +16,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { openTestFolder, putInput } from "./fixture.ts";
 import type { Anchoring } from "./folder/place.ts";
-import { openRunFolder, type OpenRunFolderOptions } from "./run-folder.ts";
+import { openRunFolder, type OpenRunFolderOptions, type RunFolder } from "./run-folder.ts";
 
 const secret = "secret of another run";
 const limits = { maxFileBytes: 1000, maxTotalBytes: 2500, maxFiles: 4 };
@@ -30,10 +30,7 @@ async function openWithOutside(options: Partial<OpenRunFolderOptions> = {}) {
   return { ...opened, outside };
 }
 
-async function readAll(
-  folder: { openForRead(path: string): Promise<{ handle: import("node:fs/promises").FileHandle }> },
-  path: string,
-) {
+async function readAll(folder: RunFolder, path: string): Promise<string> {
   const { handle } = await folder.openForRead(path);
   try {
     return await handle.readFile("utf8");
