@@ -69,6 +69,7 @@ CREATE TABLE tasks (
   FOREIGN KEY (workspace_id, upload_id) REFERENCES uploads,
   FOREIGN KEY (workspace_id, parent_task_id) REFERENCES tasks (workspace_id, id)
 );
+CREATE INDEX tasks_paused ON tasks (workspace_id) WHERE state = 'paused';
 CREATE INDEX tasks_parent ON tasks (workspace_id, parent_task_id) WHERE parent_task_id IS NOT NULL;
 CALL make_tenant_table('tasks', 'SELECT, INSERT, UPDATE', 'SELECT, UPDATE');
 
@@ -81,7 +82,7 @@ CREATE TABLE runs (
   state text NOT NULL DEFAULT 'queued' CHECK (state IN ('queued', 'admitted', 'claimed', 'parked', 'ended')),
   slot_no int CHECK (slot_no > 0),
   epoch int NOT NULL DEFAULT 0,
-  -- Attempts that ended without progress; reset when a run parks of its own accord.
+  -- Leases lost since the run last parked of its own accord.
   failed_attempts int NOT NULL DEFAULT 0,
   worker_id text,
   lease_until timestamptz,
@@ -125,7 +126,7 @@ CREATE TABLE steps (
   epoch int NOT NULL,
   kind text NOT NULL CHECK (kind IN ('model', 'tool')),
   state text NOT NULL CHECK (state IN ('started', 'done', 'unknown')),
-  -- model: {content, stop_reason, usage, hold_id}; tool: {tool_use_id, name, input, content, is_error}
+  -- model: {content, stop_reason, usage, hold_id}; tool: {tool_use_id, name, input, content?, is_error?, parked?}
   body jsonb NOT NULL,
   started_at timestamptz NOT NULL DEFAULT clock_now(),
   ended_at timestamptz,

@@ -1,3 +1,6 @@
+-- Lock order of everything here: question, workspace, runs (a parent's before its child's), task, stream. One order
+-- everywhere, so that two transactions never wait for each other; what still meets is retried by its caller.
+
 -- Appends one event under its stream's row. A closed stream takes no more: nothing follows a terminal event.
 CREATE FUNCTION append_event(workspace text, stream text, event_type text, event_data jsonb) RETURNS bigint
   LANGUAGE plpgsql SET search_path = public, pg_temp
@@ -37,6 +40,27 @@ END
 $$;
 GRANT EXECUTE ON FUNCTION append_run_events TO guildhall_app;
 
+-- Stores one step of a run together with the events that tell of it, fenced like those.
+-- -> 'stored' | 'repeated' (this attempt had stored just this before, and its answer was lost) | 'stale'
+CREATE FUNCTION record_step(run text, an_epoch int, a_step_no int, a_kind text, a_state text, a_body jsonb, new_events jsonb) RETURNS text
+  LANGUAGE plpgsql SET search_path = public, pg_temp
+AS $$
+DECLARE
+  workspace text := current_workspace();
+BEGIN
+  PERFORM 1 FROM steps s WHERE s.workspace_id = workspace AND s.run_id = run AND s.step_no = a_step_no AND s.epoch = an_epoch AND s.state = a_state AND s.body = a_body;
+  IF FOUND THEN RETURN 'repeated'; END IF;
+  IF append_run_events(run, an_epoch, new_events) IS NULL THEN RETURN 'stale'; END IF;
+  INSERT INTO steps AS s (workspace_id, run_id, step_no, epoch, kind, state, body, ended_at)
+    VALUES (workspace, run, a_step_no, an_epoch, a_kind, a_state, a_body, CASE WHEN a_state <> 'started' THEN clock_now() END)
+    ON CONFLICT (workspace_id, run_id, step_no) DO UPDATE SET epoch = excluded.epoch, state = excluded.state, body = excluded.body, ended_at = excluded.ended_at
+      WHERE s.state = 'started' AND s.kind = excluded.kind;
+  IF NOT FOUND THEN RAISE EXCEPTION 'step % of run % is already done', a_step_no, run USING ERRCODE = 'GH004'; END IF;
+  RETURN 'stored';
+END
+$$;
+GRANT EXECUTE ON FUNCTION record_step TO guildhall_app;
+
 -- Makes a parked run claimable again. A child that ends passes its slot back, so its parent need not queue for one.
 CREATE FUNCTION wake_run(workspace text, task text, handed_slot int DEFAULT NULL) RETURNS boolean
   LANGUAGE plpgsql SET search_path = public, pg_temp
@@ -62,11 +86,14 @@ DECLARE
   slot int;
   child record;
 BEGIN
-  UPDATE tasks t SET state = end_state, cause = end_cause, result = end_result, parked = NULL, ended_at = moment
-    WHERE t.workspace_id = workspace AND t.id = task AND t.state NOT IN ('succeeded', 'failed', 'cancelled')
-    RETURNING t.parent_task_id INTO parent;
-  IF NOT FOUND THEN RETURN false; END IF;
+  SELECT t.parent_task_id INTO parent FROM tasks t WHERE t.workspace_id = workspace AND t.id = task;
+  IF parent IS NOT NULL THEN
+    PERFORM 1 FROM runs r WHERE r.workspace_id = workspace AND r.task_id = parent AND r.state <> 'ended' FOR UPDATE;
+  END IF;
   SELECT r.slot_no INTO slot FROM runs r WHERE r.workspace_id = workspace AND r.task_id = task AND r.state <> 'ended' FOR UPDATE;
+  UPDATE tasks t SET state = end_state, cause = end_cause, result = end_result, parked = NULL, ended_at = moment
+    WHERE t.workspace_id = workspace AND t.id = task AND t.state NOT IN ('succeeded', 'failed', 'cancelled');
+  IF NOT FOUND THEN RETURN false; END IF;
   UPDATE attempts a SET ended_at = moment, end_reason = end_state FROM runs r
     WHERE r.workspace_id = workspace AND r.task_id = task AND r.state = 'claimed' AND a.workspace_id = workspace AND a.run_id = r.id AND a.epoch = r.epoch;
   UPDATE runs r SET state = 'ended', slot_no = NULL, lease_until = NULL, wake_at = NULL, ended_at = moment
@@ -88,7 +115,29 @@ END
 $$;
 GRANT EXECUTE ON FUNCTION end_task TO guildhall_app;
 
--- Parks a run of its own accord: its slot is free at once, and the stored condition says what wakes it.
+-- The same for the attempt that executes the run: only while it holds the lease. -> false when it is stale.
+CREATE FUNCTION finish_run(run text, an_epoch int, end_state text, end_cause text, end_result text, event_data jsonb) RETURNS boolean
+  LANGUAGE plpgsql SET search_path = public, pg_temp
+AS $$
+DECLARE
+  workspace text := current_workspace();
+  task text;
+  parent text;
+BEGIN
+  SELECT t.id, t.parent_task_id INTO task, parent FROM runs r JOIN tasks t ON t.workspace_id = r.workspace_id AND t.id = r.task_id
+    WHERE r.workspace_id = workspace AND r.id = run;
+  IF parent IS NOT NULL THEN
+    PERFORM 1 FROM runs r WHERE r.workspace_id = workspace AND r.task_id = parent AND r.state <> 'ended' FOR UPDATE;
+  END IF;
+  PERFORM 1 FROM runs r WHERE r.workspace_id = workspace AND r.id = run AND r.epoch = an_epoch AND r.state = 'claimed' AND r.lease_until > clock_now() FOR UPDATE;
+  IF NOT FOUND THEN RETURN false; END IF;
+  RETURN end_task(workspace, task, end_state, end_cause, end_result, event_data);
+END
+$$;
+GRANT EXECUTE ON FUNCTION finish_run TO guildhall_app;
+
+-- Parks a run of its own accord: its slot is free at once, and the stored condition says what wakes it. It never
+-- sleeps past the task's wall-clock limit: the worker that takes it then ends it.
 -- A parent that waits for a child hands its slot to the child, so delegation works with one slot.
 CREATE FUNCTION park_run(run text, an_epoch int, park_state text, park_reason jsonb, wake timestamptz, event_type text) RETURNS boolean
   LANGUAGE plpgsql SET search_path = public, pg_temp
@@ -96,19 +145,26 @@ AS $$
 DECLARE
   workspace text := current_workspace();
   r runs;
+  deadline timestamptz;
+  wake_at_once boolean := false;
 BEGIN
+  -- Who answers locks the question first, too. So either the answer is seen here, or its writer sees the parked run.
+  IF park_reason ? 'question_id' THEN
+    SELECT q.answered_at IS NOT NULL INTO wake_at_once FROM questions q WHERE q.workspace_id = workspace AND q.id = park_reason->>'question_id' FOR UPDATE;
+  END IF;
   SELECT * INTO r FROM runs x WHERE x.workspace_id = workspace AND x.id = run AND x.epoch = an_epoch AND x.state = 'claimed' AND x.lease_until > clock_now() FOR UPDATE;
   IF NOT FOUND THEN RETURN false; END IF;
-  UPDATE tasks t SET state = park_state, parked = park_reason WHERE t.workspace_id = workspace AND t.id = r.task_id;
-  UPDATE runs x SET state = 'parked', slot_no = NULL, lease_until = NULL, wake_at = wake, failed_attempts = 0 WHERE x.workspace_id = workspace AND x.id = run;
+  UPDATE tasks t SET state = park_state, parked = park_reason WHERE t.workspace_id = workspace AND t.id = r.task_id
+    RETURNING t.started_at + t.wall_time_limit_ms * interval '1 millisecond' INTO deadline;
+  UPDATE runs x SET state = 'parked', slot_no = NULL, lease_until = NULL, wake_at = least(wake, deadline), failed_attempts = 0 WHERE x.workspace_id = workspace AND x.id = run;
   UPDATE attempts a SET ended_at = clock_now(), end_reason = park_state WHERE a.workspace_id = workspace AND a.run_id = run AND a.epoch = an_epoch;
   PERFORM append_event(workspace, r.task_id, event_type, park_reason);
   IF park_reason ? 'child_task_id' THEN
     UPDATE runs c SET state = 'admitted', slot_no = r.slot_no WHERE c.workspace_id = workspace AND c.task_id = park_reason->>'child_task_id' AND c.state = 'queued';
-    -- The child may have ended before its parent came to wait for it.
-    PERFORM 1 FROM tasks c WHERE c.workspace_id = workspace AND c.id = park_reason->>'child_task_id' AND c.ended_at IS NOT NULL;
-    IF FOUND THEN PERFORM wake_run(workspace, r.task_id); END IF;
+    -- The child may have ended before its parent came to wait for it. Its end locks this run first, so it is over or yet to come.
+    SELECT EXISTS (SELECT 1 FROM tasks c WHERE c.workspace_id = workspace AND c.id = park_reason->>'child_task_id' AND c.ended_at IS NOT NULL) INTO wake_at_once;
   END IF;
+  IF wake_at_once THEN PERFORM wake_run(workspace, r.task_id); END IF;
   INSERT INTO outbox (workspace_id, topic, payload) VALUES (workspace, 'slot.free', jsonb_build_object('task_id', r.task_id));
   RETURN true;
 END
@@ -116,13 +172,14 @@ $$;
 GRANT EXECUTE ON FUNCTION park_run TO guildhall_app;
 
 -- Gives free slots to queued runs, workspace by workspace. The workspace's row serialises its slots; a workspace that
--- another process is serving is skipped, not waited for.
+-- another process is serving is skipped, not waited for. After a limit was lowered nothing starts until fewer run.
 CREATE FUNCTION admit_runs() RETURNS int
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
 AS $$
 DECLARE
   w record;
-  slot_limit bigint;
+  slots int;
+  free int;
   given int := 0;
   pair record;
 BEGIN
@@ -130,12 +187,18 @@ BEGIN
     SELECT x.workspace_id FROM workspaces x WHERE x.workspace_id IN (SELECT DISTINCT r.workspace_id FROM runs r WHERE r.state = 'queued')
       ORDER BY x.workspace_id FOR NO KEY UPDATE SKIP LOCKED
   LOOP
-    SELECT l.amount INTO slot_limit FROM limits l WHERE l.workspace_id = w.workspace_id AND l.meter = 'concurrent_tasks' AND l.level = 'workspace' ORDER BY l.version DESC LIMIT 1;
+    slots := 256;
+    SELECT least(coalesce(l.amount, 256), 256)::int INTO slots FROM limits l
+      WHERE l.workspace_id = w.workspace_id AND l.meter = 'concurrent_tasks' AND l.level = 'workspace' ORDER BY l.version DESC LIMIT 1;
+    slots := coalesce(slots, 256);
+    SELECT slots - count(*) INTO free FROM runs r WHERE r.workspace_id = w.workspace_id AND r.slot_no IS NOT NULL;
+    CONTINUE WHEN free <= 0;
     FOR pair IN
       SELECT q.id, s.slot FROM
-        (SELECT r.id, row_number() OVER (ORDER BY t.priority DESC, r.queued_at, r.id) AS n FROM runs r JOIN tasks t ON t.workspace_id = r.workspace_id AND t.id = r.task_id
-          WHERE r.workspace_id = w.workspace_id AND r.state = 'queued') q
-        JOIN (SELECT g AS slot, row_number() OVER (ORDER BY g) AS n FROM generate_series(1, least(coalesce(slot_limit, 256), 256)::int) g
+        (SELECT x.id, row_number() OVER () AS n FROM
+          (SELECT r.id FROM runs r JOIN tasks t ON t.workspace_id = r.workspace_id AND t.id = r.task_id
+            WHERE r.workspace_id = w.workspace_id AND r.state = 'queued' ORDER BY t.priority DESC, r.queued_at, r.id LIMIT free FOR UPDATE OF r SKIP LOCKED) x) q
+        JOIN (SELECT g AS slot, row_number() OVER (ORDER BY g) AS n FROM generate_series(1, slots) g
           WHERE NOT EXISTS (SELECT 1 FROM runs o WHERE o.workspace_id = w.workspace_id AND o.slot_no = g)) s USING (n)
     LOOP
       UPDATE runs r SET state = 'admitted', slot_no = pair.slot WHERE r.workspace_id = w.workspace_id AND r.id = pair.id AND r.state = 'queued';
@@ -202,15 +265,23 @@ CREATE FUNCTION reap_runs(grace interval, attempts_allowed int) RETURNS TABLE (r
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
 AS $$
 DECLARE
-  r record;
+  c record;
+  r runs;
 BEGIN
   requeued := 0;
   exhausted := 0;
-  FOR r IN SELECT x.* FROM runs x WHERE x.state = 'claimed' AND x.lease_until < clock_now() - grace FOR UPDATE SKIP LOCKED LOOP
+  FOR c IN SELECT x.workspace_id, x.id, t.parent_task_id FROM runs x JOIN tasks t ON t.workspace_id = x.workspace_id AND t.id = x.task_id
+    WHERE x.state = 'claimed' AND x.lease_until < clock_now() - grace ORDER BY x.lease_until
+  LOOP
+    IF c.parent_task_id IS NOT NULL THEN
+      PERFORM 1 FROM runs p WHERE p.workspace_id = c.workspace_id AND p.task_id = c.parent_task_id AND p.state <> 'ended' FOR UPDATE;
+    END IF;
+    SELECT x.* INTO r FROM runs x WHERE x.workspace_id = c.workspace_id AND x.id = c.id AND x.state = 'claimed' AND x.lease_until < clock_now() - grace FOR UPDATE SKIP LOCKED;
+    CONTINUE WHEN NOT FOUND;
     PERFORM append_event(r.workspace_id, r.task_id, 'run.lease_lost', jsonb_build_object('run_id', r.id, 'attempt', r.epoch, 'worker_id', r.worker_id));
     IF r.failed_attempts + 1 >= attempts_allowed THEN
       PERFORM end_task(r.workspace_id, r.task_id, 'failed', 'attempts_exhausted', NULL,
-        jsonb_build_object('cause', 'attempts_exhausted', 'message', format('The worker was lost %s times in a row while this task ran.', attempts_allowed)));
+        jsonb_build_object('cause', 'attempts_exhausted', 'message', format('The worker was lost %s times while this task ran.', attempts_allowed)));
       exhausted := exhausted + 1;
     ELSE
       UPDATE attempts a SET ended_at = clock_now(), end_reason = 'lease_lost' WHERE a.workspace_id = r.workspace_id AND a.run_id = r.id AND a.epoch = r.epoch;
@@ -237,6 +308,75 @@ BEGIN
 END
 $$;
 
+-- How much one level still leaves, without locking or opening its row. NULL is no limit.
+CREATE FUNCTION budget_room(workspace text, a_meter text, k budget_key) RETURNS bigint
+  LANGUAGE plpgsql STABLE SET search_path = public, pg_temp
+AS $$
+DECLARE
+  amount bigint;
+  used bigint;
+  ungranted bigint;
+BEGIN
+  SELECT b.limit_amount, b.posted + b.held INTO amount, used FROM budgets b
+    WHERE b.workspace_id = workspace AND b.meter = a_meter AND b.level = k.level AND b.scope_id = k.scope_id AND b.period = k.period;
+  IF k.level IN ('owner', 'platform') THEN
+    IF used IS NULL THEN
+      SELECT l.amount INTO amount FROM top_limits l WHERE l.level = k.level AND l.scope_id = k.scope_id AND l.meter = a_meter ORDER BY l.version DESC LIMIT 1;
+    END IF;
+    IF amount IS NULL THEN RETURN NULL; END IF;
+    SELECT t.limit_amount - t.granted INTO ungranted FROM top_budgets t WHERE t.level = k.level AND t.scope_id = k.scope_id AND t.meter = a_meter AND t.period = k.period;
+    IF used IS NULL THEN RETURN coalesce(ungranted, amount); END IF;
+    RETURN amount - used + greatest(coalesce(ungranted, 0), 0);
+  END IF;
+  IF used IS NULL THEN
+    SELECT l.amount INTO amount FROM limits l WHERE l.workspace_id = workspace AND l.meter = a_meter AND l.level = k.level AND l.scope_id = k.scope_id ORDER BY l.version DESC LIMIT 1;
+    IF NOT FOUND AND k.level = 'task' THEN
+      SELECT CASE a_meter WHEN 'model_cost' THEN t.cost_limit_nano_usd ELSE t.agent_time_limit_ms END INTO amount FROM tasks t WHERE t.workspace_id = workspace AND t.id = k.scope_id;
+    END IF;
+  END IF;
+  RETURN amount - coalesce(used, 0);
+END
+$$;
+
+-- Wakes runs that a limit had paused, once every level leaves what the next step needs: the limit was raised, the
+-- period turned, or open holds returned. What one woken run needs is not promised to the next one.
+CREATE FUNCTION wake_limited_runs() RETURNS int
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
+AS $$
+DECLARE
+  c record;
+  k budget_key;
+  keys budget_key[];
+  label text;
+  room bigint;
+  fits boolean;
+  promised jsonb := '{}';
+  woken int := 0;
+BEGIN
+  FOR c IN
+    SELECT r.workspace_id, r.id, r.task_id, t.parked->>'meter' AS meter, (t.parked->>'needed')::bigint AS needed
+      FROM tasks t JOIN runs r ON r.workspace_id = t.workspace_id AND r.task_id = t.id AND r.state = 'parked'
+      WHERE t.state = 'paused' AND t.parked->>'kind' = 'limit' ORDER BY t.priority DESC, t.id FOR UPDATE OF r SKIP LOCKED
+  LOOP
+    keys := run_levels(c.workspace_id, c.id, c.meter);
+    fits := true;
+    FOREACH k IN ARRAY keys LOOP
+      label := concat_ws(' ', CASE WHEN k.level IN ('owner', 'platform') THEN '' ELSE c.workspace_id END, c.meter, k.level, k.scope_id);
+      room := budget_room(c.workspace_id, c.meter, k);
+      fits := room IS NULL OR room - coalesce((promised->>label)::bigint, 0) >= c.needed;
+      EXIT WHEN NOT fits;
+    END LOOP;
+    CONTINUE WHEN NOT fits;
+    FOREACH k IN ARRAY keys LOOP
+      label := concat_ws(' ', CASE WHEN k.level IN ('owner', 'platform') THEN '' ELSE c.workspace_id END, c.meter, k.level, k.scope_id);
+      promised := jsonb_set(promised, ARRAY[label], to_jsonb(coalesce((promised->>label)::bigint, 0) + c.needed));
+    END LOOP;
+    IF wake_run(c.workspace_id, c.task_id) THEN woken := woken + 1; END IF;
+  END LOOP;
+  RETURN woken;
+END
+$$;
+
 -- Functions that the definer role owns, and who may execute them. Nobody else may.
 DO $$
 DECLARE
@@ -255,8 +395,8 @@ $$;
 REVOKE EXECUTE ON PROCEDURE make_tenant_table FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION clock_now(), current_workspace() TO guildhall_app, guildhall_ledger, guildhall_platform, guildhall_definer;
 GRANT EXECUTE ON FUNCTION append_event(text, text, text, jsonb), wake_run(text, text, int), end_task(text, text, text, text, text, jsonb) TO guildhall_app, guildhall_definer;
-GRANT EXECUTE ON FUNCTION append_audit(text, text, text, text, text, text), append_run_events(text, int, jsonb), park_run(text, int, text, jsonb, timestamptz, text), set_limit(text, text, text, bigint, text) TO guildhall_app;
-GRANT EXECUTE ON FUNCTION open_budget(text, text, text, text, text), grant_chunk(budgets, bigint), run_levels(text, text, text), lock_levels(text, text, budget_key[], bigint) TO guildhall_definer;
+GRANT EXECUTE ON FUNCTION append_audit(text, text, text, text, text, text), append_run_events(text, int, jsonb), record_step(text, int, int, text, text, jsonb, jsonb), finish_run(text, int, text, text, text, jsonb), park_run(text, int, text, jsonb, timestamptz, text), set_limit(text, text, text, bigint, text) TO guildhall_app;
+GRANT EXECUTE ON FUNCTION open_budget(text, text, text, text, text), grant_chunk(budgets, bigint), run_levels(text, text, text), lock_levels(text, text, budget_key[], bigint), budget_room(text, text, budget_key) TO guildhall_definer;
 GRANT EXECUTE ON FUNCTION reserve(jsonb), mark_dispatched(text, text, text), settle(jsonb), take_journal(text, text, int, text, text), lease_agent_time(text, text, int, bigint),
   return_agent_time(text, text, int, bigint), process_seen(text, text), reap_holds(interval, interval, int), admit_runs(), claim(text, interval, text[]), heartbeat(text, interval, jsonb),
-  release_run(text, text, int, text), reap_runs(interval, int), wake_due_runs() TO guildhall_ledger;
+  release_run(text, text, int, text), reap_runs(interval, int), wake_due_runs(), wake_limited_runs() TO guildhall_ledger;

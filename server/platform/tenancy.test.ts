@@ -39,6 +39,7 @@ const reviewedDefiners = [
   "settle",
   "take_journal",
   "wake_due_runs",
+  "wake_limited_runs",
 ];
 
 it("every table with a workspace forces row-level security with one rule for reading and writing", async () => {
