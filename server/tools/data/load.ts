@@ -1,4 +1,5 @@
-import { quoteText, type DataSession } from "./engine.ts";
+import { toolError } from "../errors.ts";
+import { isStatementError, quoteText, type DataSession } from "./engine.ts";
 import type { DataLayout } from "./format.ts";
 import { counted } from "./wording.ts";
 
@@ -55,6 +56,58 @@ async function loadCsv(
   return { layout, issues };
 }
 
+/**
+ * How many records are looked at to find fields and types. Looking at all of them would take about
+ * five times the size of an array in memory; where records are large, fewer must do.
+ */
+const jsonSamples = [200_000, 20_000, 2_000] as const;
+
+function jsonStatement(job: { path: string; sample: number; untyped: boolean }): string {
+  const depth = job.untyped ? ", maximum_depth = 1" : "";
+  return `CREATE OR REPLACE TABLE data AS SELECT * FROM read_json(${quoteText(job.path)},
+    format = 'auto', sample_size = ${job.sample}${depth})`;
+}
+
+type JsonOutcome = "read" | "out_of_memory" | "other_type_after_sample";
+
+async function tryJson(
+  session: DataSession,
+  job: { path: string; sample: number; untyped: boolean },
+): Promise<JsonOutcome> {
+  try {
+    await session.query(jsonStatement(job));
+    return "read";
+  } catch (error) {
+    if (!isStatementError(error)) throw error;
+    if (error.message.startsWith("Out of Memory")) return "out_of_memory";
+    if (!job.untyped && error.message.includes("sample_size")) return "other_type_after_sample";
+    throw error;
+  }
+}
+
+async function loadJson(session: DataSession, path: string, layout: DataLayout): Promise<Loaded> {
+  let untyped = false;
+  for (const sample of jsonSamples) {
+    let outcome = await tryJson(session, { path, sample, untyped });
+    if (outcome === "other_type_after_sample") {
+      // Every field as it stands in the file: slower to look at, but no record is lost.
+      untyped = true;
+      outcome = await tryJson(session, { path, sample, untyped });
+    }
+    if (outcome !== "read") continue;
+    const [row] = await session.query("SELECT count(*) FROM data");
+    const sampled = Number(row?.[0] ?? 0) > sample;
+    const issue = `fields and types were taken from the first ${sample} records; a field that appears only later is left out`;
+    return { layout, issues: sampled ? [issue] : [] };
+  }
+  throw toolError({
+    code: "data_not_readable",
+    publicMessage:
+      "The JSON file cannot be profiled: its records need more memory than a profile may take.",
+    hint: "Ask for it as NDJSON or CSV, or in smaller parts.",
+  });
+}
+
 /** Makes the file at `path` readable as the relation `data`. */
 export async function loadData(
   session: DataSession,
@@ -62,12 +115,7 @@ export async function loadData(
   layout: DataLayout,
 ): Promise<Loaded> {
   if (layout.format === "csv") return loadCsv(session, path, layout);
-  if (layout.format === "json") {
-    await session.query(
-      `CREATE TABLE data AS SELECT * FROM read_json(${quoteText(path)}, format = 'auto', sample_size = -1)`,
-    );
-    return { layout, issues: [] };
-  }
+  if (layout.format === "json") return loadJson(session, path, layout);
   // A view: a small Parquet file may unpack to any size, so it is never held as a whole.
   await session.query(`CREATE VIEW data AS SELECT * FROM read_parquet(${quoteText(path)})`);
   return { layout, issues: [] };

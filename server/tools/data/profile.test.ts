@@ -358,6 +358,40 @@ describe("the issues of a table", () => {
   });
 });
 
+describe("a JSON file of many records", () => {
+  function* records(count: number, last: string) {
+    yield "[";
+    for (let from = 0; from < count; from += 10_000) {
+      let block = "";
+      for (let n = from; n < Math.min(count, from + 10_000); n += 1) {
+        block += `{"id":${n},"tags":["a","b"]},\n`;
+      }
+      yield block;
+    }
+    yield `${last}]`;
+  }
+
+  test("is read whole when an array of 600,000 records exceeds the memory for looking at all", async () => {
+    const { folder, read } = await openToolbox();
+    const path = await putInput(folder, "a.json", records(600_000, '{"id":-1,"tags":[]}'));
+    const profile = await read<DataProfile>("profile_data", { path });
+    expect(profile).toMatchObject({ row_count: 600_001, duplicate_row_count: 0 });
+    expect(profile.columns[0]).toMatchObject({ type: "BIGINT", min: -1, max: 599_999 });
+    expect(profile.issues).toEqual([expect.stringContaining("first 200000 records")]);
+  });
+
+  test("keeps a value of another type that comes after all that was looked at", async () => {
+    const { folder, read } = await openToolbox();
+    const path = await putInput(folder, "a.json", records(200_010, '{"id":"late","tags":7}'));
+    const profile = await read<DataProfile>("profile_data", { path });
+    expect(profile).toMatchObject({
+      row_count: 200_011,
+      columns: [{ type: "JSON" }, { type: "JSON" }],
+    });
+    expect(profile.issues).toContain('column "id" mixes types: 200010 number, 1 text');
+  });
+});
+
 describe("a file that cannot be profiled", () => {
   test.each([
     ["a.csv", "", "it is empty (0 bytes)"],
