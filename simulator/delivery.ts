@@ -20,8 +20,6 @@ export type DeliveryRequest = {
   latency: Latency;
   fault: Fault | undefined;
   requestId: string;
-  /** Called just before the last bytes leave, so that who has the whole answer also finds it metered. */
-  beforeLastBytes(): void;
 };
 
 /** What became of an answer. `outputTokens` is what had been generated, which is what is billed. */
@@ -83,7 +81,6 @@ async function writeStream(
       return index;
     }
     if (fault?.kind === "half_close" && event.event === "message_stop") break;
-    if (event.event === "message_stop") input.request.beforeLastBytes();
     // The frame in which a connection breaks counts as generated: the model was ahead of the wire.
     if (!(await writeEvent(wire, { event, first: index === 0, fault }))) return index + 1;
   }
@@ -146,7 +143,6 @@ async function deliverWhole(request: DeliveryRequest): Promise<Delivered> {
   const stall = fault?.kind === "stall" && fault.at !== "before_headers" ? fault.ms : 0;
   // Without a stream the caller waits as long as the stream would have taken.
   if (started && (await wire.wait((events.length - 1) * latency.perEventMs + stall))) {
-    request.beforeLastBytes();
     res.writeHead(200, {
       "content-type": "application/json",
       ...(fault === undefined ? { "content-length": body.length } : {}),

@@ -168,20 +168,8 @@ async function answer(
     split,
     answer: composeAnswer({ decision: decide(request), request, callHash }),
   };
-  const complete = { stopReason: facts.answer.stopReason, clientClosedEarly: false };
-  const beforeLastBytes = (): void => {
-    row.generated(facts.answer.outputTokens);
-    row.finished(complete);
-  };
   const delivered = await deliver(
-    {
-      res: call.res,
-      facts,
-      latency: deps.latency,
-      fault,
-      requestId: call.requestId,
-      beforeLastBytes,
-    },
+    { res: call.res, facts, latency: deps.latency, fault, requestId: call.requestId },
     stream === true,
   );
   row.generated(delivered.outputTokens);

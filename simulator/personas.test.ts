@@ -169,7 +169,7 @@ test("Marcus delegates once, checks a figure himself, and decides; alone, he rea
     broken: { delegate_task: () => true },
   });
   expect(refused.calls).toContain("read_file input/orders.csv");
-  expect(refused.answer).toContain("delegate_task is broken today".slice(0, 13));
+  expect(refused.answer).toContain("delegate_task gray: delegate_task is broken today");
 });
 
 test("mail, a question to the human and a message happen where the prompt asks for them", async () => {
@@ -190,4 +190,18 @@ test("an input file is never mistaken for the file to write", async () => {
   });
   expect(done.files.has("summary.txt")).toBe(true);
   expect(done.files.has("notes.md")).toBe(false);
+});
+
+test("JSON that is read shows its records and keys, and a finding makes Marcus set a condition", async () => {
+  const files = {
+    "input/events.json": '[{"a":1,"b":"x"},{"a":2,"b":null}]',
+    "input/orders.csv": ORDERS,
+  };
+  const done = await run({ agent: "marcus", files });
+  expect(done.files.get("report.md")).toContain(
+    "2 records, 2 keys; a: in 2 of 2; b: in 2 of 2, null in 1",
+  );
+  expect(done.answer).toMatch(/^Decision: Go, on condition: 2 findings/);
+  const clean = await run({ agent: "marcus", files: { "input/ok.csv": "id\n1\n2\n" } });
+  expect(clean.answer).toMatch(/^Decision: Go\. /);
 });

@@ -111,6 +111,17 @@ test("a tool use that does not fit into max_tokens ends as unfinished JSON and i
   ]);
 });
 
+test("a tool use never takes more tokens than max_tokens allows, not even by its name", async () => {
+  const { client } = await startSimulator();
+  const full = await client.messages.create(BODIES["tool use"]);
+  for (let limit = 1; limit < full.usage.output_tokens; limit += 1) {
+    const cut = await client.messages.create({ ...BODIES["tool use"], max_tokens: limit });
+    expect(cut.stop_reason).toBe("max_tokens");
+    expect(cut.usage.output_tokens).toBeLessThanOrEqual(limit);
+    expect(cut.content.length).toBe(limit > countTokens("get_weather") ? 1 : 0);
+  }
+});
+
 test("a stop sequence ends the answer before itself", async () => {
   const { client } = await startSimulator();
   const message = await client.messages.create(ask("one STOP two", { stop_sequences: ["STOP"] }));

@@ -171,6 +171,9 @@ export function createSimulator(options: SimulatorOptions = {}): Simulator {
     });
   });
 
+  // Longer than the idle time of common clients' pools: else a reused connection may close under a request.
+  server.keepAliveTimeout = 75_000;
+
   return {
     async listen(port = 0, host = "127.0.0.1") {
       await startListening(server, port, host);

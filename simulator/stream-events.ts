@@ -10,15 +10,10 @@ export type StreamEvent = {
   progress: { block: number; characters: number } | undefined;
 };
 
-const WORDS_PER_DELTA = 3;
-const JSON_CHARACTERS_PER_DELTA = 48;
+const JSON_CHARACTERS_PER_DELTA = 24;
 
 function wordChunks(text: string): string[] {
-  const words = text.match(/\s*\S+\s*/g) ?? (text === "" ? [] : [text]);
-  const chunks: string[] = [];
-  for (let index = 0; index < words.length; index += WORDS_PER_DELTA)
-    chunks.push(words.slice(index, index + WORDS_PER_DELTA).join(""));
-  return chunks;
+  return text.match(/\s*\S+\s*/g) ?? (text === "" ? [] : [text]);
 }
 
 function jsonChunks(json: string): string[] {

@@ -3,6 +3,7 @@ import type { DataColumn, DataProfile } from "./data-profiles.ts";
 import { suspicions } from "./data-profiles.ts";
 import { sampleOf } from "./delimited.ts";
 import type { FileRead } from "./file-reads.ts";
+import { jsonFindings } from "./json-facts.ts";
 import { bullets, counted, figure, table } from "./markdown.ts";
 import type { TextFacts } from "./text-facts.ts";
 import { textFactsOf } from "./text-facts.ts";
@@ -76,7 +77,7 @@ export function textFindings(facts: TextFacts): string[] {
 /** What the sample of a delimited file says, as list items. */
 export function sampleFindings(read: FileRead): string[] {
   const sample = sampleOf(read.content, read.path);
-  if (sample === undefined) return textFindings(textFactsOf(read));
+  if (sample === undefined) return [...jsonFindings(read), ...textFindings(textFactsOf(read))];
   const columns = sample.columns.map((column) => {
     const range =
       column.min === undefined

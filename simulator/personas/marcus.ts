@@ -13,6 +13,7 @@ import type { InputFile } from "../evidence/input-files.ts";
 import { inputFiles, sizeText } from "../evidence/input-files.ts";
 import { bullets, counted, fitSections } from "../evidence/markdown.ts";
 import { failureSections, promptPoints, sampleFindings, signature } from "../evidence/sections.ts";
+import { risksOf } from "../evidence/risks.ts";
 import { failures, lastError, resultsOf } from "../evidence/tool-results.ts";
 import type { Persona } from "./persona.ts";
 import { eachFileStage, inputReads, namesOf } from "./reading.ts";
@@ -96,7 +97,10 @@ function evidence(conversation: Conversation): string[] {
 
 function decision(conversation: Conversation): string {
   const work = delegated(conversation);
-  const findings = dataProfiles(conversation).flatMap((data) => suspicions(data));
+  const findings = [
+    ...dataProfiles(conversation).flatMap((data) => suspicions(data)),
+    ...inputReads(conversation).flatMap((read) => risksOf(read)),
+  ];
   if (inputFiles(conversation).length === 0)
     return "Go, with the points above as the scope. Nothing else enters until they are done.";
   if (work === undefined && evidence(conversation).length === 0)
@@ -104,7 +108,7 @@ function decision(conversation: Conversation): string {
   if (work !== undefined && work.state !== "succeeded")
     return `Hold. The work that I delegated ended ${work.state}; it is finished before anybody acts on it.`;
   if (findings.length > 0)
-    return `Go, on condition: ${counted(findings.length, "data finding")} get an owner this week.`;
+    return `Go, on condition: ${counted(findings.length, "finding")} get an owner this week. First: ${findings[0]}.`;
   return "Go. Use it, and tell me when it changes.";
 }
 

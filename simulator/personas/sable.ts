@@ -11,6 +11,7 @@ import type { FileRead } from "../evidence/file-reads.ts";
 import { inputFiles, sizeText } from "../evidence/input-files.ts";
 import { bullets, counted, fitSections, table } from "../evidence/markdown.ts";
 import { sampleOf } from "../evidence/delimited.ts";
+import { risksOf } from "../evidence/risks.ts";
 import { failureSections, promptPoints, readSection, signature } from "../evidence/sections.ts";
 import { textFactsOf } from "../evidence/text-facts.ts";
 import { failures } from "../evidence/tool-results.ts";
@@ -20,41 +21,6 @@ import { eachFileStage, inputReads, namesOf } from "./reading.ts";
 const MAX_FILES = 12;
 const HEAD_LINES = 60;
 const PLAN_PATH = "plan.md";
-
-function riskOf(read: FileRead): string[] {
-  const sample = sampleOf(read.content, read.path);
-  const facts = textFactsOf(read);
-  const blank = (sample?.columns ?? []).filter((column) => column.blanks > 0);
-  const negative = (sample?.columns ?? []).filter(
-    (column) => column.min !== undefined && column.min < 0,
-  );
-  return [
-    ...blank.map(
-      (column) =>
-        `${read.path}: ${column.name} is blank in ${counted(column.blanks, "row")} of the head; whoever reads it must decide what blank means`,
-    ),
-    ...negative.map(
-      (column) =>
-        `${read.path}: ${column.name} goes down to ${column.min}; allowed or an error, the schema should say`,
-    ),
-    ...((sample?.raggedRows.length ?? 0) > 0
-      ? [`${read.path}: lines with another number of fields than the header`]
-      : []),
-    ...(facts.todos.length > 0
-      ? [
-          `${read.path}: ${counted(facts.todos.length, "open point")} (TODO, FIXME) left in the text`,
-        ]
-      : []),
-    ...(facts.firstProblem === undefined
-      ? []
-      : [`${read.path}: a problem is on record at line ${facts.firstProblem.line}`]),
-    ...(read.complete
-      ? []
-      : [
-          `${read.path}: only ${read.linesRead} of ${read.totalLines ?? "more"} lines were looked at; conclusions hold for those`,
-        ]),
-  ];
-}
 
 function testIdeas(read: FileRead): string[] {
   const sample = sampleOf(read.content, read.path);
@@ -108,7 +74,7 @@ function report(conversation: Conversation): string {
       : [
           `## Structure\n\n${reads.map((read) => `- ${read.path}: ${counted(read.totalLines ?? read.linesRead, "line")}${sampleOf(read.content, read.path) === undefined ? "" : `, columns ${sampleOf(read.content, read.path)?.header.join(", ")}`}`).join("\n")}`,
           `## Risks\n\n${bullets(
-            reads.flatMap((read) => riskOf(read)),
+            reads.flatMap((read) => risksOf(read)),
             "The heads of the files show none.",
           )}`,
           `## Test ideas\n\n${bullets(
@@ -133,7 +99,7 @@ function finish(conversation: Conversation): string {
   const reads = inputReads(conversation);
   const written = writtenFiles(conversation);
   if (written.length === 0) return report(conversation);
-  const risks = reads.flatMap((read) => riskOf(read));
+  const risks = reads.flatMap((read) => risksOf(read));
   const tests = reads.flatMap((read) => testIdeas(read));
   const failed = failures(conversation);
   return [
@@ -183,7 +149,7 @@ export const sable: Persona = {
       body: (conversation) =>
         bullets(
           inputReads(conversation)
-            .flatMap((read) => riskOf(read))
+            .flatMap((read) => risksOf(read))
             .slice(0, 8),
           "No risk stands out.",
         ),
