@@ -1,17 +1,17 @@
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import { createServer } from "node:http";
 import { parseJson, readBody } from "./body.ts";
-import type { Latency } from "./delivery.ts";
-import type { FaultPlan } from "./faults.ts";
-import { createFaultInjector, parseFaultPlan } from "./faults.ts";
+import type { Latency } from "./delivery/delivery.ts";
+import type { FaultPlan } from "./delivery/faults.ts";
+import { createFaultInjector, parseFaultPlan } from "./delivery/faults.ts";
 import { hashOf } from "./hash.ts";
 import type { Call, RouteDeps } from "./messages-route.ts";
 import { handleCountTokens, handleMessages } from "./messages-route.ts";
-import type { Meter } from "./meter.ts";
-import { createMeter } from "./meter.ts";
-import { priceListJson } from "./prices.ts";
-import { problem, problemJson } from "./problem.ts";
-import { createPromptCache } from "./prompt-cache.ts";
+import type { Meter } from "./metering/meter.ts";
+import { createMeter } from "./metering/meter.ts";
+import { priceListJson } from "./metering/prices.ts";
+import { problem, problemJson } from "./protocol/problem.ts";
+import { createPromptCache } from "./metering/prompt-cache.ts";
 
 export type SimulatorOptions = {
   /** Servers with the same seed and history answer equally, byte for byte. Default `1`. */

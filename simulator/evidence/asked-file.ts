@@ -1,5 +1,5 @@
 import { z } from "zod";
-import type { Conversation } from "../conversation.ts";
+import type { Conversation } from "../personas/conversation.ts";
 import type { Stage } from "../personas/persona.ts";
 import type { InputFile } from "./input-files.ts";
 import { inputFiles } from "./input-files.ts";

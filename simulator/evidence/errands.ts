@@ -1,5 +1,5 @@
 import { z } from "zod";
-import type { Conversation } from "../conversation.ts";
+import type { Conversation } from "../personas/conversation.ts";
 import type { Stage } from "../personas/persona.ts";
 import { lastError, resultsOf } from "./tool-results.ts";
 import { writtenFiles } from "./asked-file.ts";

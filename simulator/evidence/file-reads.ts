@@ -1,5 +1,5 @@
 import { z } from "zod";
-import type { Conversation } from "../conversation.ts";
+import type { Conversation } from "../personas/conversation.ts";
 import { resultsOf } from "./tool-results.ts";
 
 const read = z.looseObject({

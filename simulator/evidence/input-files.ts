@@ -1,5 +1,5 @@
 import { z } from "zod";
-import type { Conversation } from "../conversation.ts";
+import type { Conversation } from "../personas/conversation.ts";
 import { resultsOf } from "./tool-results.ts";
 
 export type FileKind = "data" | "log" | "prose" | "code" | "other";

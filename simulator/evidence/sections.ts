@@ -1,4 +1,4 @@
-import type { Conversation } from "../conversation.ts";
+import type { Conversation } from "../personas/conversation.ts";
 import type { DataColumn, DataProfile } from "./data-profiles.ts";
 import { suspicions } from "./data-profiles.ts";
 import { sampleOf } from "./delimited.ts";

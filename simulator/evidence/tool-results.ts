@@ -1,5 +1,5 @@
 import type { z } from "zod";
-import type { Conversation, ToolOutcome } from "../conversation.ts";
+import type { Conversation, ToolOutcome } from "../personas/conversation.ts";
 
 function parseJson(text: string): unknown {
   try {

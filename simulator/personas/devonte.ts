@@ -1,4 +1,4 @@
-import type { Conversation } from "../conversation.ts";
+import type { Conversation } from "./conversation.ts";
 import { reportPath, writeStage, writtenFiles } from "../evidence/asked-file.ts";
 import type { Sample } from "../evidence/delimited.ts";
 import { sampleOf } from "../evidence/delimited.ts";

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import type { Conversation } from "../conversation.ts";
+import type { Conversation } from "./conversation.ts";
 import { reportPath, writeStage, writtenFiles } from "../evidence/asked-file.ts";
 import { dataProfiles, suspicions } from "../evidence/data-profiles.ts";
 import {

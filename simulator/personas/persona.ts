@@ -1,4 +1,4 @@
-import type { Conversation } from "../conversation.ts";
+import type { Conversation } from "./conversation.ts";
 
 export type ToolCall = { name: string; input: Record<string, unknown> };
 

@@ -1,4 +1,4 @@
-import type { Conversation } from "../conversation.ts";
+import type { Conversation } from "./conversation.ts";
 import type { FileRead } from "../evidence/file-reads.ts";
 import { fileReads } from "../evidence/file-reads.ts";
 import type { InputFile } from "../evidence/input-files.ts";

@@ -1,5 +1,5 @@
 import type Anthropic from "@anthropic-ai/sdk";
-import { parseDelimited } from "./evidence/delimited.ts";
+import { parseDelimited } from "../evidence/delimited.ts";
 
 /** A small agent for tests: the official client in a loop, with tools over files in memory. */
 type Files = Map<string, string>;

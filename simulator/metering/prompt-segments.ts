@@ -1,5 +1,5 @@
-import type { ContentBlock, CountRequest, RequestTool } from "./request.ts";
-import { canonicalJson } from "./hash.ts";
+import type { ContentBlock, CountRequest, RequestTool } from "../protocol/request.ts";
+import { canonicalJson } from "../hash.ts";
 import { countTokens, DOCUMENT_TOKENS, IMAGE_TOKENS } from "./tokens.ts";
 
 export type CacheTtl = "5m" | "1h";

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { ask, MODEL, post, startSimulator } from "./simulator-fixture.ts";
+import { ask, MODEL, post, startSimulator } from "../simulator-fixture.ts";
 
 type Refusal = {
   status: number;

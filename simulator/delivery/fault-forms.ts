@@ -1,5 +1,5 @@
 import type { Fault } from "./faults.ts";
-import type { WireUsage } from "./message-json.ts";
+import type { WireUsage } from "../protocol/message-json.ts";
 
 type UsageForm = Extract<Fault, { kind: "usage" }>["form"];
 type MalformedForm = Extract<Fault, { kind: "malformed" }>["form"];

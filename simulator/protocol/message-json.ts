@@ -1,5 +1,5 @@
 import type { Answer, AnswerBlock } from "./answer.ts";
-import type { InputSplit } from "./prompt-cache.ts";
+import type { InputSplit } from "../metering/prompt-cache.ts";
 
 /** What both forms of a response are made of. */
 export type MessageFacts = {

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
-import type { Received } from "./simulator-fixture.ts";
-import { ask, post, readEvents, receive, startSimulator } from "./simulator-fixture.ts";
+import type { Received } from "../simulator-fixture.ts";
+import { ask, post, readEvents, receive, startSimulator } from "../simulator-fixture.ts";
 
 const QUESTION = "Grüße an alle 👋, what is new?";
 const STREAM = ask(QUESTION, { stream: true });

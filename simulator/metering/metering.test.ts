@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
-import { toolDefinitions } from "./agent-fixture.ts";
+import { toolDefinitions } from "../personas/agent-fixture.ts";
 import type { UsageReport } from "./meter.ts";
-import { ask, MODEL, post, startSimulator } from "./simulator-fixture.ts";
+import { ask, MODEL, post, startSimulator } from "../simulator-fixture.ts";
 import { countTokens } from "./tokens.ts";
 
 const LONG = "a sentence that is worth caching. ".repeat(300);

@@ -2,12 +2,12 @@ import { performance } from "node:perf_hooks";
 import type { ServerResponse } from "node:http";
 import { bendData, frame, malformedFrame } from "./fault-forms.ts";
 import type { Fault } from "./faults.ts";
-import type { MessageFacts } from "./message-json.ts";
-import { messageJson } from "./message-json.ts";
-import type { Problem } from "./problem.ts";
-import { problemJson } from "./problem.ts";
-import type { StreamEvent } from "./stream-events.ts";
-import { generatedTokens, streamEvents } from "./stream-events.ts";
+import type { MessageFacts } from "../protocol/message-json.ts";
+import { messageJson } from "../protocol/message-json.ts";
+import type { Problem } from "../protocol/problem.ts";
+import { problemJson } from "../protocol/problem.ts";
+import type { StreamEvent } from "../protocol/stream-events.ts";
+import { generatedTokens, streamEvents } from "../protocol/stream-events.ts";
 import type { BreakOff, Wire } from "./wire.ts";
 import { openWire } from "./wire.ts";
 

@@ -1,7 +1,7 @@
-import type { Decision } from "./decide.ts";
-import { hashOf } from "./hash.ts";
+import type { Decision } from "../personas/decide.ts";
+import { hashOf } from "../hash.ts";
 import type { MessagesRequest } from "./request.ts";
-import { countTokens, takeTokens } from "./tokens.ts";
+import { countTokens, takeTokens } from "../metering/tokens.ts";
 
 /** A block of the answer, cut to what `max_tokens` allows. `json` of a cut tool use is incomplete. */
 export type AnswerBlock =

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import type { AgentRun } from "./agent-fixture.ts";
 import { ALL_TOOLS, FILE_TOOLS, runAgent, SYSTEM_PROMPTS } from "./agent-fixture.ts";
-import { startSimulator } from "./simulator-fixture.ts";
+import { startSimulator } from "../simulator-fixture.ts";
 
 const ORDERS =
   "id,amount,day\n1,10.5,2026-01-01\n2,,2026-01-02\n3,-7,2026-01-03\n3,-7,2026-01-03\n";

@@ -1,6 +1,6 @@
 import { z } from "zod";
-import { findModel } from "./prices.ts";
-import type { SimulatedModel } from "./prices.ts";
+import { findModel } from "../metering/prices.ts";
+import type { SimulatedModel } from "../metering/prices.ts";
 import type { Problem } from "./problem.ts";
 import { problem } from "./problem.ts";
 import { checkConversation } from "./turn-order.ts";

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
-import { toolDefinitions } from "./agent-fixture.ts";
-import { ask, post, readEvents, startSimulator } from "./simulator-fixture.ts";
-import { countTokens } from "./tokens.ts";
+import { toolDefinitions } from "../personas/agent-fixture.ts";
+import { ask, post, readEvents, startSimulator } from "../simulator-fixture.ts";
+import { countTokens } from "../metering/tokens.ts";
 
 const WEATHER = {
   name: "get_weather",

@@ -1,10 +1,10 @@
-import { canonicalJson } from "./hash.ts";
+import { canonicalJson } from "../hash.ts";
 import type { Conversation, ToolOutcome } from "./conversation.ts";
 import { readConversation } from "./conversation.ts";
-import type { Persona, Step, ToolCall } from "./personas/persona.ts";
-import { findPersona } from "./personas/roster.ts";
-import type { MessagesRequest } from "./request.ts";
-import { exampleOf } from "./schema-example.ts";
+import type { Persona, Step, ToolCall } from "./persona.ts";
+import { findPersona } from "./roster.ts";
+import type { MessagesRequest } from "../protocol/request.ts";
+import { exampleOf } from "../protocol/schema-example.ts";
 
 /** A script that still wants tools after so many answers is brought to its end. */
 const MAX_TURNS = 40;
