@@ -4,7 +4,7 @@ import { AppError } from "./platform/errors.ts";
 import { createLogger } from "./platform/log.ts";
 import { startGuildhall } from "./main.ts";
 import { verify } from "./operator/verify.ts";
-import { openInstallation } from "./installation.ts";
+import { attachDatabase } from "./installation.ts";
 
 type Env = Readonly<Record<string, string | undefined>>;
 
@@ -53,7 +53,7 @@ async function start(env: Env): Promise<void> {
 
 async function checkLaws(env: Env, options: { quiet?: boolean }): Promise<void> {
   const config = readConfig(env);
-  const installation = await openInstallation(config, createLogger({ level: config.LOG_LEVEL }));
+  const installation = await attachDatabase(config, createLogger({ level: config.LOG_LEVEL }));
   try {
     const results = await verify(installation.db, { quiet: options.quiet ?? false });
     for (const result of results) {

@@ -1,9 +1,9 @@
-import { readFile, writeFile } from "node:fs/promises";
+import { readFile, rm, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import type { Config } from "./platform/config.ts";
 import { makeDataFolder } from "./platform/data-folder.ts";
 import { createDb, type Db, type DbRole } from "./platform/db.ts";
-import { startEmbeddedPostgres } from "./platform/embedded-postgres.ts";
+import { startEmbeddedPostgres } from "./platform/postgres-server/embedded-postgres.ts";
 import { AppError } from "./platform/errors.ts";
 import { newSecret } from "./platform/ids.ts";
 import { acquireInstanceLock, type InstanceLock } from "./platform/instance-lock.ts";
@@ -25,6 +25,9 @@ export type Installation = {
   setAddress(url: string): Promise<void>;
   close(): Promise<void>;
 };
+
+/** Where a running installation tells other commands of the same user how to reach its database. */
+const ADDRESS_FILE = "database-url";
 
 /** The root secret: configured, or made once and kept beside the data, readable by its user only. */
 async function openRootSecret(config: Config, dataDir: string): Promise<Secret> {
@@ -107,6 +110,9 @@ export async function openInstallation(config: Config, log: Logger): Promise<Ins
     const passwordOf = (role: DbRole): string => deriveSecret(rootSecret, `database-role:${role}`);
     const database = await openDatabase(config, dataDir, log);
     undo.push(() => database.stop());
+    const addressFile = join(dataDir, ADDRESS_FILE);
+    await writeFile(addressFile, database.ownerUrl, { mode: 0o600 });
+    undo.push(() => rm(addressFile, { force: true }));
     const migrationsApplied = await migrate({ ownerUrl: database.ownerUrl, passwordOf });
     const db = openDb({ config, ownerUrl: database.ownerUrl, passwordOf, log });
     undo.push(() => db.close());
@@ -124,4 +130,29 @@ export async function openInstallation(config: Config, log: Logger): Promise<Ins
     await close();
     throw error;
   }
+}
+
+/**
+ * The database for a command such as `guildhall verify`: of the running installation when there is one, else started
+ * for as long as the command runs.
+ */
+export async function attachDatabase(
+  config: Config,
+  log: Logger,
+): Promise<{ db: Db; ownerUrl: string; close(): Promise<void> }> {
+  try {
+    return await openInstallation(config, log);
+  } catch (error) {
+    if (!(error instanceof AppError) || error.code !== "instance_running") throw error;
+  }
+  const dataDir = resolve(config.GUILDHALL_DATA_DIR);
+  const ownerUrl = await readFile(join(dataDir, ADDRESS_FILE), "utf8");
+  const rootSecret = await openRootSecret(config, dataDir);
+  const db = openDb({
+    config,
+    ownerUrl,
+    passwordOf: (role) => deriveSecret(rootSecret, `database-role:${role}`),
+    log,
+  });
+  return { db, ownerUrl, close: () => db.close() };
 }

@@ -2,7 +2,7 @@ import { readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { acquireInstanceLock } from "./instance-lock.ts";
-import { hear, kill, makeTestFolder, ordinaryUser, runScript } from "./postgres-fixture.ts";
+import { hear, kill, makeTestFolder, ordinaryUser, runScript } from "./postgres-server/fixture.ts";
 
 type Said = { pid?: number; code?: string; publicMessage?: string; hint?: string };
 

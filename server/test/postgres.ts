@@ -1,9 +1,9 @@
-import { mkdtemp, rm } from "node:fs/promises";
+import { chmod, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import pg from "pg";
 import type { TestProject } from "vitest/node";
-import { startEmbeddedPostgres } from "../platform/embedded-postgres.ts";
+import { startEmbeddedPostgres } from "../platform/postgres-server/embedded-postgres.ts";
 import { migrate } from "../platform/migrate.ts";
 
 declare module "vitest" {
@@ -19,6 +19,8 @@ export const testPasswordOf = (role: string): string => `test-${role}`;
 /** One real Postgres per test run; each test file clones the migrated template, which takes some 50 ms. */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const folder = await mkdtemp(join(tmpdir(), "guildhall-test-"));
+  // As root Postgres runs as another user, who must be able to enter.
+  await chmod(folder, 0o755);
   const server = await startEmbeddedPostgres({
     dataDir: folder,
     log: () => {},

@@ -1,10 +1,10 @@
 import { createHash } from "node:crypto";
 import { chmod, mkdir, readFile, rename, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { makeDataFolder } from "./data-folder.ts";
-import { AppError } from "./errors.ts";
-import { canEnter, choosePostgresAccount, type PostgresAccount } from "./postgres-account.ts";
-import { stopLeftoverPostgres } from "./postgres-leftover.ts";
+import { makeDataFolder } from "../data-folder.ts";
+import { AppError } from "../errors.ts";
+import { canEnter, choosePostgresAccount, type PostgresAccount } from "./account.ts";
+import { stopLeftoverPostgres } from "./leftover.ts";
 
 /** Where the database lies, and who runs it. `dir` differs from the requested folder when that is out of reach. */
 export type PostgresHome = { dir: string; account: PostgresAccount | undefined };

@@ -3,7 +3,7 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import pg from "pg";
 import { expect, test } from "vitest";
-import { asAccount, choosePostgresAccount } from "./postgres-account.ts";
+import { asAccount, choosePostgresAccount } from "./account.ts";
 import {
   cleanUp,
   hear,
@@ -13,9 +13,9 @@ import {
   runScript,
   startForTest,
   until,
-} from "./postgres-fixture.ts";
-import { stopProcess } from "./postgres-leftover.ts";
-import { findProcessStartTime } from "./process-identity.ts";
+} from "./fixture.ts";
+import { stopProcess } from "./leftover.ts";
+import { findProcessStartTime } from "../process-identity.ts";
 
 test("a postmaster.pid whose number now belongs to another program of the same user holds nobody back", async () => {
   const dataDir = await makeTestFolder();

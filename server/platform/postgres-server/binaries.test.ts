@@ -1,15 +1,8 @@
 import { chmod, cp, mkdir, readFile, readlink, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { findInstalledPostgres, restoreLibraryLinks } from "./postgres-binaries.ts";
-import {
-  hear,
-  makeTestFolder,
-  ordinaryUser,
-  query,
-  runScript,
-  startForTest,
-} from "./postgres-fixture.ts";
+import { findInstalledPostgres, restoreLibraryLinks } from "./binaries.ts";
+import { hear, makeTestFolder, ordinaryUser, query, runScript, startForTest } from "./fixture.ts";
 
 const installedDir = findInstalledPostgres();
 type Link = { source: string; target: string };
@@ -42,7 +35,7 @@ test.runIf(links.length > 0)(
     const nativeDir = await copyWithoutLinks();
     await chmod(join(nativeDir, "lib"), 0o555);
     const script = runScript(
-      `const { restoreLibraryLinks } = await load("postgres-binaries.ts");
+      `const { restoreLibraryLinks } = await load("postgres-server/binaries.ts");
     await restoreLibraryLinks(${JSON.stringify(nativeDir)}).catch(sayError);`,
       ordinaryUser,
     );
@@ -57,7 +50,7 @@ test.runIf(links.length > 0)(
 test("complete links are left alone, without write permission too", async () => {
   await restoreLibraryLinks(installedDir);
   const script = runScript(
-    `const { restoreLibraryLinks } = await load("postgres-binaries.ts");
+    `const { restoreLibraryLinks } = await load("postgres-server/binaries.ts");
     say(await restoreLibraryLinks(${JSON.stringify(installedDir)}).then(() => "fine", String));`,
     ordinaryUser,
   );

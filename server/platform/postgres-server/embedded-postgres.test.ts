@@ -4,8 +4,8 @@ import { networkInterfaces } from "node:os";
 import { join } from "node:path";
 import pg from "pg";
 import { expect, test } from "vitest";
-import { fastShutdown, stopProcess } from "./postgres-leftover.ts";
-import { findProcessStartTime } from "./process-identity.ts";
+import { fastShutdown, stopProcess } from "./leftover.ts";
+import { findProcessStartTime } from "../process-identity.ts";
 import {
   cleanUp,
   hear,
@@ -17,14 +17,14 @@ import {
   runScript,
   startForTest,
   until,
-} from "./postgres-fixture.ts";
+} from "./fixture.ts";
 
 type Started = { pid: number; port: number; password: string };
 
 // A process that starts a server, says where, and on SIGINT does `onInterrupt` before it stops the server.
 function runOwner(dataDir: string, onInterrupt = ""): ReturnType<typeof runScript> {
   return runScript(
-    `const { startEmbeddedPostgres } = await load("embedded-postgres.ts");
+    `const { startEmbeddedPostgres } = await load("postgres-server/embedded-postgres.ts");
     const { Client } = need("pg");
     const query = async (sql) => {
       const client = new Client({ host: server.host, port: server.port, user: "postgres", password: server.password });
@@ -216,7 +216,7 @@ test.runIf(isRoot)("root's server runs as an unprivileged user who owns the data
 test("a folder without write permission is named together with the fix", async () => {
   const dataDir = await makeTestFolder(0o555);
   const script = runScript(
-    `const { startEmbeddedPostgres } = await load("embedded-postgres.ts");
+    `const { startEmbeddedPostgres } = await load("postgres-server/embedded-postgres.ts");
     await startEmbeddedPostgres({ dataDir: ${JSON.stringify(dataDir)}, log: () => undefined }).catch(sayError);`,
     ordinaryUser,
   );

@@ -4,9 +4,9 @@ import { chmod, cp, mkdir, readFile, rename, rm, stat, symlink } from "node:fs/p
 import { createRequire } from "node:module";
 import { basename, dirname, join, relative } from "node:path";
 import { promisify } from "node:util";
-import { AppError } from "./errors.ts";
-import { asAccount, type PostgresAccount } from "./postgres-account.ts";
-import { hasCode } from "./system-error.ts";
+import { AppError } from "../errors.ts";
+import { asAccount, type PostgresAccount } from "./account.ts";
+import { hasCode } from "../system-error.ts";
 
 const run = promisify(execFile);
 

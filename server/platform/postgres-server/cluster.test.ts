@@ -1,13 +1,13 @@
 import { cp, readdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { findInstalledPostgres } from "./postgres-binaries.ts";
-import { kill, makeTestFolder, query, runScript, startForTest, until } from "./postgres-fixture.ts";
+import { findInstalledPostgres } from "./binaries.ts";
+import { kill, makeTestFolder, query, runScript, startForTest, until } from "./fixture.ts";
 
 test("a first start that was killed half way is done again from scratch", async () => {
   const dataDir = await makeTestFolder();
   const owner = runScript(
-    `const { startEmbeddedPostgres } = await load("embedded-postgres.ts");
+    `const { startEmbeddedPostgres } = await load("postgres-server/embedded-postgres.ts");
     await startEmbeddedPostgres({ dataDir: ${JSON.stringify(dataDir)}, log: () => undefined });`,
   );
   const findPart = async (): Promise<string | undefined> =>

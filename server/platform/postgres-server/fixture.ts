@@ -64,14 +64,14 @@ export async function query(
 }
 
 /**
- * Runs `code` as a module in a Node process of its own, in which `load(file)` imports from this folder,
+ * Runs `code` as a module in a Node process of its own, in which `load(file)` imports from server/platform,
  * `need(name)` from the installed packages, and `say(value)` adds to what `heard` yields. Killed after the test.
  */
 export function runScript(
   code: string,
   spawnOptions: { uid?: number; gid?: number; detached?: boolean } = {},
 ): { child: ChildProcess; heard: AsyncIterator<string> } {
-  const base = JSON.stringify(new URL("./", import.meta.url).href);
+  const base = JSON.stringify(new URL("../", import.meta.url).href);
   const prelude = `const { createRequire } = await import("node:module");
     const load = (file) => import(new URL(file, ${base}).href);
     const need = createRequire(${base});

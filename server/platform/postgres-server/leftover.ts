@@ -3,10 +3,10 @@ import { readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { promisify } from "node:util";
-import { AppError } from "./errors.ts";
-import { asAccount, type PostgresAccount } from "./postgres-account.ts";
-import { findProcessStartTime } from "./process-identity.ts";
-import { hasCode } from "./system-error.ts";
+import { AppError } from "../errors.ts";
+import { asAccount, type PostgresAccount } from "./account.ts";
+import { findProcessStartTime } from "../process-identity.ts";
+import { hasCode } from "../system-error.ts";
 
 const run = promisify(execFile);
 

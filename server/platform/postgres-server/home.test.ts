@@ -2,8 +2,8 @@ import { cp, mkdir, readdir, rename, rm, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { expect, test } from "vitest";
 import type { EmbeddedPostgres } from "./embedded-postgres.ts";
-import { findInstalledPostgres } from "./postgres-binaries.ts";
-import { isRoot, makeTestFolder, query, startForTest } from "./postgres-fixture.ts";
+import { findInstalledPostgres } from "./binaries.ts";
+import { isRoot, makeTestFolder, query, startForTest } from "./fixture.ts";
 
 const whenRoot = test.runIf(isRoot);
 

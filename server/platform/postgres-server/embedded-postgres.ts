@@ -8,17 +8,17 @@ import { createServer } from "node:net";
 import { createInterface } from "node:readline";
 import { setTimeout as delay } from "node:timers/promises";
 import pg from "pg";
-import { AppError } from "./errors.ts";
+import { AppError } from "../errors.ts";
 import {
   findInstalledPostgres,
   type PostgresBinaries,
   preparePostgresBinaries,
-} from "./postgres-binaries.ts";
-import { asAccount } from "./postgres-account.ts";
-import { preparePostgresCluster, postgresEnv } from "./postgres-cluster.ts";
-import { findReachableRoot, openPostgresHome, type PostgresHome } from "./postgres-home.ts";
-import { fastShutdown, stopLeftoverPostgres, stopProcess } from "./postgres-leftover.ts";
-import { hasCode } from "./system-error.ts";
+} from "./binaries.ts";
+import { asAccount } from "./account.ts";
+import { preparePostgresCluster, postgresEnv } from "./cluster.ts";
+import { findReachableRoot, openPostgresHome, type PostgresHome } from "./home.ts";
+import { fastShutdown, stopLeftoverPostgres, stopProcess } from "./leftover.ts";
+import { hasCode } from "../system-error.ts";
 
 export type PostgresLogLine = { level: "debug" | "info" | "warn" | "error"; msg: string };
 

@@ -4,12 +4,12 @@ import { once } from "node:events";
 import { chown, mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
-import { notWritable } from "./data-folder.ts";
-import { AppError } from "./errors.ts";
-import { asAccount, type PostgresAccount } from "./postgres-account.ts";
-import type { PostgresBinaries } from "./postgres-binaries.ts";
-import { clusterDirOf, type PostgresHome } from "./postgres-home.ts";
-import { hasCode } from "./system-error.ts";
+import { notWritable } from "../data-folder.ts";
+import { AppError } from "../errors.ts";
+import { asAccount, type PostgresAccount } from "./account.ts";
+import type { PostgresBinaries } from "./binaries.ts";
+import { clusterDirOf, type PostgresHome } from "./home.ts";
+import { hasCode } from "../system-error.ts";
 
 /** A made database: its Postgres data directory, and the password of its superuser `postgres`. */
 export type PostgresCluster = { dir: string; password: string };
