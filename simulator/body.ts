@@ -3,10 +3,7 @@ import type { IncomingMessage } from "node:http";
 const MAX_BODY_BYTES = 32 * 1024 * 1024;
 
 /** What came with a request: its text, too much of it, or a client that went away. */
-export type Body =
-  | { state: "complete"; text: string }
-  | { state: "too_large" }
-  | { state: "aborted" };
+type Body = { state: "complete"; text: string } | { state: "too_large" } | { state: "aborted" };
 
 /** Reads a body of up to 32 MB. More is read to its end and thrown away, so that the refusal can be heard. */
 export async function readBody(req: IncomingMessage): Promise<Body> {

@@ -6,7 +6,7 @@ import { createSimulator } from "./simulator.ts";
 
 export const MODEL = "claude-sonnet-5-5";
 
-export type Running = { simulator: Simulator; url: string; client: Anthropic };
+type Running = { simulator: Simulator; url: string; client: Anthropic };
 
 /** Starts a simulator without latency for one test and closes it afterwards. */
 export async function startSimulator(options: SimulatorOptions = {}): Promise<Running> {
@@ -67,7 +67,7 @@ export function receive(input: { url: string; body: unknown; fault?: unknown }):
   });
 }
 
-export type SseEvent = { event: string; data: string };
+type SseEvent = { event: string; data: string };
 
 /** Reads well-formed server-sent events. */
 export function readEvents(text: string): SseEvent[] {

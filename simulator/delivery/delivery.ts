@@ -14,7 +14,7 @@ import { openWire } from "./wire.ts";
 /** How long the model takes: until its first byte, and for each event of the stream. */
 export type Latency = { firstByteMs: number; perEventMs: number };
 
-export type DeliveryRequest = {
+type DeliveryRequest = {
   res: ServerResponse;
   facts: MessageFacts;
   latency: Latency;
@@ -23,7 +23,7 @@ export type DeliveryRequest = {
 };
 
 /** What became of an answer. `outputTokens` is what had been generated, which is what is billed. */
-export type Delivered = {
+type Delivered = {
   outputTokens: number;
   stopReason: string | null;
   clientClosedEarly: boolean;

@@ -16,7 +16,7 @@ function mapCounts(usage: WireUsage, change: (count: number) => number | null): 
 }
 
 /** Bends a usage object as told; undefined stands for a usage that is left out. */
-export function bendUsage(input: {
+function bendUsage(input: {
   usage: WireUsage;
   form: UsageForm;
   last: boolean;

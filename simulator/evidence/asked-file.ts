@@ -12,7 +12,7 @@ const written = z.looseObject({ path: z.string(), size_bytes: z.number().optiona
  * The .md or .txt file that the prompt asks for: no input, and rather one that follows a verb of writing
  * than one that is only mentioned.
  */
-export function askedFile(prompt: string, inputs: readonly InputFile[]): string | undefined {
+function askedFile(prompt: string, inputs: readonly InputFile[]): string | undefined {
   const isInput = (name: string): boolean =>
     name.startsWith("input/") || inputs.some((file) => file.path === `input/${name}`);
   const names = [...prompt.matchAll(NAME)].filter(([name]) => !isInput(name));

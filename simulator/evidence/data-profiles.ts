@@ -24,7 +24,6 @@ const profile = z.looseObject({
   issues: z.array(z.string()).nullish(),
 });
 
-export type Cell = z.infer<typeof cell>;
 export type DataColumn = z.infer<typeof column>;
 export type DataProfile = z.infer<typeof profile>;
 

@@ -1,5 +1,5 @@
 /** What a sample of a delimited file shows about one column. */
-export type SampleColumn = {
+type SampleColumn = {
   name: string;
   type: "number" | "date" | "text" | "empty";
   blanks: number;

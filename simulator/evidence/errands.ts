@@ -85,7 +85,7 @@ export function messageStage(input: {
 }
 
 /** What errands brought in: the human's answer and the mail, as list items for a report. */
-export function errandNotes(conversation: Conversation): string[] {
+function errandNotes(conversation: Conversation): string[] {
   const answers = resultsOf(conversation, "ask_human", answer).map(
     ({ value }) => `the human answered: ${value.answer}`,
   );

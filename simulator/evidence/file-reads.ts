@@ -19,7 +19,7 @@ export type FileRead = {
 };
 
 /** Counts lines as people do: a closing newline does not open another one. */
-export function countLines(content: string): number {
+function countLines(content: string): number {
   if (content === "") return 0;
   const breaks = content.split("\n").length;
   return content.endsWith("\n") ? breaks - 1 : breaks;

@@ -43,7 +43,7 @@ export function profileSection(data: DataProfile): string {
 }
 
 /** What a text file's facts say, as list items. */
-export function textFindings(facts: TextFacts): string[] {
+function textFindings(facts: TextFacts): string[] {
   const span =
     facts.firstTime === undefined
       ? undefined

@@ -2,7 +2,7 @@ import type { FileKind } from "./input-files.ts";
 import { kindOf } from "./input-files.ts";
 import type { FileRead } from "./file-reads.ts";
 
-export type LineNote = { line: number; text: string };
+type LineNote = { line: number; text: string };
 
 /** What the text of a file shows by counting; `logLevels` only has levels that occur. */
 export type TextFacts = {

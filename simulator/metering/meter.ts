@@ -15,7 +15,7 @@ export type CallIdentity = {
 };
 
 /** One row of `GET /sim/usage`, in the JSON's own names. Times are ISO 8601, tokens and cost integers. */
-export type CallRow = {
+type CallRow = {
   request_id: string;
   api_key_hash: string;
   metadata_user_id: string | null;
@@ -37,7 +37,7 @@ export type CallRow = {
   client_closed_early: boolean;
 };
 
-export type UsageTotals = {
+type UsageTotals = {
   calls: number;
   billed_calls: number;
   input_tokens: number;

@@ -5,7 +5,7 @@
  * Fable 5.2 and Mythos 5.2 were not on that page yet and carry the prices of their 5.1 versions.
  * Nobody is ever charged these amounts: they exist so that metering can be checked to the last digit.
  */
-export type TokenPrices = {
+type TokenPrices = {
   inputNanoUsd: number;
   cacheWrite5mNanoUsd: number;
   cacheWrite1hNanoUsd: number;
@@ -91,7 +91,7 @@ export function findModel(id: string): SimulatedModel | undefined {
 }
 
 /** Tokens of one call, by kind; all integers. */
-export type BilledTokens = {
+type BilledTokens = {
   inputTokens: number;
   cacheWrite5mTokens: number;
   cacheWrite1hTokens: number;

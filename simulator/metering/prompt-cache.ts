@@ -15,7 +15,7 @@ export type InputSplit = {
   cacheReadTokens: number;
 };
 
-export type CacheRequest = {
+type CacheRequest = {
   /** Who asks: entries are never seen by another key. */
   owner: string;
   modelId: string;

@@ -9,7 +9,7 @@ export type AnswerBlock =
   | { type: "text"; text: string }
   | { type: "tool_use"; id: string; name: string; json: string; complete: boolean };
 
-export type StopReason = "end_turn" | "tool_use" | "max_tokens" | "stop_sequence";
+type StopReason = "end_turn" | "tool_use" | "max_tokens" | "stop_sequence";
 
 export type Answer = {
   blocks: readonly AnswerBlock[];
