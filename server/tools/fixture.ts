@@ -16,7 +16,7 @@ export async function temporaryFolder(): Promise<string> {
 
 const roomy = { maxFileBytes: 200_000_000, maxTotalBytes: 400_000_000, maxFiles: 1000 };
 
-/** A run folder named `run` beside a folder `outside` that holds `secret.txt`. */
+/** A run folder named `run` in a temporary folder `base` of its own. */
 export async function openTestFolder(options: Partial<OpenRunFolderOptions> = {}) {
   const base = await temporaryFolder();
   const root = join(base, "run");

@@ -1,6 +1,5 @@
 import { toolError } from "../errors.ts";
-import type { TextEncoding } from "../builtin/text-encoding.ts";
-import { guessEncoding } from "../builtin/text-encoding.ts";
+import { guessEncoding, type TextEncoding } from "../builtin/text-encoding.ts";
 
 export type DataFormat = "csv" | "json" | "parquet";
 
