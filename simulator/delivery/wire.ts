@@ -24,6 +24,8 @@ export function openWire(res: ServerResponse, breakOff: BreakOff | undefined): W
   const gone = new AbortController();
   let broken = false;
   let sent = 0;
+  // The client may have gone while its request was still being read; no event tells it again.
+  if (res.destroyed || res.socket?.destroyed === true) gone.abort();
   res.on("close", () => {
     if (!res.writableFinished) gone.abort();
   });

@@ -13,7 +13,7 @@ export type Conversation = {
   system: string;
   /** What the human asked last. */
   prompt: string;
-  /** Names of the tools that may be called in this answer. */
+  /** Plain names of the tools that may be called in this answer. */
   offered: ReadonlySet<string>;
   /** Tool calls since that question, in order. */
   outcomes: readonly ToolOutcome[];
@@ -55,6 +55,14 @@ function systemText(request: MessagesRequest): string {
   return [top, ...inline].join("\n");
 }
 
+/**
+ * The name that the scripts know a tool by. Tools served over MCP carry their server's name in front
+ * (`mcp__files__read_file`).
+ */
+export function plainToolName(name: string): string {
+  return name.startsWith("mcp__") ? (name.split("__").at(-1) ?? name) : name;
+}
+
 function outcomesIn(messages: readonly RequestMessage[]): ToolOutcome[] {
   const blocks = messages.flatMap((message) => blocksOf(message));
   const results = new Map(
@@ -68,7 +76,14 @@ function outcomesIn(messages: readonly RequestMessage[]): ToolOutcome[] {
     if (result === undefined) return [];
     const { content } = result;
     const text = typeof content === "string" ? content : textOf(content ?? []);
-    return [{ name: block.name, input: block.input, text, isError: result.is_error === true }];
+    return [
+      {
+        name: plainToolName(block.name),
+        input: block.input,
+        text,
+        isError: result.is_error === true,
+      },
+    ];
   });
 }
 
@@ -87,7 +102,7 @@ export function readConversation(request: MessagesRequest): Conversation {
   return {
     system: systemText(request),
     prompt: since[0] === undefined ? "" : textOf(blocksOf(since[0])),
-    offered: new Set(tools.map((tool) => tool.name)),
+    offered: new Set(tools.map((tool) => plainToolName(tool.name))),
     outcomes: outcomesIn(since),
     turns: since.filter((message) => message.role === "assistant").length,
     // Three bytes a token leave room for the escapes of JSON.

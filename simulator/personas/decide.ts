@@ -1,6 +1,6 @@
 import { canonicalJson } from "../hash.ts";
 import type { Conversation, ToolOutcome } from "./conversation.ts";
-import { readConversation } from "./conversation.ts";
+import { plainToolName, readConversation } from "./conversation.ts";
 import type { Persona, Step, ToolCall } from "./persona.ts";
 import { findPersona } from "./roster.ts";
 import type { MessagesRequest } from "../protocol/request.ts";
@@ -35,6 +35,12 @@ function nextStep(persona: Persona, conversation: Conversation): Step | undefine
   return undefined;
 }
 
+/** Gives planned calls the names under which the request offers their tools. */
+function asOffered(request: MessagesRequest, calls: readonly ToolCall[]): ToolCall[] {
+  const names = new Map((request.tools ?? []).map((tool) => [plainToolName(tool.name), tool.name]));
+  return calls.map((call) => ({ ...call, name: names.get(call.name) ?? call.name }));
+}
+
 function forcedCalls(request: MessagesRequest, planned: readonly ToolCall[]): readonly ToolCall[] {
   const choice = request.tool_choice;
   if (choice?.type !== "any" && choice?.type !== "tool") return planned;
@@ -66,7 +72,7 @@ export function decide(request: MessagesRequest): Decision {
   const conversation = readConversation(request);
   const persona = findPersona(conversation.system);
   const step = nextStep(persona, conversation);
-  const forced = forcedCalls(request, step?.calls ?? []);
+  const forced = forcedCalls(request, asOffered(request, step?.calls ?? []));
   const alone =
     request.tool_choice !== undefined &&
     "disable_parallel_tool_use" in request.tool_choice &&

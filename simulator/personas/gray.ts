@@ -24,7 +24,7 @@ import type { Persona } from "./persona.ts";
 import { eachFileStage, inputReads, namesOf, nextPageStage } from "./reading.ts";
 
 const MAX_FILES = 24;
-const PAGE_LINES = 2_000;
+const PAGE_LINES = 300;
 
 function dataFiles(conversation: Conversation): InputFile[] {
   return inputFiles(conversation)
@@ -98,9 +98,10 @@ function figures(conversation: Conversation): string[] {
     const found = suspicions(data);
     return `${data.path}: ${counted(data.row_count, "row")}, ${counted(data.column_count, "column")}, ${found.length === 0 ? "clean" : found.slice(0, 3).join("; ")}`;
   });
-  const read = inputReads(conversation).map(
-    (entry) => `${entry.path}: ${sampleFindings(entry).slice(0, 3).join("; ")}`,
-  );
+  const read = inputReads(conversation).map((entry) => {
+    const part = entry.complete ? "" : `; only the first ${counted(entry.linesRead, "line")} read`;
+    return `${entry.path}: ${sampleFindings(entry).slice(0, 3).join("; ")}${part}`;
+  });
   return [...profiled, ...read];
 }
 
@@ -135,11 +136,11 @@ export const gray: Persona = {
     eachFileStage({
       tool: "read_file",
       files: filesToRead,
-      perAnswer: (files) => Math.max(1, Math.ceil(files / 3)),
+      perAnswer: (files) => Math.min(3, Math.ceil(files / 3)),
       arguments: { limit: PAGE_LINES },
       say: (files) => `${namesOf(files)} I read line by line.`,
     }),
-    nextPageStage({ say: "There is more of it. I read on.", maxPages: 4, pageLines: PAGE_LINES }),
+    nextPageStage({ say: "There is more of it. I read on.", maxPages: 3, pageLines: PAGE_LINES }),
     writeStage("The figures agree. I write them down.", (conversation) => {
       const path = reportPath(conversation);
       return path === undefined ? undefined : { path, content: report(conversation) };

@@ -1,6 +1,12 @@
 import { expect, test } from "vitest";
 import type { AgentRun } from "./agent-fixture.ts";
-import { ALL_TOOLS, FILE_TOOLS, runAgent, SYSTEM_PROMPTS } from "./agent-fixture.ts";
+import {
+  ALL_TOOLS,
+  FILE_TOOLS,
+  runAgent,
+  SYSTEM_PROMPTS,
+  toolDefinitions,
+} from "./agent-fixture.ts";
 import { startSimulator } from "../simulator-fixture.ts";
 
 const ORDERS =
@@ -140,8 +146,8 @@ test("text, logs and code are summed up from their content", async () => {
 
 test("Gray reads a data file by eye when it cannot be profiled, and reads long logs page by page", async () => {
   const log = Array.from(
-    { length: 4_500 },
-    (_, index) => `2026-01-01T10:00:00Z ${index === 4_400 ? "ERROR" : "INFO"} ${index}`,
+    { length: 800 },
+    (_, index) => `2026-01-01T10:00:00Z ${index === 750 ? "ERROR" : "INFO"} ${index}`,
   ).join("\n");
   const done = await run({
     agent: "gray",
@@ -151,7 +157,7 @@ test("Gray reads a data file by eye when it cannot be profiled, and reads long l
   const report = done.files.get("report.md")!;
   expect(report).toContain("profile_data input/orders.csv: profile_data is broken today");
   expect(report).toContain("amount: number, 2 distinct values, 1 blank, -7 to 10.5");
-  expect(report).toContain("levels: ERROR 1, INFO 4499");
+  expect(report).toContain("levels: ERROR 1, INFO 799");
 });
 
 test("Marcus delegates once, checks a figure himself, and decides; alone, he reads a sample", async () => {
@@ -204,4 +210,47 @@ test("JSON that is read shows its records and keys, and a finding makes Marcus s
   expect(done.answer).toMatch(/^Decision: Go, on condition: 2 findings/);
   const clean = await run({ agent: "marcus", files: { "input/ok.csv": "id\n1\n2\n" } });
   expect(clean.answer).toMatch(/^Decision: Go\. /);
+});
+
+test("tools that are served over MCP are used under the names that the request gives them", async () => {
+  const { client } = await startSimulator();
+  const tools = toolDefinitions(["mcp__guild__list_files", "mcp__guild__profile_data"]);
+  const message = await client.messages.create({
+    model: "claude-sonnet-5-5",
+    max_tokens: 500,
+    system: SYSTEM_PROMPTS.gray,
+    tools,
+    messages: [
+      { role: "user", content: PROMPT },
+      {
+        role: "assistant",
+        content: [{ type: "tool_use", id: "t1", name: "mcp__guild__list_files", input: {} }],
+      },
+      {
+        role: "user",
+        content: [
+          {
+            type: "tool_result",
+            tool_use_id: "t1",
+            content: '{"entries":[{"path":"input/a.csv","type":"file"}]}',
+          },
+        ],
+      },
+    ],
+  });
+  expect(message.content.at(-1)).toMatchObject({
+    name: "mcp__guild__profile_data",
+    input: { path: "input/a.csv" },
+  });
+});
+
+test("a pile of long texts is not read without end, and the report says what was left out", async () => {
+  const line = `${"word ".repeat(60)}\n`;
+  const files = Object.fromEntries(
+    Array.from({ length: 20 }, (_, index) => [`input/text-${index}.txt`, line.repeat(400)]),
+  );
+  const done = await run({ agent: "gray", files });
+  expect(done.toolNames.filter((name) => name === "read_file").length).toBeLessThan(8);
+  expect(done.files.get("report.md")).toContain("17 files not examined");
+  expect(done.answer).toContain("only the first 300 lines read");
 });

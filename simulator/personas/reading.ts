@@ -10,6 +10,17 @@ export function inputReads(conversation: Conversation): FileRead[] {
   return fileReads(conversation).filter((read) => read.path.startsWith("input/"));
 }
 
+/**
+ * What was read is sent again with every later request, and money is held for each of its bytes: a script
+ * that read on for ever would use up a task's budget on its own.
+ */
+const MAX_READ_CHARACTERS = 80_000;
+
+function hasReadEnough(conversation: Conversation): boolean {
+  const characters = inputReads(conversation).reduce((sum, read) => sum + read.content.length, 0);
+  return characters > MAX_READ_CHARACTERS;
+}
+
 /** A stage that uses one tool on files, some at a time, each file once. */
 export function eachFileStage(input: {
   tool: string;
@@ -19,6 +30,7 @@ export function eachFileStage(input: {
   arguments?: Record<string, unknown>;
 }): Stage {
   return (conversation) => {
+    if (input.tool === "read_file" && hasReadEnough(conversation)) return undefined;
     const files = input.files(conversation);
     const open = files
       .filter((file) => !tried(conversation, input.tool, file.path))
@@ -37,6 +49,7 @@ export function eachFileStage(input: {
 /** Reads on in files that are longer than one page, up to `maxPages` pages each. */
 export function nextPageStage(input: { say: string; maxPages: number; pageLines: number }): Stage {
   return (conversation) => {
+    if (hasReadEnough(conversation)) return undefined;
     const pages = (path: string): number =>
       conversation.outcomes.filter(
         (outcome) =>

@@ -60,8 +60,8 @@ function checklist(conversation: Conversation): string[] {
   const empty = inputFiles(conversation).filter((file) => file.sizeBytes === 0);
   return [
     ...found.map(
-      ({ word, matches }) =>
-        `look into ${counted(matches.length, "line")} with "${word}", starting at ${matches[0]?.path}:${matches[0]?.line}`,
+      ({ word, matches, truncated }) =>
+        `look into ${truncated ? "at least " : ""}${counted(matches.length, "line")} with "${word}", starting at ${matches[0]?.path}:${matches[0]?.line}`,
     ),
     ...empty.map((file) => `find out why ${file.path} is empty; silence is also a log level`),
     ...big.map((file) => `rotate or split ${file.path} (${sizeText(file.sizeBytes)})`),
@@ -143,7 +143,7 @@ export const yuki: Persona = {
           .filter((file) => file.kind !== "other" && !file.path.endsWith(".parquet"))
           .slice(0, MAX_READS),
       perAnswer: (files) => files,
-      arguments: { limit: 200 },
+      arguments: { limit: 120 },
       say: (files) => `Spot checks on ${namesOf(files)}. Trust, but tail.`,
     }),
     writeStage("Writing the runbook, so that next time it is boring.", (conversation) => {
