@@ -212,6 +212,16 @@ describe.each(anchorings)("the folder of a run (children addressed by %s)", (anc
 });
 
 describe("the contents of a run's folder", () => {
+  test("a folder deleted during a write is named, not a fault of the system", async () => {
+    const swap = { run: () => Promise.resolve() };
+    const { folder, root } = await openTestFolder({ racePoint: () => swap.run() });
+    swap.run = () => rm(join(root, "sub"), { recursive: true });
+    await expect(folder.writeText("sub/a.txt", "x")).rejects.toMatchObject({
+      code: "path_not_allowed",
+      publicMessage: '"sub/a.txt" was replaced or moved while it was being used.',
+    });
+  });
+
   test("uploaded input is read-only for agents and is not among the written files", async () => {
     const { folder } = await openTestFolder();
     await putInput(folder, "a.csv", "id\n1\n");

@@ -35,10 +35,11 @@ export type PlaceRequest = {
   shown: string;
 };
 
-function changed(shown: string, cause?: unknown) {
+/** The error for an entry that something else swapped, moved or deleted during its use. */
+export function changed(shown: string, cause?: unknown) {
   return toolError({
     code: "path_not_allowed",
-    publicMessage: `"${shown}" was replaced or moved while it was being opened.`,
+    publicMessage: `"${shown}" was replaced or moved while it was being used.`,
     hint: "Try again.",
     cause,
   });

@@ -1,9 +1,9 @@
 import { randomUUID } from "node:crypto";
 import { constants } from "node:fs";
 import { open, rename, rm } from "node:fs/promises";
-import { toolError } from "../errors.ts";
+import { systemCode, toolError } from "../errors.ts";
 import { within, type FolderAccess, type Target } from "./access.ts";
-import { inspectIfPresent, type Place } from "./place.ts";
+import { changed, inspectIfPresent, type Place } from "./place.ts";
 import { requireFileSlot, requireRoom, type FolderTotals } from "./quota.ts";
 import { unfinishedPrefix } from "./relative-path.ts";
 
@@ -67,7 +67,8 @@ export async function storeFile(
         return { sizeBytes, totals: { files, totalBytes } };
       } catch (error) {
         await rm(address, { force: true });
-        throw error;
+        // The folder itself was deleted or moved away while it was written to.
+        throw systemCode(error) === "ENOENT" ? changed(path, error) : error;
       }
     },
   });
