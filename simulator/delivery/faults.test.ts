@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { countTokens } from "../metering/tokens.ts";
 import type { Received } from "../simulator-fixture.ts";
 import { ask, post, readEvents, receive, startSimulator } from "../simulator-fixture.ts";
 
@@ -33,6 +34,22 @@ test("a cut destroys the socket after exactly N bytes, all along the response, a
     lastBilled = row.output_tokens;
   }
   expect(lastBilled).toBe(full);
+});
+
+test("text that arrived before a cut is always billed, also when the cut is at the end of its frame", async () => {
+  const { url, simulator } = await startSimulator();
+  const whole = await receive({ url, body: STREAM });
+  const frames = whole.body.toString().split(/(?<=\n\n)/);
+  let bytes = 0;
+  let text = "";
+  for (const frame of frames) {
+    bytes += Buffer.byteLength(frame);
+    text += /"type":"text_delta","text":("(?:[^"\\]|\\.)*")/.exec(frame)?.[1]?.slice(1, -1) ?? "";
+    await receive({ url, body: STREAM, fault: { kind: "cut", after_bytes: bytes } });
+    const billed = simulator.meter.report().calls.at(-1)?.output_tokens;
+    expect(billed).toBeGreaterThanOrEqual(countTokens(text.replaceAll("\\n", "\n")));
+  }
+  expect(text).toContain("Grüße");
 });
 
 test("a cut also breaks an answer that is not streamed", async () => {
