@@ -52,7 +52,7 @@ export const configSchema = z.object({
   DEFAULT_MODEL: z
     .string()
     .min(1)
-    .default("claude-sonnet-4-5")
+    .default("claude-sonnet-5-5")
     .describe("Model of the built-in agents"),
   LOCAL_BUDGET_NANO_USD: z.coerce
     .number()

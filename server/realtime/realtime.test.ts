@@ -1,0 +1,202 @@
+import { createServer, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import type { Event } from "@guildhall/sdk/contract/event.ts";
+import type { ClientToServer, ServerToClient } from "@guildhall/sdk/contract/socket.ts";
+import type { Task } from "@guildhall/sdk/contract/task.ts";
+import { io, type Socket } from "socket.io-client";
+import { afterAll, expect, it, vi } from "vitest";
+import { createLogger } from "../platform/log.ts";
+import { createTestDatabase } from "../test/database.ts";
+import { type ClaimedRun, createClaimedRun, createTenant } from "../test/tenant.ts";
+import { createRealtime, type SocketSession } from "./realtime.ts";
+
+type Browser = Socket<ServerToClient, ClientToServer>;
+
+const { db, admin } = await createTestDatabase();
+const sessions = new Map<string, SocketSession>();
+const server: Server = createServer();
+const realtime = createRealtime({
+  server,
+  db,
+  log: createLogger({ level: "silent" }),
+  authenticate: (token) => Promise.resolve(sessions.get(token)),
+  async tailOf(workspaceId, taskId, after) {
+    const rows = await db.withWorkspace(workspaceId, (tx) =>
+      tx.query<Event>({
+        text: `SELECT stream_id, seq, type, data, at FROM events WHERE stream_id = $1 AND seq > $2 ORDER BY seq`,
+        values: [taskId, after],
+      }),
+    );
+    return rows.length > 0 ? rows : undefined;
+  },
+  tasksOf: (_, ids) => Promise.resolve(ids.map((id) => ({ id }) as Task)),
+  origins: ["http://127.0.0.1"],
+  pollMs: 20,
+});
+await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+await realtime.start();
+const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+const browsers: Browser[] = [];
+
+afterAll(async () => {
+  for (const browser of browsers) browser.close();
+  await realtime.close();
+  server.close();
+});
+
+function open(token: string, headers: Record<string, string> = {}): Browser {
+  const browser: Browser = io(url, {
+    path: "/v1/socket",
+    transports: ["websocket"],
+    auth: { access_token: token },
+    reconnection: false,
+    forceNew: true,
+    extraHeaders: headers,
+  });
+  browsers.push(browser);
+  return browser;
+}
+
+async function connected(browser: Browser): Promise<Browser> {
+  await new Promise<void>((resolve, reject) => {
+    browser.once("connect", resolve);
+    browser.once("connect_error", reject);
+  });
+  return browser;
+}
+
+async function workspaceWithRun(token: string): Promise<ClaimedRun> {
+  const tenant = await createTenant(admin);
+  sessions.set(token, {
+    workspaceId: tenant.workspaceId,
+    userId: tenant.userId,
+    expiresAtMs: Date.now() + 900_000,
+  });
+  return createClaimedRun(admin, tenant);
+}
+
+async function say(run: ClaimedRun, text: string): Promise<void> {
+  await db.withWorkspace(run.workspaceId, (tx) =>
+    tx.query({
+      text: `SELECT append_run_events($1, $2, $3)`,
+      values: [
+        run.runId,
+        run.epoch,
+        JSON.stringify([{ type: "model.text", data: { step: 1, text } }]),
+      ],
+    }),
+  );
+}
+
+/** What a browser that drops repetitions has seen, by sequence number. */
+function collect(browser: Browser): Map<number, Event> {
+  const seen = new Map<number, Event>();
+  browser.on("events", (batch) => {
+    for (const event of batch.events) seen.set(event.seq, event);
+  });
+  return seen;
+}
+
+function texts(seen: ReadonlyMap<number, Event>): string[] {
+  return [...seen.values()].flatMap((e) => (e.type === "model.text" ? [e.data.text] : []));
+}
+
+async function follow(
+  browser: Browser,
+  taskId: string,
+): Promise<{ ok: boolean; events?: Event[] }> {
+  return browser.emitWithAck("follow", { task_id: taskId, after: 0 });
+}
+
+it("a follower gets the tail and then every event, in order and without a gap", async () => {
+  const run = await workspaceWithRun("order");
+  const browser = await connected(open("order"));
+  const seen = collect(browser);
+  const answer = await follow(browser, run.taskId);
+  for (const event of answer.events ?? []) seen.set(event.seq, event);
+  for (let n = 0; n < 30; n++) await say(run, `word ${n}`);
+  await vi.waitUntil(() => seen.size === 32);
+  expect([...seen.keys()].toSorted((a, b) => a - b)).toEqual(
+    Array.from({ length: 32 }, (_, n) => n + 1),
+  );
+});
+
+it("an event that commits after a later one is not skipped", async () => {
+  const slow = await workspaceWithRun("late");
+  const fast = await workspaceWithRun("early");
+  const [late, early] = await Promise.all([connected(open("late")), connected(open("early"))]);
+  const seen = { late: collect(late), early: collect(early) };
+  await follow(late, slow.taskId);
+  await follow(early, fast.taskId);
+  await db.withWorkspace(slow.workspaceId, async (tx) => {
+    await tx.query({
+      text: `SELECT append_run_events($1, $2, $3)`,
+      values: [
+        slow.runId,
+        slow.epoch,
+        JSON.stringify([{ type: "model.text", data: { step: 1, text: "slow" } }]),
+      ],
+    });
+    // Takes a higher position and commits first.
+    await say(fast, "fast");
+  });
+  await vi.waitUntil(() => texts(seen.late).includes("slow") && texts(seen.early).includes("fast"));
+});
+
+it("a socket sees nothing of another workspace, also when it knows the task's id", async () => {
+  const mine = await workspaceWithRun("mine");
+  const theirs = await workspaceWithRun("theirs");
+  const browser = await connected(open("mine"));
+  const seen = collect(browser);
+  const tasks: string[] = [];
+  browser.on("task", (task) => tasks.push(task.id));
+  expect(await follow(browser, theirs.taskId)).toEqual({ ok: false, code: "task_not_found" });
+  expect(await follow(browser, mine.taskId)).toMatchObject({ ok: true });
+  await say(theirs, "secret");
+  await say(mine, "own");
+  await vi.waitUntil(() => seen.size > 0);
+  expect(JSON.stringify([...seen.values()])).not.toContain("secret");
+  expect(tasks).not.toContain(theirs.taskId);
+});
+
+it.each([
+  ["an unknown token", "nobody", {}],
+  ["a page of a foreign origin", "order", { origin: "https://evil.example" }],
+])("%s gets no connection", async (_, token, headers) => {
+  await expect(connected(open(token, headers))).rejects.toThrow();
+});
+
+it("a socket ends with its token, and goes on with a fresh one of the same person only", async () => {
+  const run = await workspaceWithRun("long");
+  await workspaceWithRun("stranger");
+  const session = sessions.get("long")!;
+  sessions.set("short", { ...session, expiresAtMs: Date.now() + 300 });
+  const ending = await connected(open("short"));
+  const renewed = await connected(open("short"));
+  expect(await renewed.emitWithAck("authenticate", { access_token: "stranger" })).toEqual({
+    ok: false,
+  });
+  expect(await renewed.emitWithAck("authenticate", { access_token: "long" })).toEqual({ ok: true });
+  await vi.waitUntil(() => !ending.connected);
+  expect(renewed.connected).toBe(true);
+  expect(await follow(renewed, run.taskId)).toMatchObject({ ok: true });
+});
+
+it("what is no message of the protocol is refused and breaks nothing", async () => {
+  await workspaceWithRun("odd");
+  const browser = await connected(open("odd"));
+  const anything = browser as unknown as {
+    emitWithAck(name: string, ...args: unknown[]): Promise<unknown>;
+    emit(name: string, ...args: unknown[]): void;
+  };
+  anything.emit("follow");
+  anything.emit("follow", 7, 8);
+  anything.emit("unfollow", null);
+  anything.emit("authenticate", { access_token: 1 });
+  anything.emit("join", "workspace:ws_other");
+  expect(await anything.emitWithAck("follow", { task_id: 5 })).toEqual({
+    ok: false,
+    code: "validation_failed",
+  });
+  expect(browser.connected).toBe(true);
+});
