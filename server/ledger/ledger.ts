@@ -1,0 +1,181 @@
+import { type Clock, systemClock } from "../platform/clock.ts";
+import type { Db } from "../platform/db.ts";
+import { AppError, invariant } from "../platform/errors.ts";
+import type { HoldState, Refusal } from "./kernel-state.ts";
+import * as answers from "./answers.ts";
+import * as queries from "./queries.ts";
+
+/** The worst case of one upstream attempt. Amounts are nano-USD, prices nano-USD per token. */
+export type ReserveRequest = {
+  workspaceId: string;
+  runId: string;
+  epoch: number;
+  /** SHA-256 of the run token's secret. */
+  tokenHash: string;
+  /** Made by the caller, a new one for each request. */
+  holdId: string;
+  /** Of an earlier attempt of the same call; a new call gets the next number of its run. */
+  callNo?: number;
+  attemptNo: number;
+  model: string;
+  priceVersion: string;
+  inputNanoUsd: number;
+  outputNanoUsdPerToken: number;
+  maxTokens: number;
+  /** The fewest output tokens that make the call worth while: below it is refused instead of clamped. */
+  minTokens: number;
+  /** True when the first byte may leave as soon as the hold is durable. */
+  dispatch: boolean;
+};
+
+export type ReserveOutcome =
+  | {
+      status: "held";
+      callNo: number;
+      amountNanoUsd: number;
+      /** What the call may answer at most: the wish, or less when the budget is nearly used. */
+      maxTokens: number;
+      taskId: string;
+    }
+  /** The run is not leased to this epoch and token. */
+  | { status: "stale" }
+  | { status: "call_limit"; limit: number }
+  | Refusal;
+
+export type Settlement = {
+  workspaceId: string;
+  holdId: string;
+  outcome: "settled" | "provisional" | "void";
+  /** For `settled`: what the provider charges, nano-USD. Beyond the hold it goes to the platform's overrun account. */
+  actualNanoUsd?: number;
+  /** Token counts in the protocol's names; stored with the hold. */
+  usage?: Readonly<Record<string, unknown>>;
+  /** The answer, for a later attempt of the run that repeats the call. `body` is encrypted by the caller. */
+  journal?: { requestHash: string; body: Buffer };
+};
+
+export type SettleOutcome =
+  | { status: "done"; postedNanoUsd: number; overrunNanoUsd: number }
+  /** The hold is not in a state from which this outcome is possible; null: there is no such hold. */
+  | { status: "unchanged"; state: HoldState | null };
+
+export type AgentTimeOutcome =
+  /** May be less than asked for, when a limit is near. */
+  | { status: "granted"; ms: number }
+  | { status: "stale" }
+  | (Omit<Refusal, "status"> & { status: "exhausted" });
+
+export type RunFence = { workspaceId: string; runId: string; epoch: number };
+
+export type Ledger = {
+  /** Holds the worst case of one upstream attempt at every level of the budget tree, or nothing. */
+  reserve(request: ReserveRequest): Promise<ReserveOutcome>;
+  /** Marks a hold as sent, before the first byte leaves. False: it was taken away, nothing may be sent. */
+  markDispatched(workspaceId: string, holdId: string): Promise<boolean>;
+  /** Ends a hold. Who comes second changes nothing, so it may be repeated after a lost answer. */
+  settle(settlement: Settlement): Promise<SettleOutcome>;
+  /** The stored answer to a call that an earlier attempt has paid for; each is given out once per attempt. */
+  takeJournal(
+    call: RunFence & { tokenHash: string; requestHash: string },
+  ): Promise<{ holdId: string; body: Buffer } | undefined>;
+  /** Books agent time ahead of its use. */
+  leaseAgentTime(request: RunFence & { sliceMs: number }): Promise<AgentTimeOutcome>;
+  /** Gives unused agent time of this epoch back. False: the epoch is over, or took less than that. */
+  returnAgentTime(request: RunFence & { unusedMs: number }): Promise<boolean>;
+  /**
+   * Says that this process lives; its open holds are posted in full when it stops saying so. Also ends the holds whose
+   * making was answered by a lost connection.
+   */
+  processSeen(role: string): Promise<void>;
+  /** Ends up to `atMost` holds that nobody will end any more. */
+  reapHolds(rule: {
+    deadAfterMs: number;
+    heldForMs: number;
+    atMost: number;
+  }): Promise<{ voided: number; provisional: number }>;
+};
+
+/**
+ * A reservation whose answer was lost may still be at work in the database, but not for longer than the ledger role's
+ * statement timeout (5 s). After this it either stands or never will.
+ */
+const UNRESOLVED_MS = 10_000;
+
+/** The ledger over Postgres: one statement per call, each a transaction of its own. `processId` owns the holds it makes. */
+export function createLedger(deps: { db: Db; processId: string; clock?: Clock }): Ledger {
+  const { db, processId } = deps;
+  const clock = deps.clock ?? systemClock;
+  const unresolved = new Map<string, { workspaceId: string; sinceMs: number }>();
+
+  async function call(statement: ReturnType<typeof queries.reserve>): Promise<unknown> {
+    const [row] = await db.ledger<{ answer: unknown }>(statement);
+    return row?.answer;
+  }
+
+  async function settle(settlement: Settlement): Promise<SettleOutcome> {
+    return answers.readSettle(await call(queries.settle(settlement)));
+  }
+
+  /** Nothing was sent for a hold whose making failed, so what stands of it costs nothing. */
+  async function endUnresolved(): Promise<void> {
+    for (const [holdId, { workspaceId, sinceMs }] of unresolved) {
+      if (clock.monotonicMs() - sinceMs < UNRESOLVED_MS) continue;
+      const ended = await settle({ workspaceId, holdId, outcome: "void" });
+      if (ended.status === "unchanged")
+        await settle({ workspaceId, holdId, outcome: "settled", actualNanoUsd: 0 });
+      unresolved.delete(holdId);
+    }
+  }
+
+  return {
+    async reserve(request) {
+      const worst = request.inputNanoUsd + request.outputNanoUsdPerToken * request.maxTokens;
+      invariant(Number.isSafeInteger(worst) && worst > 0, `a worst case of ${worst} nano-USD`);
+      try {
+        return answers.readReserve(await call(queries.reserve(request, processId)));
+      } catch (error) {
+        if (error instanceof AppError && error.retryable)
+          unresolved.set(request.holdId, {
+            workspaceId: request.workspaceId,
+            sinceMs: clock.monotonicMs(),
+          });
+        throw error;
+      }
+    },
+    async markDispatched(workspaceId, holdId) {
+      return (
+        (await call(queries.markDispatched({ workspaceId, holdId, ownerId: processId }))) === true
+      );
+    },
+    settle,
+    async takeJournal(request) {
+      const [row] = await db.ledger<{ hold_id: string; body: Buffer }>(
+        queries.takeJournal(request),
+      );
+      return row && { holdId: row.hold_id, body: row.body };
+    },
+    async leaseAgentTime(request) {
+      return answers.readAgentTime(await call(queries.leaseAgentTime(request)));
+    },
+    async returnAgentTime(request) {
+      return (await call(queries.returnAgentTime(request))) === true;
+    },
+    async processSeen(role) {
+      await call(queries.processSeen({ processId, role }));
+      await endUnresolved();
+    },
+    async reapHolds(rule) {
+      const total = { voided: 0, provisional: 0 };
+      // One hold per transaction: several at once could not lock all their levels from leaf to root.
+      while (total.voided + total.provisional < rule.atMost) {
+        const [reaped] = await db.ledger<{ voided: number; provisional: number }>(
+          queries.reapHolds({ ...rule, atMost: 1 }),
+        );
+        if (!reaped || reaped.voided + reaped.provisional === 0) break;
+        total.voided += reaped.voided;
+        total.provisional += reaped.provisional;
+      }
+      return total;
+    },
+  };
+}
