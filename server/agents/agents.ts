@@ -1,0 +1,86 @@
+import { AppError } from "../platform/errors.ts";
+import type { Tx, WorkspaceTx } from "../platform/db.ts";
+import { builtInAgents } from "./built-in-agents.ts";
+
+/** Who does a task: the persona, its tools and its model. Belongs to one workspace, which may change it. */
+export type Agent = {
+  /** Short and lower-case, for example `gray`; unique in the workspace. */
+  id: string;
+  name: string;
+  role: string;
+  traits: readonly string[];
+  /** How it speaks, one phrase. */
+  voice: string;
+  systemPrompt: string;
+  /** Names of the tools that it is offered, in this order. */
+  tools: readonly string[];
+  /** Exact model id of the price table. */
+  model: string;
+  /** Its place in the office, counted from 1. */
+  desk: number;
+};
+
+type AgentRow = Omit<Agent, "systemPrompt"> & { system_prompt: string };
+
+const COLUMNS = "id, name, role, traits, voice, system_prompt, tools, model, desk";
+
+function toAgent({ system_prompt: systemPrompt, ...row }: AgentRow): Agent {
+  return { ...row, systemPrompt };
+}
+
+/** The agents of the workspace in the order of their desks. */
+export async function listAgents(tx: WorkspaceTx): Promise<Agent[]> {
+  const rows = await tx.query<AgentRow>({
+    text: `SELECT ${COLUMNS} FROM agents ORDER BY desk, id`,
+    values: [],
+  });
+  return rows.map(toAgent);
+}
+
+export async function findAgent(tx: WorkspaceTx, id: string): Promise<Agent | undefined> {
+  const [row] = await tx.query<AgentRow>({
+    text: `SELECT ${COLUMNS} FROM agents WHERE workspace_id = $1 AND id = $2`,
+    values: [tx.workspaceId, id],
+  });
+  return row === undefined ? undefined : toAgent(row);
+}
+
+/** Throws `agent_not_found` (404). */
+export async function requireAgent(tx: WorkspaceTx, id: string): Promise<Agent> {
+  const agent = await findAgent(tx, id);
+  if (agent !== undefined) return agent;
+  throw new AppError({
+    code: "agent_not_found",
+    status: 404,
+    publicMessage: "There is no such agent in this workspace.",
+    hint: "GET /v1/agents lists the agents.",
+  });
+}
+
+/**
+ * Gives a workspace the built-in agents, all on `model`. An agent that is there already stays as its workspace
+ * made it, so that this may run at every start. `tx` is of the app or the platform role.
+ */
+export async function seedAgents(
+  tx: Tx,
+  { workspaceId, model }: { workspaceId: string; model: string },
+): Promise<void> {
+  for (const agent of builtInAgents) {
+    await tx.query({
+      text: `INSERT INTO agents (workspace_id, ${COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+             ON CONFLICT (workspace_id, id) DO NOTHING`,
+      values: [
+        workspaceId,
+        agent.id,
+        agent.name,
+        agent.role,
+        agent.traits,
+        agent.voice,
+        agent.systemPrompt,
+        agent.tools,
+        model,
+        agent.desk,
+      ],
+    });
+  }
+}

@@ -1,0 +1,103 @@
+import { setTimeout as delay } from "node:timers/promises";
+import type { Db } from "../platform/db.ts";
+import type { Logger } from "../platform/log.ts";
+import { admitRuns } from "./run-claims.ts";
+
+export type RunJobsConfig = {
+  /** How long after its end a lease is taken back: by then its holder has stopped by its own, earlier deadline. */
+  graceMs: number;
+  /** How often each job runs when nothing rings. */
+  intervalMs: number;
+};
+
+export type RunJobs = {
+  start(): void;
+  /** A slot is free, a limit was raised or money came back: look now. */
+  wake(): void;
+  close(): Promise<void>;
+};
+
+/** Leases that may be lost before the task fails. */
+const ATTEMPTS_ALLOWED = 3;
+
+async function count(db: Db, text: string, values: readonly unknown[] = []): Promise<number> {
+  const [row] = await db.ledger<{ n: number }>({ text, values });
+  return row?.n ?? 0;
+}
+
+/** Takes back leases that ran out. -> how many runs are claimable again or have failed */
+export function reapRuns(db: Db, graceMs: number): Promise<number> {
+  return count(
+    db,
+    `SELECT requeued + exhausted AS n FROM reap_runs($1 * interval '1 millisecond', $2)`,
+    [graceMs, ATTEMPTS_ALLOWED],
+  );
+}
+
+/** Wakes parked runs whose time has come. -> how many */
+export function wakeDueRuns(db: Db): Promise<number> {
+  return count(db, "SELECT wake_due_runs() AS n");
+}
+
+/** Wakes runs whose limit now leaves what they need. -> how many */
+export function wakeLimitedRuns(db: Db): Promise<number> {
+  return count(db, "SELECT wake_limited_runs() AS n");
+}
+
+/**
+ * What keeps runs moving that no worker holds. Safe to run in any number of processes: each job skips what another
+ * one is at. `onReady` is called when there may be work for a worker.
+ */
+export function createRunJobs(deps: {
+  db: Db;
+  config: RunJobsConfig;
+  onReady(): void;
+  log: Logger;
+}): RunJobs {
+  const { db, config, log } = deps;
+  const jobs: Record<string, () => Promise<number>> = {
+    reap_runs: () => reapRuns(db, config.graceMs),
+    wake_due_runs: () => wakeDueRuns(db),
+    wake_limited_runs: () => wakeLimitedRuns(db),
+    admit_runs: () => admitRuns(db),
+  };
+  const closed = new AbortController();
+  let pause = new AbortController();
+  let rounds: Promise<void> = Promise.resolve();
+
+  async function once(): Promise<void> {
+    let changed = 0;
+    for (const [job, run] of Object.entries(jobs)) {
+      try {
+        changed += await run();
+      } catch (error) {
+        // A job that fails must not keep the others from running.
+        log.warn({ err: error, job }, "a job failed, it runs again soon");
+      }
+    }
+    if (changed > 0) deps.onReady();
+  }
+
+  async function loop(): Promise<void> {
+    while (!closed.signal.aborted) {
+      // Taken before the round, so that a ring during it is not overlooked.
+      const rung = AbortSignal.any([closed.signal, pause.signal]);
+      await once();
+      await delay(config.intervalMs, undefined, { signal: rung }).catch(() => undefined);
+    }
+  }
+
+  return {
+    start() {
+      rounds = loop();
+    },
+    wake() {
+      pause.abort();
+      pause = new AbortController();
+    },
+    async close() {
+      closed.abort();
+      await rounds;
+    },
+  };
+}

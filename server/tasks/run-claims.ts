@@ -1,0 +1,132 @@
+import type { Parked } from "@guildhall/sdk/contract/task.ts";
+import type { Db } from "../platform/db.ts";
+import { formatRunToken, newRunSecret } from "../platform/run-token.ts";
+import { Secret } from "../platform/secret.ts";
+import { storableJson } from "../platform/storable-json.ts";
+
+/** One attempt: a run that was leased to this worker. `epoch` is its fencing token. */
+export type Claim = {
+  workspaceId: string;
+  runId: string;
+  taskId: string;
+  epoch: number;
+  /** For the gateway; valid exactly as long as the lease. */
+  token: Secret;
+};
+type ClaimRow = {
+  workspace_id: string;
+  run_id: string;
+  task_id: string;
+  epoch: number;
+  token_no: number;
+};
+
+/** Gives free slots to queued runs, then leases up to `atMost` admitted runs to the worker. */
+export async function claimRuns(
+  db: Db,
+  claim: { workerId: string; leaseMs: number; atMost: number },
+): Promise<Claim[]> {
+  await admitRuns(db);
+  const secrets = Array.from({ length: claim.atMost }, newRunSecret);
+  const rows = await db.ledger<ClaimRow>({
+    name: "claim",
+    text: `SELECT workspace_id, run_id, task_id, epoch, token_no FROM claim($1, $2 * interval '1 millisecond', $3)`,
+    values: [claim.workerId, claim.leaseMs, secrets.map((secret) => secret.hash)],
+  });
+  return rows.map((row) => {
+    const { workspace_id: workspaceId, run_id: runId, task_id: taskId, epoch } = row;
+    const secret = secrets[row.token_no - 1]?.secret ?? "";
+    const token = new Secret(formatRunToken({ workspaceId, runId, epoch, secret }));
+    return { workspaceId, runId, taskId, epoch, token };
+  });
+}
+
+/** -> how many queued runs got a slot */
+export async function admitRuns(db: Db): Promise<number> {
+  const [row] = await db.ledger<{ given: number }>({
+    name: "admit_runs",
+    text: "SELECT admit_runs() AS given",
+    values: [],
+  });
+  return row?.given ?? 0;
+}
+
+/** Extends the leases that the worker still holds, all in one statement. -> the ids of those runs */
+export async function extendLeases(
+  db: Db,
+  beat: { workerId: string; leaseMs: number; claims: readonly Claim[] },
+): Promise<Set<string>> {
+  const held = beat.claims.map(({ workspaceId, runId, epoch }) => ({
+    workspace_id: workspaceId,
+    run_id: runId,
+    epoch,
+  }));
+  const rows = await db.ledger<{ run_id: string }>({
+    name: "heartbeat",
+    text: `SELECT run_id FROM heartbeat($1, $2 * interval '1 millisecond', $3)`,
+    values: [beat.workerId, beat.leaseMs, JSON.stringify(held)],
+  });
+  return new Set(rows.map((row) => row.run_id));
+}
+
+/** Hands the run over: claimable at once, and not counted as a lost attempt. -> false when it was not held any more */
+export async function releaseRun(db: Db, claim: Claim, reason: string): Promise<boolean> {
+  const [row] = await db.ledger<{ released: boolean }>({
+    text: "SELECT release_run($1, $2, $3, $4) AS released",
+    values: [claim.workspaceId, claim.runId, claim.epoch, reason],
+  });
+  return row?.released ?? false;
+}
+
+/** Parks the run. -> false when the attempt is stale, and then nothing was written */
+export async function parkRun(
+  db: Db,
+  claim: Claim,
+  park: { state: "waiting" | "paused"; reason: Parked; wakeAt: string | undefined },
+): Promise<boolean> {
+  const [row] = await db.withWorkspace(claim.workspaceId, (tx) =>
+    tx.query<{ parked: boolean }>({
+      text: "SELECT park_run($1, $2, $3, $4, $5, $6) AS parked",
+      values: [
+        claim.runId,
+        claim.epoch,
+        park.state,
+        storableJson(park.reason),
+        park.wakeAt ?? null,
+        `task.${park.state}`,
+      ],
+    }),
+  );
+  return row?.parked ?? false;
+}
+
+export type TaskEnd =
+  | { state: "succeeded"; result: string }
+  | { state: "failed"; cause: string; message: string };
+
+/** Ends the task of the run. -> false when the attempt is stale, and then nothing was written */
+export async function finishRun(db: Db, claim: Claim, end: TaskEnd): Promise<boolean> {
+  const { state, ...data } = end;
+  const stored = storableJson(data);
+  const [row] = await db.withWorkspace(claim.workspaceId, (tx) =>
+    tx.query<{ finished: boolean }>({
+      text: `SELECT finish_run($1, $2, $3, $4::jsonb->>'cause', $4::jsonb->>'result', $4::jsonb) AS finished`,
+      values: [claim.runId, claim.epoch, state, stored],
+    }),
+  );
+  return row?.finished ?? false;
+}
+
+/** True when the run is over, or was never there: what it left on the disk may go. */
+export async function isRunOver(
+  db: Db,
+  run: { workspaceId: string; runId: string },
+): Promise<boolean> {
+  const [row] = await db.withWorkspace(run.workspaceId, (tx) =>
+    tx.query<{ state: string }>({
+      text: "SELECT state FROM runs WHERE workspace_id = $1 AND id = $2",
+      values: [run.workspaceId, run.runId],
+    }),
+  );
+  return row === undefined || row.state === "ended";
+}

@@ -1,0 +1,173 @@
+import type { Agent } from "../agents/agents.ts";
+import type { Ledger } from "../ledger/ledger.ts";
+import type { Clock } from "../platform/clock.ts";
+import type { Db } from "../platform/db.ts";
+import { AppError } from "../platform/errors.ts";
+import { faultPoint } from "../platform/fault-points.ts";
+import type { FileStore } from "../platform/file-store.ts";
+import type { Logger } from "../platform/log.ts";
+import type { RunOutcome, Runtime } from "../runtimes/runtime.ts";
+import type { ToolRegistry } from "../tools/tools.ts";
+import { createAgentTime } from "./run-agent-time.ts";
+import { finishRun, isRunOver, parkRun, releaseRun, type Claim } from "./run-claims.ts";
+import { removeRunFolder, runFolderLimits, setUpRunFolder } from "./run-folder-setup.ts";
+import type { RunLease } from "./run-lease.ts";
+import { createRunRecord } from "./run-record.ts";
+import { loadRunTask } from "./run-task.ts";
+
+export type RunExecutionDeps = {
+  db: Db;
+  ledger: Pick<Ledger, "leaseAgentTime" | "returnAgentTime">;
+  runtimeFor(agent: Agent): Runtime;
+  tools: ToolRegistry;
+  files: FileStore;
+  /** Absolute; run folders lie below it. */
+  dataDir: string;
+  /** Base URL of the model gateway. */
+  gatewayUrl: string;
+  agentTimeSliceMs: number;
+  clock: Clock;
+  log: Logger;
+};
+
+/** One leased run and its standing with the worker. */
+export type RunAttempt = {
+  claim: Claim;
+  lease: RunLease;
+  /** True once the worker shuts down. */
+  isDraining(): boolean;
+};
+
+/** Node's timers count in 32 bits; a run that lasts longer is looked at again then. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
+
+/** Stops the run when the task's wall-clock limit is reached. -> a function that ends the watch */
+function watchWallTime(lease: RunLease, leftMs: number): () => void {
+  const timer = setTimeout(
+    () => lease.stop({ kind: "wall_time" }),
+    Math.min(Math.max(1, leftMs), LONGEST_TIMER_MS),
+  );
+  return () => clearTimeout(timer);
+}
+
+/** Executes until the runtime has an outcome. Throws the signal's reason when the run is stopped before. */
+async function runToOutcome(deps: RunExecutionDeps, attempt: RunAttempt): Promise<RunOutcome> {
+  const { claim, lease } = attempt;
+  const { workspaceId, runId, taskId, epoch } = claim;
+  const task = await loadRunTask(deps.db, claim);
+  const unwatch = watchWallTime(lease, task.wallTimeLeftMs);
+  const agentTime = createAgentTime({ ...deps, claim, lease, sliceMs: deps.agentTimeSliceMs });
+  try {
+    if (task.wallTimeLeftMs <= 0) lease.stop({ kind: "wall_time" });
+    lease.signal.throwIfAborted();
+    await agentTime.start();
+    lease.signal.throwIfAborted();
+    const folder = await setUpRunFolder(deps, { workspaceId, runId, task });
+    const { maxFileBytes } = runFolderLimits;
+    const record = createRunRecord({ ...deps, folder, maxFileBytes, claim, lease });
+    try {
+      return await deps.runtimeFor(task.agent).run({
+        run: { workspaceId, taskId, runId, attempt: epoch },
+        agent: task.agent,
+        prompt: task.prompt,
+        inputFileCount: task.inputs.length,
+        toolCallLimit: task.toolCallLimit,
+        gateway: { baseUrl: deps.gatewayUrl, token: claim.token },
+        tools: deps.tools,
+        folder,
+        record,
+        signal: lease.signal,
+        shouldYield: attempt.isDraining,
+        log: deps.log,
+      });
+    } finally {
+      // What was said before the end belongs before the end.
+      await record.flush();
+      record.close();
+    }
+  } finally {
+    unwatch();
+    await agentTime.end();
+  }
+}
+
+/** What an execution that was stopped, or that broke, means for the run. */
+function outcomeOfError(error: unknown, { lease, claim }: RunAttempt, log: Logger): RunOutcome {
+  const stop = lease.stopped();
+  switch (stop?.kind) {
+    case "lost":
+      return { status: "lost" };
+    case "shutdown":
+      return { status: "yielded" };
+    case "wall_time":
+      return {
+        status: "failed",
+        cause: "time_limit",
+        message: "The task reached its limit of wall-clock time.",
+      };
+    case "agent_time": {
+      const { reason, wakeAt } = stop;
+      return {
+        status: "parked",
+        state: "paused",
+        reason,
+        ...(wakeAt === undefined ? {} : { wakeAt }),
+      };
+    }
+    case undefined:
+      log.error({ err: error, run_id: claim.runId, task_id: claim.taskId }, "a run broke");
+      return error instanceof AppError
+        ? { status: "failed", cause: error.code, message: error.publicMessage }
+        : {
+            status: "failed",
+            cause: "internal_error",
+            message:
+              "The run broke for a reason inside Guildhall; the operator's log has the cause.",
+          };
+  }
+}
+
+/** Writes how the run goes on. -> false when somebody else holds it, and nothing was written */
+function writeOutcome(db: Db, claim: Claim, outcome: RunOutcome): Promise<boolean> {
+  switch (outcome.status) {
+    case "succeeded":
+      return finishRun(db, claim, { state: "succeeded", result: outcome.result });
+    case "failed":
+      return finishRun(db, claim, {
+        state: "failed",
+        cause: outcome.cause,
+        message: outcome.message,
+      });
+    case "parked": {
+      const { state, reason, wakeAt } = outcome;
+      return parkRun(db, claim, { state, reason, wakeAt });
+    }
+    case "yielded":
+      return releaseRun(db, claim, "worker_stopped");
+    case "lost":
+      return Promise.resolve(false);
+  }
+}
+
+/** Executes one leased run until it ends, parks, is handed over, or is lost. Never rejects for a fault of the run. */
+export async function executeRun(deps: RunExecutionDeps, attempt: RunAttempt): Promise<void> {
+  const { claim, lease } = attempt;
+  faultPoint("run.claimed");
+  let outcome: RunOutcome;
+  try {
+    outcome = await runToOutcome(deps, attempt);
+  } catch (error) {
+    outcome = outcomeOfError(error, attempt, deps.log);
+  }
+  try {
+    faultPoint("run.outcome");
+    if (outcome.status !== "lost" && lease.isValid()) await writeOutcome(deps.db, claim, outcome);
+    // A run that ended here or was cancelled needs its folder no more; one that others go on with does.
+    if (await isRunOver(deps.db, claim)) await removeRunFolder(deps.dataDir, claim);
+  } catch (error) {
+    // The lease runs out, and the run goes on from its last step.
+    deps.log.error({ err: error, run_id: claim.runId }, "the end of a run was not written");
+  } finally {
+    lease.close();
+  }
+}

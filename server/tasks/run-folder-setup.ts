@@ -1,0 +1,78 @@
+import { readdir, rm } from "node:fs/promises";
+import { join } from "node:path";
+import type { FileStore } from "../platform/file-store.ts";
+import { hasCode } from "../platform/system-error.ts";
+import { openRunFolder, type RunFolder } from "../tools/run-folder.ts";
+import type { RunTask, StoredPath } from "./run-task.ts";
+
+export type RunFolderLimits = { maxFileBytes: number; maxTotalBytes: number; maxFiles: number };
+
+/** A run's own disk space, inputs included. */
+export const runFolderLimits: RunFolderLimits = {
+  maxFileBytes: 200 * 1024 * 1024,
+  maxTotalBytes: 1024 * 1024 * 1024,
+  maxFiles: 5_000,
+};
+
+type RunName = { workspaceId: string; runId: string };
+
+export function runFolderPath(dataDir: string, { workspaceId, runId }: RunName): string {
+  return join(dataDir, "runs", workspaceId, runId);
+}
+
+/** Puts stored contents where they belong, unless they are there: contents appear whole, so the size tells. */
+async function place(
+  { folder, files, workspaceId }: { folder: RunFolder; files: FileStore; workspaceId: string },
+  wanted: readonly StoredPath[],
+): Promise<void> {
+  const { entries } = await folder.list();
+  const sizes = new Map(entries.map((entry) => [entry.path, entry.sizeBytes]));
+  for (const { path, sizeBytes, sha256 } of wanted)
+    if (sizes.get(path) !== sizeBytes)
+      await folder.copyIn(files.open({ workspaceId, sha256 }), path);
+}
+
+/**
+ * Opens the run's folder with the task's inputs under `input/`, and with what earlier attempts wrote, also when they
+ * ran on another machine. A folder that is there already stays as it is.
+ */
+export async function setUpRunFolder(
+  deps: { dataDir: string; files: FileStore },
+  run: RunName & { task: RunTask },
+): Promise<RunFolder> {
+  const { workspaceId, task } = run;
+  const folder = await openRunFolder({
+    root: runFolderPath(deps.dataDir, run),
+    limits: runFolderLimits,
+  });
+  const inputs = task.inputs.map((file) => ({ ...file, path: `input/${file.path}` }));
+  const written = new Set((await folder.listWritten()).map((file) => file.path));
+  const missing = task.artifacts.filter((file) => !written.has(file.path));
+  await place({ folder, files: deps.files, workspaceId }, [...inputs, ...missing]);
+  return folder;
+}
+
+export async function removeRunFolder(dataDir: string, run: RunName): Promise<void> {
+  await rm(runFolderPath(dataDir, run), { recursive: true, force: true });
+}
+
+async function namesIn(path: string): Promise<string[]> {
+  try {
+    return await readdir(path);
+  } catch (error) {
+    if (hasCode(error, "ENOENT")) return [];
+    throw error;
+  }
+}
+
+/** The runs that have a folder here. */
+export async function listRunFolders(dataDir: string): Promise<RunName[]> {
+  const root = join(dataDir, "runs");
+  const workspaces = (await namesIn(root)).filter((name) => /^ws_[0-9a-z]{1,40}$/.test(name));
+  const runs = await Promise.all(
+    workspaces.map(async (workspaceId) =>
+      (await namesIn(join(root, workspaceId))).map((runId) => ({ workspaceId, runId })),
+    ),
+  );
+  return runs.flat();
+}

@@ -1,0 +1,62 @@
+import { findAgent, type Agent } from "../agents/agents.ts";
+import type { Db } from "../platform/db.ts";
+import { invariant } from "../platform/errors.ts";
+import type { Claim } from "./run-claims.ts";
+
+/** A file that lies in the file store: an input of the task, or what an earlier attempt wrote. */
+export type StoredPath = { path: string; sizeBytes: number; sha256: string };
+
+/** What a worker must know of a task to execute it. */
+export type RunTask = {
+  agent: Agent;
+  prompt: string;
+  toolCallLimit: number;
+  /** What is left of the wall-clock limit, milliseconds; not above 0 when it is over. */
+  wallTimeLeftMs: number;
+  inputs: readonly StoredPath[];
+  artifacts: readonly StoredPath[];
+};
+
+type TaskRow = {
+  agent_id: string;
+  prompt: string;
+  upload_id: string | null;
+  tool_call_limit: number;
+  wall_time_left_ms: number;
+};
+type FileRow = { path: string; size_bytes: number; sha256: string };
+
+function toStoredPath(row: FileRow): StoredPath {
+  return { path: row.path, sizeBytes: row.size_bytes, sha256: row.sha256 };
+}
+
+export function loadRunTask(db: Db, claim: Claim): Promise<RunTask> {
+  const { workspaceId, taskId } = claim;
+  return db.withWorkspace(workspaceId, async (tx) => {
+    const [task] = await tx.query<TaskRow>({
+      text: `SELECT agent_id, prompt, upload_id, tool_call_limit,
+               floor(wall_time_limit_ms - extract(epoch FROM clock_now() - coalesce(started_at, clock_now())) * 1000)::bigint AS wall_time_left_ms
+             FROM tasks WHERE workspace_id = $1 AND id = $2`,
+      values: [workspaceId, taskId],
+    });
+    invariant(task !== undefined, "a claimed run has its task");
+    const agent = await findAgent(tx, task.agent_id);
+    invariant(agent !== undefined, "a task has its agent");
+    const inputs = await tx.query<FileRow>({
+      text: "SELECT path, size_bytes, sha256 FROM upload_files WHERE workspace_id = $1 AND upload_id = $2 ORDER BY path",
+      values: [workspaceId, task.upload_id],
+    });
+    const artifacts = await tx.query<FileRow>({
+      text: "SELECT path, size_bytes, sha256 FROM artifacts WHERE workspace_id = $1 AND task_id = $2 ORDER BY path",
+      values: [workspaceId, taskId],
+    });
+    return {
+      agent,
+      prompt: task.prompt,
+      toolCallLimit: task.tool_call_limit,
+      wallTimeLeftMs: task.wall_time_left_ms,
+      inputs: inputs.map(toStoredPath),
+      artifacts: artifacts.map(toStoredPath),
+    };
+  });
+}

@@ -1,0 +1,63 @@
+import { extendLeases, type Claim } from "./run-claims.ts";
+import { executeRun } from "./run-execution.ts";
+import { createRunLease, type RunLease, type RunStop } from "./run-lease.ts";
+import type { WorkerDeps } from "./worker.ts";
+
+/** The runs that one worker executes. */
+export type WorkerRuns = {
+  readonly size: number;
+  /** Executes a run that was claimed by a request sent at `sentAtMs` (monotonic). */
+  begin(claim: Claim, sentAtMs: number): void;
+  /** Extends the leases of all runs with one statement, and stops those that the database no longer grants. */
+  extendAll(): Promise<void>;
+  /** Stops the runs that `which` picks. */
+  stop(stop: RunStop, which?: (claim: Claim) => boolean): void;
+  /** Resolves when no run is executed any more, those included that begin meanwhile. */
+  allEnded(): Promise<void>;
+};
+
+type Held = { claim: Claim; lease: RunLease; ended: Promise<void> };
+
+export function createWorkerRuns(
+  deps: WorkerDeps & { workerId: string; isDraining(): boolean; onEnd(): void },
+): WorkerRuns {
+  const { db, clock, config, workerId, isDraining } = deps;
+  const { leaseMs, agentTimeSliceMs } = config;
+  const held = new Set<Held>();
+
+  return {
+    get size() {
+      return held.size;
+    },
+    begin(claim, sentAtMs) {
+      const lease = createRunLease({ clock, leaseMs, sentAtMs });
+      const run: Held = { claim, lease, ended: Promise.resolve() };
+      run.ended = executeRun({ ...deps, agentTimeSliceMs }, { claim, lease, isDraining }).then(
+        () => {
+          held.delete(run);
+          deps.onEnd();
+        },
+      );
+      held.add(run);
+    },
+    async extendAll() {
+      // A run that was told to stop has what is left of its lease to say how it ended, and no more: a tool that does
+      // not heed its signal must not keep the run for ever.
+      const runs = [...held].filter(({ lease }) => lease.stopped() === undefined);
+      if (runs.length === 0) return;
+      const sentAtMs = clock.monotonicMs();
+      const claims = runs.map((run) => run.claim);
+      const extended = await extendLeases(db, { workerId, leaseMs, claims });
+      for (const { claim, lease } of runs) {
+        if (extended.has(claim.runId)) lease.extend(sentAtMs);
+        else lease.stop({ kind: "lost" });
+      }
+    },
+    stop(stop, which = () => true) {
+      for (const { claim, lease } of held) if (which(claim)) lease.stop(stop);
+    },
+    async allEnded() {
+      while (held.size > 0) await Promise.all([...held].map((run) => run.ended));
+    },
+  };
+}

@@ -1,0 +1,145 @@
+import { setTimeout as delay } from "node:timers/promises";
+import { newId } from "../platform/ids.ts";
+import { claimRuns, isRunOver } from "./run-claims.ts";
+import type { RunExecutionDeps } from "./run-execution.ts";
+import { listRunFolders, removeRunFolder } from "./run-folder-setup.ts";
+import { createWorkerRuns } from "./worker-runs.ts";
+
+export type WorkerConfig = {
+  /** Runs that are executed at once. */
+  concurrency: number;
+  /** How long a claimed run stays with a silent worker. */
+  leaseMs: number;
+  /** How often the leases are extended; well below `leaseMs`. */
+  heartbeatMs: number;
+  /** How often it looks for work when no bell rings. */
+  pollMs: number;
+  agentTimeSliceMs: number;
+};
+
+export type WorkerDeps = Omit<RunExecutionDeps, "agentTimeSliceMs"> & { config: WorkerConfig };
+
+export type Worker = {
+  /** `wrk_...`; new for each start of a process. */
+  readonly id: string;
+  start(): void;
+  /** There may be work: look now. */
+  wake(): void;
+  /** A task was cancelled: stop its run now instead of at its next heartbeat. Takes the id of the task or of the run. */
+  cancelled(id: string): void;
+  /** How many runs are executed now. */
+  running(): number;
+  /**
+   * Claims nothing more, lets runs come to the end of their step, stops them after `drainMs`, and hands them over.
+   * Resolves when every run has been handed over or has ended.
+   */
+  close(options: { drainMs: number }): Promise<void>;
+};
+
+/** Runs that are claimed with one statement. */
+const CLAIM_AT_MOST = 16;
+
+/** A bell that remembers one ring, so that work which arrives while it is being looked for is not overlooked. */
+function createBell() {
+  let rung = false;
+  let waiting: (() => void) | undefined;
+  return {
+    ring() {
+      rung = true;
+      waiting?.();
+    },
+    async next(timeoutMs: number): Promise<void> {
+      if (!rung) {
+        const timeout = new AbortController();
+        const rings = new Promise<void>((resolve) => (waiting = resolve));
+        await Promise.race([
+          rings,
+          delay(timeoutMs, undefined, { signal: timeout.signal }).catch(() => undefined),
+        ]);
+        timeout.abort();
+        waiting = undefined;
+      }
+      rung = false;
+    },
+  };
+}
+
+/** Removes what runs that are over left on the disk when their worker died. */
+async function sweepRunFolders({ db, dataDir, log }: WorkerDeps): Promise<void> {
+  try {
+    for (const run of await listRunFolders(dataDir))
+      if (await isRunOver(db, run)) await removeRunFolder(dataDir, run);
+  } catch (error) {
+    log.warn({ err: error }, "old run folders were not removed");
+  }
+}
+
+/** Claims runs and executes them. One per process; any number of processes. */
+export function createWorker(deps: WorkerDeps): Worker {
+  const { db, clock, config, log } = deps;
+  const { leaseMs } = config;
+  const id = newId("wrk");
+  const bell = createBell();
+  const drain = new AbortController();
+  const closed = new AbortController();
+  const runs = createWorkerRuns({
+    ...deps,
+    workerId: id,
+    isDraining: () => drain.signal.aborted,
+    // Its end may have freed a slot or made another run ready.
+    onEnd: bell.ring,
+  });
+  let loops: Promise<unknown> = Promise.resolve();
+
+  /** -> true when there may be more to claim */
+  async function claimOnce(): Promise<boolean> {
+    const atMost = Math.min(config.concurrency - runs.size, CLAIM_AT_MOST);
+    if (atMost <= 0) return false;
+    const sentAtMs = clock.monotonicMs();
+    const claims = await claimRuns(db, { workerId: id, leaseMs, atMost });
+    for (const claim of claims) runs.begin(claim, sentAtMs);
+    return claims.length === atMost;
+  }
+
+  async function claimLoop(): Promise<void> {
+    while (!drain.signal.aborted) {
+      const more = await claimOnce().catch((error: unknown) => {
+        log.warn({ err: error }, "runs could not be claimed, trying again");
+        return false;
+      });
+      if (!more && !drain.signal.aborted) await bell.next(config.pollMs);
+    }
+  }
+
+  /** Goes on while the worker drains: its runs still need their leases. */
+  async function heartbeatLoop(): Promise<void> {
+    while (!closed.signal.aborted) {
+      await delay(config.heartbeatMs, undefined, { signal: closed.signal }).catch(() => undefined);
+      await runs.extendAll().catch((error: unknown) => {
+        log.warn({ err: error }, "leases could not be extended, trying again");
+      });
+    }
+  }
+
+  return {
+    id,
+    start() {
+      loops = Promise.all([sweepRunFolders(deps), claimLoop(), heartbeatLoop()]);
+    },
+    wake: bell.ring,
+    cancelled: (taskOrRunId) =>
+      runs.stop({ kind: "lost" }, (claim) => [claim.runId, claim.taskId].includes(taskOrRunId)),
+    running: () => runs.size,
+    async close({ drainMs }) {
+      drain.abort();
+      bell.ring();
+      const timer = setTimeout(() => runs.stop({ kind: "shutdown" }), drainMs);
+      await runs.allEnded();
+      closed.abort();
+      // A claim that was under way when the drain began still begins its runs.
+      await loops;
+      await runs.allEnded();
+      clearTimeout(timer);
+    },
+  };
+}
