@@ -48,6 +48,8 @@ it("a slice imports only slices of a lower rank", async () => {
     const [, slice = ""] = from.split("/");
     const [top, target = ""] = to.split("/");
     if (isTest(from) || top !== "server" || !order.includes(slice)) return false;
+    // The client that is generated from the database's schema lies below every slice.
+    if (to.startsWith("server/prisma/generated/")) return false;
     // Files directly in server/ compose the slices, so no slice may import them either.
     return !order.includes(target) || order.indexOf(target) > order.indexOf(slice);
   });

@@ -38,6 +38,15 @@ export type DbOptions = {
   maxConnections?: number;
 };
 
+const connections = new WeakMap<Tx, pg.ClientBase>();
+
+/** The connection of an open workspace transaction, for Prisma's view of it; everything else asks `tx.query`. */
+export function connectionOf(tx: WorkspaceTx): pg.ClientBase {
+  const connection = connections.get(tx);
+  invariant(connection !== undefined, "a workspace transaction comes from withWorkspace");
+  return connection;
+}
+
 const WORKSPACE_ID = /^ws_[0-9a-z]{1,40}$/;
 const RETRIED = new Set(["40P01", "40001"]);
 const MAX_TRIES = 5;
@@ -152,9 +161,14 @@ export function createDb(options: DbOptions): Db {
       invariant(WORKSPACE_ID.test(workspaceId), "a workspace id has only letters and digits");
       // One round trip. The id is checked above, for a multi-statement string cannot have parameters.
       const begin = `BEGIN; SELECT set_config('app.workspace_id', '${workspaceId}', true)`;
-      return transaction(poolOf("guildhall_app"), begin, (client) =>
-        work({ workspaceId, query: (statement) => runStatement(client, statement) }),
-      );
+      return transaction(poolOf("guildhall_app"), begin, (client) => {
+        const tx: WorkspaceTx = {
+          workspaceId,
+          query: (statement) => runStatement(client, statement),
+        };
+        connections.set(tx, client);
+        return work(tx);
+      });
     },
     withPlatform: (work) =>
       transaction(poolOf("guildhall_platform"), "BEGIN", (client) =>

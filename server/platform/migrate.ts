@@ -41,6 +41,8 @@ async function ensureRoles(client: pg.Client, passwordOf: (role: DbRole) => stri
       `${names.has(role) ? "ALTER" : "CREATE"} ROLE ${role} LOGIN NOINHERIT NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE PASSWORD ${password}`,
     );
     await client.query(`ALTER ROLE ${role} SET statement_timeout = '5s'`);
+    // Prisma writes times without a zone and drops the zone that it reads, which is right in UTC only.
+    await client.query(`ALTER ROLE ${role} SET timezone = 'UTC'`);
     await client.query(`ALTER ROLE ${role} SET idle_in_transaction_session_timeout = '15s'`);
   }
   await client.query("GRANT guildhall_definer TO CURRENT_USER WITH SET TRUE");

@@ -68,7 +68,11 @@ function columnField(table: Table, column: Column): Field {
     name === column.name ? undefined : `@map("${column.name}")`,
     column.type === "timestamptz" ? "@db.Timestamptz(6)" : undefined,
   ];
-  return [name, typeOf(column), attributes.filter((attribute) => attribute !== undefined).join(" ")];
+  return [
+    name,
+    typeOf(column),
+    attributes.filter((attribute) => attribute !== undefined).join(" "),
+  ];
 }
 
 /** Prisma's formatter puts the fields of a block into three columns. */
