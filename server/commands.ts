@@ -5,6 +5,7 @@ import { createLogger } from "./platform/log.ts";
 import { startGuildhall } from "./main.ts";
 import { verify } from "./operator/verify.ts";
 import { attachDatabase } from "./installation.ts";
+import { startStudio } from "./studio.ts";
 
 type Env = Readonly<Record<string, string | undefined>>;
 
@@ -69,6 +70,34 @@ async function checkLaws(env: Env, options: { quiet?: boolean }): Promise<void> 
   }
 }
 
+/** Prisma Studio until SIGINT or SIGTERM. */
+async function openStudio(env: Env, options: { port?: string }): Promise<void> {
+  const config = readConfig(env);
+  const port = options.port === undefined ? undefined : Number(options.port);
+  if (port !== undefined && !(Number.isInteger(port) && port > 0 && port < 65_536))
+    throw new AppError({
+      code: "port_invalid",
+      status: 500,
+      publicMessage: `${options.port} is not a port.`,
+      hint: "Give --port a number from 1 to 65535, or leave it out for a free one.",
+    });
+  const installation = await attachDatabase(config, createLogger({ level: config.LOG_LEVEL }));
+  try {
+    const studio = await startStudio({
+      databaseUrl: installation.platformUrl,
+      ...(port === undefined ? {} : { port }),
+    });
+    for (const signal of ["SIGINT", "SIGTERM"] as const)
+      process.once(signal, () => void studio.close());
+    process.stdout.write(
+      `▸ Prisma Studio  ${studio.url}  (all workspaces; any user of this machine can open it; Ctrl-C ends it)\n`,
+    );
+    await studio.ended;
+  } finally {
+    await installation.close();
+  }
+}
+
 function printConfig(env: Env): void {
   for (const setting of explainConfig(env))
     process.stdout.write(
@@ -76,7 +105,7 @@ function printConfig(env: Env): void {
     );
 }
 
-/** The commands that run on the installation's own machine: start, doctor, verify. */
+/** The commands that run on the installation's own machine: start, doctor, verify, studio. */
 export function addServerCommands(program: Command, env: Env): void {
   program
     .command("start")
@@ -91,4 +120,9 @@ export function addServerCommands(program: Command, env: Env): void {
     .description("check the laws of the ledger, the runs and the events in the database")
     .option("--quiet", "also demand that nothing is reserved any more")
     .action((options: { quiet?: boolean }) => orExplain(() => checkLaws(env, options)));
+  program
+    .command("studio")
+    .description("look into the database with Prisma Studio, all workspaces")
+    .option("--port <number>", "port of the page on 127.0.0.1; a free one by default")
+    .action((options: { port?: string }) => orExplain(() => openStudio(env, options)));
 }

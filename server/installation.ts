@@ -19,6 +19,8 @@ export type Installation = {
   db: Db;
   /** Owner connection, for migrations and LISTEN; never for requests. */
   ownerUrl: string;
+  /** For Prisma Studio: sees all workspaces, is not the owner. */
+  platformUrl: string;
   /** How the database is run, for people: `embedded Postgres 16.14` or `Postgres at db.example:5432`. */
   database: string;
   migrationsApplied: number;
@@ -47,6 +49,18 @@ async function openRootSecret(config: Config, dataDir: string): Promise<Secret> 
       hint: "Restore it from a backup, or set GUILDHALL_SECRET; without it stored credentials cannot be read.",
     });
   return new Secret(text);
+}
+
+/** The URL of the owner's database for a login role of migrations/0001. */
+export function roleUrl(options: {
+  ownerUrl: string;
+  role: DbRole;
+  passwordOf(role: DbRole): string;
+}): string {
+  const url = new URL(options.ownerUrl);
+  url.username = options.role;
+  url.password = encodeURIComponent(options.passwordOf(options.role));
+  return url.href;
 }
 
 type OpenDatabase = { ownerUrl: string; description: string; stop(): Promise<void> };
@@ -121,6 +135,11 @@ export async function openInstallation(config: Config, log: Logger): Promise<Ins
       rootSecret,
       db,
       ownerUrl: database.ownerUrl,
+      platformUrl: roleUrl({
+        ownerUrl: database.ownerUrl,
+        role: "guildhall_platform",
+        passwordOf,
+      }),
       database: database.description,
       migrationsApplied,
       setAddress: (url) => lock.setAddress(url),
@@ -139,7 +158,7 @@ export async function openInstallation(config: Config, log: Logger): Promise<Ins
 export async function attachDatabase(
   config: Config,
   log: Logger,
-): Promise<{ db: Db; ownerUrl: string; close(): Promise<void> }> {
+): Promise<{ db: Db; ownerUrl: string; platformUrl: string; close(): Promise<void> }> {
   try {
     return await openInstallation(config, log);
   } catch (error) {
@@ -148,11 +167,12 @@ export async function attachDatabase(
   const dataDir = resolve(config.GUILDHALL_DATA_DIR);
   const ownerUrl = await readFile(join(dataDir, ADDRESS_FILE), "utf8");
   const rootSecret = await openRootSecret(config, dataDir);
-  const db = openDb({
-    config,
+  const passwordOf = (role: DbRole): string => deriveSecret(rootSecret, `database-role:${role}`);
+  const db = openDb({ config, ownerUrl, passwordOf, log });
+  return {
+    db,
     ownerUrl,
-    passwordOf: (role) => deriveSecret(rootSecret, `database-role:${role}`),
-    log,
-  });
-  return { db, ownerUrl, close: () => db.close() };
+    platformUrl: roleUrl({ ownerUrl, role: "guildhall_platform", passwordOf }),
+    close: () => db.close(),
+  };
 }
