@@ -13,7 +13,8 @@ export async function storeWrittenFile(
   const { handle } = await folder.openForRead(file.path);
   await using opened = handle;
   const stream = opened.createReadStream({ autoClose: false });
-  return files.put({ workspaceId: file.workspaceId, stream, maxBytes });
+  // Awaited here, for the file is closed when this function is left.
+  return await files.put({ workspaceId: file.workspaceId, stream, maxBytes });
 }
 
 /** Names a stored content as the task's artifact of that path; the newest content of a path wins. */

@@ -1,5 +1,6 @@
 import Anthropic from "@anthropic-ai/sdk";
 import { z } from "zod";
+import { PROTOCOL_VERSION } from "../../gateway/request.ts";
 import { canonicalJson } from "../../platform/storable-json.ts";
 import type { RunContext } from "../runtime.ts";
 import { contentBlockSchema, type ModelStep, type Step } from "../step.ts";
@@ -77,6 +78,8 @@ export async function callModel(
     apiKey: ctx.gateway.token.reveal(),
     // Each try must have its own hold and its own event, so the client makes none by itself.
     maxRetries: 0,
+    // The version whose stream the gateway meters; the client's own default may be a newer one.
+    defaultHeaders: { "anthropic-version": PROTOCOL_VERSION },
     timeout: call.callTimeoutMs,
     logLevel: "off",
   });
