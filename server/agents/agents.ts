@@ -1,5 +1,6 @@
 import { AppError } from "../platform/errors.ts";
 import type { Tx, WorkspaceTx } from "../platform/db.ts";
+import { withPrisma } from "../platform/prisma.ts";
 import { builtInAgents } from "./built-in-agents.ts";
 
 /** Who does a task: the persona, its tools and its model. Belongs to one workspace, which may change it. */
@@ -20,29 +21,37 @@ export type Agent = {
   desk: number;
 };
 
-type AgentRow = Omit<Agent, "systemPrompt"> & { system_prompt: string };
-
-const COLUMNS = "id, name, role, traits, voice, system_prompt, tools, model, desk";
-
-function toAgent({ system_prompt: systemPrompt, ...row }: AgentRow): Agent {
-  return { ...row, systemPrompt };
-}
+const FIELDS = {
+  id: true,
+  name: true,
+  role: true,
+  traits: true,
+  voice: true,
+  systemPrompt: true,
+  tools: true,
+  model: true,
+  desk: true,
+} as const satisfies Record<keyof Agent, true>;
 
 /** The agents of the workspace in the order of their desks. */
 export async function listAgents(tx: WorkspaceTx): Promise<Agent[]> {
-  const rows = await tx.query<AgentRow>({
-    text: `SELECT ${COLUMNS} FROM agents ORDER BY desk, id`,
-    values: [],
-  });
-  return rows.map(toAgent);
+  return withPrisma(tx, (prisma) =>
+    prisma.agent.findMany({
+      select: FIELDS,
+      where: { workspaceId: tx.workspaceId },
+      orderBy: [{ desk: "asc" }, { id: "asc" }],
+    }),
+  );
 }
 
 export async function findAgent(tx: WorkspaceTx, id: string): Promise<Agent | undefined> {
-  const [row] = await tx.query<AgentRow>({
-    text: `SELECT ${COLUMNS} FROM agents WHERE workspace_id = $1 AND id = $2`,
-    values: [tx.workspaceId, id],
-  });
-  return row === undefined ? undefined : toAgent(row);
+  const agent = await withPrisma(tx, (prisma) =>
+    prisma.agent.findUnique({
+      select: FIELDS,
+      where: { workspaceId_id: { workspaceId: tx.workspaceId, id } },
+    }),
+  );
+  return agent ?? undefined;
 }
 
 /** Throws `agent_not_found` (404). */
@@ -67,7 +76,8 @@ export async function seedAgents(
 ): Promise<void> {
   for (const agent of builtInAgents) {
     await tx.query({
-      text: `INSERT INTO agents (workspace_id, ${COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+      text: `INSERT INTO agents (workspace_id, id, name, role, traits, voice, system_prompt, tools, model, desk)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
              ON CONFLICT (workspace_id, id) DO NOTHING`,
       values: [
         workspaceId,
