@@ -78,6 +78,7 @@ export const artifactSchema = z.object({
   created_at: z.string(),
 });
 export type Artifact = z.infer<typeof artifactSchema>;
+export const artifactListSchema = z.object({ data: z.array(artifactSchema) });
 
 export const taskUsageSchema = z.object({
   /** Settled model cost of the task and its delegated tasks, nano-USD. */

@@ -107,3 +107,5 @@ export const setLimitSchema = z.strictObject({
   scope_id: z.string().optional(),
   amount: z.int().min(0).nullable(),
 });
+/** Answer of `PUT /v1/limits`; `version` grows with each change. */
+export const limitSchema = setLimitSchema.extend({ scope_id: z.string(), version: z.int() });

@@ -7,7 +7,7 @@ import { createHttp } from "./http.ts";
 import { createLogger } from "./log.ts";
 import { problemSchema } from "@guildhall/sdk/contract/problem.ts";
 
-const app = createHttp({
+const app = await createHttp({
   log: createLogger({ level: "silent" }),
   config: { PUBLIC_URL: undefined },
 });
@@ -151,7 +151,7 @@ test("what is not HTTP is refused on the connection", async () => {
 });
 
 test("pages may load nothing inline and nothing from elsewhere", async () => {
-  const { headers } = await fetch(`${base}/nothing`);
+  const { headers } = await fetch(`${base}/items/1?at=1`);
   const policy = headers.get("content-security-policy") ?? "";
   expect(policy).toContain("default-src 'none'");
   expect(policy).toContain("script-src 'self';");

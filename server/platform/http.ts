@@ -102,9 +102,13 @@ function rememberMethods(app: Http): (path: string) => string[] {
   ];
 }
 
-/** Answers 404 and 405. The page's fallback replaces it for addresses that belong to the page. */
-function notFoundHandler(methodsOf: (path: string) => string[]) {
+/** Answers an address that exists only in the browser with the page; false when the address is not of that kind. */
+export type PageFallback = (request: FastifyRequest, reply: FastifyReply) => boolean;
+
+/** Answers 404 and 405, and the page where it belongs. */
+function notFoundHandler(methodsOf: (path: string) => string[], page: PageFallback | undefined) {
   return (request: FastifyRequest, reply: FastifyReply): void => {
+    if (page?.(request, reply)) return;
     const path = request.url.split("?", 1)[0] ?? "";
     const methods = methodsOf(path);
     if (methods.length > 0) {
@@ -175,7 +179,11 @@ function addHooks(app: Http): void {
  * The HTTP server with what every route shares: request ids (`req_…`, header `x-request-id`), security headers,
  * cookies, problem documents for every error, strict JSON of at most 1 MB, zod validation. Routes come from `createApi`.
  */
-export function createHttp(options: { log: Logger; config: Pick<Config, "PUBLIC_URL"> }): Http {
+export async function createHttp(options: {
+  log: Logger;
+  config: Pick<Config, "PUBLIC_URL">;
+  page?: PageFallback;
+}): Promise<Http> {
   const app: Http = Fastify({
     loggerInstance: options.log,
     logController: new LogController({
@@ -196,15 +204,16 @@ export function createHttp(options: { log: Logger; config: Pick<Config, "PUBLIC_
   app.setValidatorCompiler(validatorCompiler);
   app.setSerializerCompiler(serializerCompiler);
   app.setErrorHandler((error, request, reply) => sendProblem(request, reply, error));
-  app.setNotFoundHandler(notFoundHandler(methodsOf));
+  app.setNotFoundHandler(notFoundHandler(methodsOf, options.page));
   parseJson(app);
   addHooks(app);
-  void app.register(helmet, {
+  // Awaited: hooks of a plugin count for the routes that come after it.
+  await app.register(helmet, {
     contentSecurityPolicy,
     // Only a server that is reached by https may demand it.
     strictTransportSecurity: options.config.PUBLIC_URL?.startsWith("https://") ?? false,
     referrerPolicy: { policy: "no-referrer" },
   });
-  void app.register(cookie);
+  await app.register(cookie);
   return app;
 }

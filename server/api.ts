@@ -1,0 +1,89 @@
+import { addAccountRoutes } from "./identity/account-routes.ts";
+import { addAuthRoutes } from "./identity/auth-routes.ts";
+import { guardRoutes } from "./identity/guard.ts";
+import type { Identity } from "./identity/identity.ts";
+import { addOpenApi } from "./openapi.ts";
+import type { Clock } from "./platform/clock.ts";
+import type { Config } from "./platform/config.ts";
+import type { Db } from "./platform/db.ts";
+import type { FileStore } from "./platform/file-store.ts";
+import { createHttp, type Http } from "./platform/http.ts";
+import type { Logger } from "./platform/log.ts";
+import { addReferencePages } from "./reference-page.ts";
+import { createArtifacts } from "./tasks/artifacts.ts";
+import type { EventBell } from "./tasks/event-bell.ts";
+import { createLimits } from "./tasks/limits.ts";
+import { createQuestions } from "./tasks/questions.ts";
+import { addFileRoutes } from "./tasks/routes-files.ts";
+import { addTaskRoutes } from "./tasks/routes.ts";
+import { addWorkspaceRoutes } from "./tasks/routes-workspace.ts";
+import { createTasks, type TaskBell } from "./tasks/tasks.ts";
+import { createUploads } from "./tasks/uploads.ts";
+import { addWebFiles, openPage } from "./web-files.ts";
+
+const VERSION = "0.1.0";
+
+export type ApiOptions = {
+  db: Db;
+  config: Pick<Config, "PUBLIC_URL" | "MAX_UPLOAD_BYTES" | "MAX_UPLOAD_FILES">;
+  log: Logger;
+  clock: Clock;
+  files: FileStore;
+  identity: Identity;
+  /** Rung after commit when a run may be claimable or a task ended from outside. */
+  bell: TaskBell;
+  /** Rung by whoever writes events of a task in this process; the long poll listens. */
+  eventBell: EventBell;
+  /** Who answers model calls, as `GET /v1/me` and `GET /v1/usage` tell it. */
+  model: { simulated: boolean; baseUrl: string };
+  /** The built page; without it the server is the API alone. */
+  web?: { folder: string };
+};
+
+/** `/healthz`: this process answers. `/readyz`: it can serve, that is, it reaches its database. */
+function addHealthRoutes(app: Http, db: Db): void {
+  app.route({
+    method: "GET",
+    url: "/healthz",
+    schema: { hide: true },
+    handler: () => Promise.resolve({ status: "ok" }),
+  });
+  app.route({
+    method: "GET",
+    url: "/readyz",
+    schema: { hide: true },
+    handler: async () => {
+      await db.ledger({ text: "SELECT 1 AS one", values: [] });
+      return { status: "ok" };
+    },
+  });
+}
+
+/** The HTTP server of the API and the page, ready to listen. Close it before the database. */
+export async function createApi(options: ApiOptions): Promise<Http> {
+  const { db, config, files, identity, bell, model, web } = options;
+  const app = await createHttp({ ...options, ...(web ? { page: openPage } : {}) });
+  guardRoutes(app, identity);
+  await addOpenApi(app, VERSION);
+  addHealthRoutes(app, db);
+  addAuthRoutes(app, { identity, config });
+  addAccountRoutes(app, {
+    identity,
+    model: { simulated: model.simulated, base_url: model.baseUrl },
+  });
+  addTaskRoutes(app, { tasks: createTasks(options), questions: createQuestions(options) });
+  const limits = { maxBytes: config.MAX_UPLOAD_BYTES, maxFiles: config.MAX_UPLOAD_FILES };
+  await addFileRoutes(app, {
+    uploads: createUploads({ db, files, limits }),
+    artifacts: createArtifacts({ db, files }),
+    maxBytes: limits.maxBytes,
+  });
+  addWorkspaceRoutes(app, {
+    db,
+    limits: createLimits({ db, bell }),
+    simulated: model.simulated,
+  });
+  await addReferencePages(app);
+  if (web) await addWebFiles(app, web.folder);
+  return app;
+}

@@ -1,0 +1,126 @@
+import { z } from "zod";
+import {
+  apiKeyListSchema,
+  createApiKeySchema,
+  createdApiKeySchema,
+  type Me,
+  meSchema,
+} from "@guildhall/sdk/contract/workspace.ts";
+import { AppError } from "../platform/errors.ts";
+import type { Http } from "../platform/http.ts";
+import { principalOf } from "./guard.ts";
+import type { Identity } from "./identity.ts";
+import type { Principal } from "./principal.ts";
+
+/** A key that could make keys would outlive its own revocation, so only people make them, within their own rights. */
+function requireMaker(principal: Principal, wanted: readonly string[]): void {
+  if (principal.kind !== "user") {
+    throw new AppError({
+      code: "user_required",
+      status: 403,
+      publicMessage: "An API key cannot make API keys.",
+      hint: "Sign in and make the key on the page, under Settings.",
+    });
+  }
+  const missing = wanted.filter((scope) => !principal.scopes.some((own) => own === scope));
+  if (missing.length > 0) {
+    throw new AppError({
+      code: "scope_beyond_role",
+      status: 403,
+      publicMessage: `Your role does not have ${missing.join(", ")}.`,
+      hint: "A key can have only scopes that you have yourself.",
+      fields: [{ field: "scopes", message: `not yours: ${missing.join(", ")}` }],
+    });
+  }
+}
+
+function addKeyRoutes(app: Http, identity: Identity): void {
+  app.route({
+    method: "GET",
+    url: "/v1/api-keys",
+    config: { access: "keys:write" },
+    schema: {
+      operationId: "listApiKeys",
+      tags: ["Account"],
+      summary: "List the API keys of the workspace",
+      description: "Newest first, revoked ones too. The keys' texts are not stored.",
+      response: { 200: apiKeyListSchema },
+    },
+    handler: async (request) => ({
+      data: await identity.apiKeys.list(principalOf(request).workspaceId),
+    }),
+  });
+
+  app.route({
+    method: "POST",
+    url: "/v1/api-keys",
+    config: { access: "keys:write" },
+    schema: {
+      operationId: "createApiKey",
+      tags: ["Account"],
+      summary: "Make an API key",
+      description:
+        "The answer is the only time that the key is shown. Its rights are its scopes, and never more than its maker has at the time of use.",
+      body: createApiKeySchema,
+      response: { 201: createdApiKeySchema },
+    },
+    handler: async (request, reply) => {
+      const principal = principalOf(request);
+      const { name, scopes, expires_at: expiresAt } = request.body;
+      requireMaker(principal, scopes);
+      const key = await identity.apiKeys.create({
+        workspaceId: principal.workspaceId,
+        createdBy: principal.id,
+        actor: principal.actor,
+        origin: request.ip,
+        name,
+        scopes,
+        expiresAt,
+      });
+      return reply.code(201).send(key);
+    },
+  });
+
+  app.route({
+    method: "DELETE",
+    url: "/v1/api-keys/:id",
+    config: { access: "keys:write" },
+    schema: {
+      operationId: "revokeApiKey",
+      tags: ["Account"],
+      summary: "Revoke an API key",
+      description:
+        "The key is refused within 5 seconds everywhere. Revoking twice is the same as once.",
+      params: z.object({ id: z.string() }),
+      response: { 204: z.undefined().describe("Revoked") },
+    },
+    handler: async (request, reply) => {
+      const { workspaceId, actor } = principalOf(request);
+      const { id } = request.params;
+      await identity.apiKeys.revoke({ workspaceId, id, actor, origin: request.ip });
+      return reply.code(204).send();
+    },
+  });
+}
+
+/** `GET /v1/me` and the API keys of the workspace. */
+export function addAccountRoutes(
+  app: Http,
+  options: { identity: Identity; model: Me["model"] },
+): void {
+  const { identity, model } = options;
+  addKeyRoutes(app, identity);
+
+  app.route({
+    method: "GET",
+    url: "/v1/me",
+    config: { access: "signed_in" },
+    schema: {
+      operationId: "getMe",
+      tags: ["Account"],
+      summary: "Whom this credential speaks for, and what it may do",
+      response: { 200: meSchema },
+    },
+    handler: async (request) => ({ ...(await identity.describe(principalOf(request))), model }),
+  });
+}

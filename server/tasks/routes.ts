@@ -1,0 +1,174 @@
+import type { FastifyReply, FastifyRequest } from "fastify";
+import { z } from "zod";
+import { eventListSchema, listEventsSchema } from "@guildhall/sdk/contract/event.ts";
+import {
+  answerQuestionSchema,
+  createTaskSchema,
+  listTasksSchema,
+  taskDetailSchema,
+  taskListSchema,
+  taskSchema,
+} from "@guildhall/sdk/contract/task.ts";
+import { principalOf } from "../identity/guard.ts";
+import type { Http } from "../platform/http.ts";
+import type { Caller } from "./caller.ts";
+import { parseIdempotencyKey } from "./idempotency.ts";
+import type { Questions } from "./questions.ts";
+import { LIST_TEXT_CHARS } from "./task-queries.ts";
+import type { Tasks } from "./tasks.ts";
+
+const idParams = z.object({ id: z.string() });
+
+/** On whose behalf a guarded request acts. */
+export function callerOf(request: FastifyRequest): Caller {
+  const { workspaceId, actor } = principalOf(request);
+  return { workspaceId, actor, origin: request.ip };
+}
+
+/** For routes that wait: a signal per answer that aborts when it can no longer be read, or the server is about to close. */
+function createWaitSignals(app: Http): (reply: FastifyReply) => AbortSignal {
+  const waiting = new Set<AbortController>();
+  app.addHook("preClose", async () => {
+    for (const controller of waiting) controller.abort();
+  });
+  return (reply) => {
+    const controller = new AbortController();
+    waiting.add(controller);
+    reply.raw.once("close", () => {
+      waiting.delete(controller);
+      controller.abort();
+    });
+    return controller.signal;
+  };
+}
+
+function addCreateTask(app: Http, tasks: Tasks): void {
+  app.route({
+    method: "POST",
+    url: "/v1/tasks",
+    config: { access: "tasks:write" },
+    schema: {
+      operationId: "createTask",
+      tags: ["Tasks"],
+      summary: "Give an agent a task",
+      description:
+        "With the header `Idempotency-Key` (1 to 255 visible ASCII characters) a repetition with the same body gets the first answer again, with `idempotent-replayed: true`; another body under the same key is refused. Keys are kept for at least a day.",
+      body: createTaskSchema,
+      response: { 201: taskSchema },
+    },
+    handler: async (request, reply) => {
+      const { answer, replayed } = await tasks.create({
+        caller: callerOf(request),
+        body: request.body,
+        idempotencyKey: parseIdempotencyKey(request.headers["idempotency-key"]),
+      });
+      if (replayed) void reply.header("idempotent-replayed", "true");
+      return reply.code(201).header("location", `/v1/tasks/${answer.id}`).send(answer);
+    },
+  });
+}
+
+function addReadTasks(app: Http, tasks: Tasks): void {
+  app.route({
+    method: "GET",
+    url: "/v1/tasks",
+    config: { access: "tasks:read" },
+    schema: {
+      operationId: "listTasks",
+      tags: ["Tasks"],
+      summary: "List tasks, newest first",
+      description: `Prompts and results are cut to ${LIST_TEXT_CHARS} characters; the task itself has them whole. Pass \`next_cursor\` as \`cursor\` for the next page.`,
+      querystring: listTasksSchema,
+      response: { 200: taskListSchema },
+    },
+    handler: (request) => tasks.list(principalOf(request).workspaceId, request.query),
+  });
+
+  app.route({
+    method: "GET",
+    url: "/v1/tasks/:id",
+    config: { access: "tasks:read" },
+    schema: {
+      operationId: "getTask",
+      tags: ["Tasks"],
+      summary: "Read a task with its input files and artifacts",
+      params: idParams,
+      response: { 200: taskDetailSchema },
+    },
+    handler: (request) => tasks.get(principalOf(request).workspaceId, request.params.id),
+  });
+}
+
+function addReadEvents(app: Http, tasks: Tasks): void {
+  const signalOf = createWaitSignals(app);
+
+  app.route({
+    method: "GET",
+    url: "/v1/tasks/:id/events",
+    config: { access: "tasks:read" },
+    // Thousands of stored events: they are what the contract's types let writers write, and are not parsed again.
+    serializerCompiler: () => JSON.stringify,
+    schema: {
+      operationId: "listTaskEvents",
+      tags: ["Tasks"],
+      summary: "Read a task's events from a cursor on",
+      description:
+        "Events are numbered 1, 2, 3, ... without a gap. With `wait_ms` the answer waits for the first new event. The stream is complete when `closed` is true and you have `last_seq`.",
+      params: idParams,
+      querystring: listEventsSchema,
+      response: { 200: eventListSchema },
+    },
+    handler: (request, reply) =>
+      tasks.events({
+        workspaceId: principalOf(request).workspaceId,
+        id: request.params.id,
+        query: request.query,
+        signal: signalOf(reply),
+      }),
+  });
+}
+
+/** Tasks, their events, cancelling them, and answers to what their agents ask. */
+export function addTaskRoutes(app: Http, options: { tasks: Tasks; questions: Questions }): void {
+  const { tasks, questions } = options;
+  addCreateTask(app, tasks);
+  addReadTasks(app, tasks);
+  addReadEvents(app, tasks);
+
+  app.route({
+    method: "POST",
+    url: "/v1/tasks/:id/cancel",
+    config: { access: "tasks:write" },
+    schema: {
+      operationId: "cancelTask",
+      tags: ["Tasks"],
+      summary: "Cancel a task and the tasks it delegated",
+      description:
+        "No event follows `task.cancelled`. A model call that runs at this moment is settled, since the provider bills it. Cancelling twice is the same as once.",
+      params: idParams,
+      response: { 200: taskDetailSchema },
+    },
+    handler: (request) => tasks.cancel({ caller: callerOf(request), id: request.params.id }),
+  });
+
+  app.route({
+    method: "POST",
+    url: "/v1/questions/:id/answer",
+    config: { access: "tasks:write" },
+    schema: {
+      operationId: "answerQuestion",
+      tags: ["Tasks"],
+      summary: "Answer what an agent asked",
+      description: "The waiting task goes on. The first answer counts.",
+      params: idParams,
+      body: answerQuestionSchema,
+      response: { 200: taskSchema },
+    },
+    handler: (request) =>
+      questions.answer({
+        caller: callerOf(request),
+        id: request.params.id,
+        answer: request.body.answer,
+      }),
+  });
+}

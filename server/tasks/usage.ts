@@ -1,0 +1,80 @@
+import type { z } from "zod";
+import type { meterUsageSchema, Usage } from "@guildhall/sdk/contract/workspace.ts";
+import type { WorkspaceTx } from "../platform/db.ts";
+
+type MeterUsage = z.infer<typeof meterUsageSchema>;
+
+/** The current month of the database's clock, UTC: what budgets count in. */
+const MONTH = `to_char(clock_now() AT TIME ZONE 'UTC', 'YYYY-MM')`;
+const MONTH_START = `(date_trunc('month', clock_now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC')`;
+const MONTH_END = `((date_trunc('month', clock_now() AT TIME ZONE 'UTC') + interval '1 month') AT TIME ZONE 'UTC')`;
+
+/** The newest version of the workspace's own limit of a meter. */
+const limitOf = (meter: string): string =>
+  `(SELECT l.amount FROM limits l WHERE l.workspace_id = current_workspace() AND l.meter = ${meter} AND l.level = 'workspace'
+     AND l.scope_id = current_workspace() ORDER BY l.version DESC LIMIT 1)`;
+
+async function readMeters(tx: WorkspaceTx): Promise<MeterUsage[]> {
+  type Row = Omit<MeterUsage, "resets_at"> & { resets_at: Date | null };
+  const rows = await tx.query<Row>({
+    name: "usage_meters",
+    text: `SELECT m.meter, coalesce(b.posted, 0) AS used, coalesce(b.held, 0) AS held, ${limitOf("m.meter")} AS "limit", ${MONTH} AS period, ${MONTH_END} AS resets_at
+        FROM (VALUES ('model_cost'), ('agent_time')) AS m(meter)
+        LEFT JOIN budgets b ON b.workspace_id = current_workspace() AND b.meter = m.meter AND b.level = 'workspace' AND b.scope_id = current_workspace() AND b.period = ${MONTH}
+      UNION ALL
+      SELECT 'concurrent_tasks', count(*), 0, ${limitOf("'concurrent_tasks'")}, 'now', NULL
+        FROM runs r WHERE r.workspace_id = current_workspace() AND r.slot_no IS NOT NULL`,
+    values: [],
+  });
+  return rows.map((row) => ({ ...row, resets_at: row.resets_at?.toISOString() ?? null }));
+}
+
+function readByAgent(tx: WorkspaceTx): Promise<Usage["by_agent"]> {
+  return tx.query({
+    name: "usage_by_agent",
+    text: `SELECT a.id AS agent_id, (SELECT count(*) FROM tasks t WHERE t.workspace_id = a.workspace_id AND t.agent_id = a.id AND t.created_at >= ${MONTH_START}) AS tasks,
+        coalesce(b.posted, 0) AS spent_nano_usd
+      FROM agents a LEFT JOIN budgets b ON b.workspace_id = a.workspace_id AND b.meter = 'model_cost' AND b.level = 'agent' AND b.scope_id = a.id AND b.period = ${MONTH}
+      WHERE a.workspace_id = current_workspace() ORDER BY spent_nano_usd DESC, a.desk, a.id`,
+    values: [],
+  });
+}
+
+function readByModel(tx: WorkspaceTx): Promise<Usage["by_model"]> {
+  return tx.query({
+    name: "usage_by_model",
+    text: `SELECT h.model, count(*) AS calls, coalesce(sum(h.posted), 0)::bigint AS spent_nano_usd,
+        coalesce(sum((h.usage->>'input_tokens')::bigint), 0)::bigint AS input_tokens,
+        coalesce(sum((h.usage->>'cache_read_input_tokens')::bigint), 0)::bigint AS cache_read_tokens,
+        coalesce(sum((h.usage->>'cache_creation_5m_input_tokens')::bigint + (h.usage->>'cache_creation_1h_input_tokens')::bigint), 0)::bigint AS cache_write_tokens,
+        coalesce(sum((h.usage->>'output_tokens')::bigint), 0)::bigint AS output_tokens
+      FROM holds h WHERE h.workspace_id = current_workspace() AND h.state IN ('SETTLED', 'PROVISIONAL') AND h.held_at >= ${MONTH_START}
+      GROUP BY h.model ORDER BY spent_nano_usd DESC, h.model`,
+    values: [],
+  });
+}
+
+function readByDay(tx: WorkspaceTx): Promise<Usage["by_day"]> {
+  return tx.query({
+    name: "usage_by_day",
+    text: `WITH spent AS (
+        SELECT to_char(l.at AT TIME ZONE 'UTC', 'YYYY-MM-DD') AS day, sum(l.amount)::bigint AS amount FROM ledger_lines l
+          WHERE l.workspace_id = current_workspace() AND l.meter = 'model_cost' AND l.level = 'workspace' AND l.period = ${MONTH} GROUP BY 1
+      ), made AS (
+        SELECT to_char(t.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD') AS day, count(*) AS tasks FROM tasks t
+          WHERE t.workspace_id = current_workspace() AND t.created_at >= ${MONTH_START} GROUP BY 1
+      )
+      SELECT day, coalesce(s.amount, 0) AS spent_nano_usd, coalesce(m.tasks, 0) AS tasks FROM spent s FULL JOIN made m USING (day) ORDER BY day`,
+    values: [],
+  });
+}
+
+/** What the workspace used in the current month (UTC), and where it went. */
+export async function readUsage(tx: WorkspaceTx): Promise<Omit<Usage, "simulated">> {
+  return {
+    meters: await readMeters(tx),
+    by_agent: await readByAgent(tx),
+    by_model: await readByModel(tx),
+    by_day: await readByDay(tx),
+  };
+}
