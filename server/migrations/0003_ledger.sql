@@ -27,6 +27,8 @@ CREATE TABLE budgets (
   held bigint NOT NULL DEFAULT 0 CHECK (held >= 0),
   PRIMARY KEY (workspace_id, meter, level, scope_id, period)
 );
+-- For taking unused chunks back, the one reading across workspaces.
+CREATE INDEX budgets_top ON budgets (level, scope_id, meter, period) WHERE level IN ('owner', 'platform');
 CALL make_tenant_table('budgets', 'SELECT', 'SELECT, INSERT, UPDATE');
 
 -- The two top levels, shared by workspaces. They hand out chunks ahead of time (`granted`) to the workspaces' own
@@ -51,9 +53,8 @@ CREATE TABLE top_limits (
   PRIMARY KEY (level, scope_id, meter, version)
 );
 GRANT SELECT, INSERT, UPDATE ON top_budgets TO guildhall_definer;
-GRANT SELECT ON top_limits TO guildhall_definer;
-GRANT SELECT ON top_budgets TO guildhall_platform;
-GRANT SELECT, INSERT ON top_limits TO guildhall_platform;
+GRANT SELECT, INSERT ON top_limits TO guildhall_definer;
+GRANT SELECT ON top_budgets, top_limits TO guildhall_platform;
 
 -- Processes that own holds. One that stopped saying that it lives is dead, and its open holds are posted in full.
 CREATE TABLE processes (
@@ -92,8 +93,25 @@ CREATE TABLE holds (
   UNIQUE (workspace_id, run_id, call_no, attempt_no),
   FOREIGN KEY (workspace_id, run_id) REFERENCES runs
 );
-CREATE INDEX holds_open ON holds (owner_id, held_at) WHERE state IN ('HELD', 'DISPATCHED');
+CREATE INDEX holds_open ON holds (held_at) WHERE state IN ('HELD', 'DISPATCHED');
+CREATE INDEX holds_recent ON holds (workspace_id, held_at);
 CALL make_tenant_table('holds', 'SELECT', 'SELECT, INSERT, UPDATE');
+
+-- Agent time that an attempt booked ahead, one row per slice. `levels` is what it saw, as in holds. Unused time is
+-- given back by the epoch that took it.
+CREATE TABLE time_slices (
+  workspace_id text COLLATE "C" NOT NULL,
+  run_id text COLLATE "C" NOT NULL,
+  slice_no int NOT NULL,
+  epoch int NOT NULL,
+  granted_ms bigint NOT NULL CHECK (granted_ms > 0),
+  returned_ms bigint NOT NULL DEFAULT 0 CHECK (returned_ms BETWEEN 0 AND granted_ms),
+  levels jsonb NOT NULL,
+  granted_at timestamptz NOT NULL DEFAULT clock_now(),
+  PRIMARY KEY (workspace_id, run_id, slice_no),
+  FOREIGN KEY (workspace_id, run_id) REFERENCES runs
+);
+CALL make_tenant_table('time_slices', 'SELECT', 'SELECT, INSERT, UPDATE');
 
 -- Append-only. The lines of a budget sum to its `posted`. A provisional charge is lowered by a new line.
 CREATE TABLE ledger_lines (
@@ -106,11 +124,14 @@ CREATE TABLE ledger_lines (
   kind text NOT NULL CHECK (kind IN ('settle', 'provisional', 'lowered', 'overrun', 'agent_time', 'agent_time_returned')),
   amount bigint NOT NULL,
   hold_id text COLLATE "C",
-  run_id text COLLATE "C",
+  run_id text COLLATE "C" NOT NULL,
+  slice_no int,
   at timestamptz NOT NULL DEFAULT clock_now(),
   PRIMARY KEY (workspace_id, id),
+  CHECK ((hold_id IS NULL) = (slice_no IS NOT NULL)),
   FOREIGN KEY (workspace_id, meter, level, scope_id, period) REFERENCES budgets,
-  FOREIGN KEY (workspace_id, hold_id) REFERENCES holds (workspace_id, id)
+  FOREIGN KEY (workspace_id, hold_id) REFERENCES holds (workspace_id, id),
+  FOREIGN KEY (workspace_id, run_id, slice_no) REFERENCES time_slices
 );
 CREATE UNIQUE INDEX ledger_lines_once ON ledger_lines (workspace_id, hold_id, kind, level, scope_id) WHERE hold_id IS NOT NULL;
 CALL make_tenant_table('ledger_lines', 'SELECT', 'SELECT, INSERT');
@@ -131,7 +152,19 @@ CREATE TABLE journal (
 );
 CALL make_tenant_table('journal', 'SELECT', 'SELECT, INSERT, UPDATE', 'SELECT, DELETE');
 
--- The limit in force for a level when its budget row is opened. A task's limit is the task's own until it is changed.
+-- Lock order of everything below: the run (shared, so that its lease stands), the hold, then the budget rows of its
+-- levels from leaf to root, then the shared rows of the top levels. Two transactions that meet never wait in a circle.
+
+-- One lock per limit, held by who changes it and shared by who opens a balance row under it. Without it a row that is
+-- opened while the limit changes would keep the old limit until its period ends.
+CREATE FUNCTION limit_lock(workspace text, a_meter text, a_level text, scope text) RETURNS bigint
+  LANGUAGE sql IMMUTABLE SET search_path = public, pg_temp
+AS $$
+  SELECT hashtextextended(concat_ws(' ', workspace, a_meter, a_level, scope), 0)
+$$;
+
+-- Opens the balance row of a level with the limit in force. A task's limit is the task's own until it is changed. The
+-- workspace's row of a top level starts with nothing: it gets chunks of the shared row.
 CREATE FUNCTION open_budget(workspace text, a_meter text, a_level text, scope text, a_period text) RETURNS void
   LANGUAGE plpgsql SET search_path = public, pg_temp
 AS $$
@@ -139,46 +172,60 @@ DECLARE
   amount bigint;
   version int := 0;
 BEGIN
-  SELECT l.amount, l.version INTO amount, version FROM limits l
-    WHERE l.workspace_id = workspace AND l.meter = a_meter AND l.level = a_level AND l.scope_id = scope
-    ORDER BY l.version DESC LIMIT 1;
-  IF NOT FOUND THEN
-    version := 0;
-    IF a_level = 'task' THEN
+  PERFORM pg_advisory_xact_lock_shared(limit_lock(CASE WHEN a_level IN ('owner', 'platform') THEN '' ELSE workspace END, a_meter, a_level, scope));
+  IF a_level IN ('owner', 'platform') THEN
+    SELECT l.amount, l.version INTO amount, version FROM top_limits l
+      WHERE l.level = a_level AND l.scope_id = scope AND l.meter = a_meter ORDER BY l.version DESC LIMIT 1;
+    IF amount IS NOT NULL THEN
+      INSERT INTO top_budgets (level, scope_id, meter, period, limit_amount) VALUES (a_level, scope, a_meter, a_period, amount) ON CONFLICT DO NOTHING;
+      amount := 0;
+    END IF;
+  ELSE
+    SELECT l.amount, l.version INTO amount, version FROM limits l
+      WHERE l.workspace_id = workspace AND l.meter = a_meter AND l.level = a_level AND l.scope_id = scope ORDER BY l.version DESC LIMIT 1;
+    IF NOT FOUND AND a_level = 'task' THEN
       SELECT CASE a_meter WHEN 'model_cost' THEN t.cost_limit_nano_usd ELSE t.agent_time_limit_ms END INTO amount
         FROM tasks t WHERE t.workspace_id = workspace AND t.id = scope;
-    ELSIF a_level IN ('owner', 'platform') THEN
-      SELECT l.amount, l.version INTO amount, version FROM top_limits l
-        WHERE l.level = a_level AND l.scope_id = scope AND l.meter = a_meter ORDER BY l.version DESC LIMIT 1;
-      version := coalesce(version, 0);
-      IF amount IS NOT NULL THEN
-        INSERT INTO top_budgets (level, scope_id, meter, period, limit_amount) VALUES (a_level, scope, a_meter, a_period, amount) ON CONFLICT DO NOTHING;
-        amount := 0;
-      END IF;
     END IF;
   END IF;
   INSERT INTO budgets (workspace_id, meter, level, scope_id, period, limit_version, limit_amount)
-    VALUES (workspace, a_meter, a_level, scope, a_period, version, amount) ON CONFLICT DO NOTHING;
+    VALUES (workspace, a_meter, a_level, scope, a_period, coalesce(version, 0), amount) ON CONFLICT DO NOTHING;
 END
 $$;
 
--- Hands the workspace a further chunk (at least what is needed, else 1 % of the limit, else what is left).
--- The shared row is locked last, and only when the chunk in hand is used up.
+-- Hands the workspace a further chunk of a top level: at least what is needed, else 1 % of the limit, else what is
+-- left. When too little is left, what other workspaces were handed and do not use is taken back first, so a chunk that
+-- nobody needs refuses nobody else. Rows in use by others at this moment are passed over, never waited for.
+-- -> how much the row's limit grew
 CREATE FUNCTION grant_chunk(b budgets, needed bigint) RETURNS bigint
   LANGUAGE plpgsql SET search_path = public, pg_temp
 AS $$
 DECLARE
   top top_budgets;
   chunk bigint;
+  taken bigint;
 BEGIN
   SELECT * INTO top FROM top_budgets t WHERE t.level = b.level AND t.scope_id = b.scope_id AND t.meter = b.meter AND t.period = b.period FOR UPDATE;
   IF NOT FOUND THEN RETURN 0; END IF;
-  chunk := greatest(0, least(top.limit_amount - top.granted, greatest(needed, top.limit_amount / 100)));
-  IF chunk > 0 THEN
-    UPDATE top_budgets t SET granted = t.granted + chunk WHERE t.level = b.level AND t.scope_id = b.scope_id AND t.meter = b.meter AND t.period = b.period;
-    UPDATE budgets x SET limit_amount = x.limit_amount + chunk
-      WHERE x.workspace_id = b.workspace_id AND x.meter = b.meter AND x.level = b.level AND x.scope_id = b.scope_id AND x.period = b.period;
+  IF top.limit_amount - top.granted < needed THEN
+    WITH unused AS (
+      SELECT x.workspace_id, x.limit_amount - x.posted - x.held AS amount FROM budgets x
+        WHERE x.level = b.level AND x.scope_id = b.scope_id AND x.meter = b.meter AND x.period = b.period AND x.level IN ('owner', 'platform')
+          AND x.workspace_id <> b.workspace_id AND x.limit_amount > x.posted + x.held
+        FOR UPDATE SKIP LOCKED
+    ), lowered AS (
+      UPDATE budgets x SET limit_amount = x.limit_amount - u.amount FROM unused u
+        WHERE x.workspace_id = u.workspace_id AND x.level = b.level AND x.scope_id = b.scope_id AND x.meter = b.meter AND x.period = b.period
+        RETURNING u.amount
+    )
+    SELECT coalesce(sum(l.amount), 0) INTO taken FROM lowered l;
+    top.granted := top.granted - taken;
   END IF;
+  chunk := greatest(0, least(top.limit_amount - top.granted, greatest(needed, top.limit_amount / 100)));
+  UPDATE top_budgets t SET granted = top.granted + chunk
+    WHERE t.level = b.level AND t.scope_id = b.scope_id AND t.meter = b.meter AND t.period = b.period AND t.granted <> top.granted + chunk;
+  UPDATE budgets x SET limit_amount = x.limit_amount + chunk
+    WHERE chunk > 0 AND x.workspace_id = b.workspace_id AND x.meter = b.meter AND x.level = b.level AND x.scope_id = b.scope_id AND x.period = b.period;
   RETURN chunk;
 END
 $$;
@@ -186,7 +233,7 @@ $$;
 CREATE TYPE budget_key AS (level text, scope_id text, period text);
 
 -- The levels that a run's spending counts against, leaf first: run, task and its ancestors, agent, workspace, billing
--- account, platform. Always locked in this order, so the hottest row is locked last and shortest.
+-- account, platform. The hottest row comes last, so it is locked shortest.
 CREATE FUNCTION run_levels(workspace text, run text, a_meter text) RETURNS budget_key[]
   LANGUAGE sql STABLE SET search_path = public, pg_temp
 AS $$
@@ -195,43 +242,82 @@ AS $$
       WHERE r.workspace_id = workspace AND r.id = run
     UNION ALL
     SELECT p.id, p.parent_task_id, p.agent_id, c.distance + 1 FROM chain c JOIN tasks p ON p.workspace_id = workspace AND p.id = c.parent_task_id
-  ), month AS (SELECT to_char(clock_now() AT TIME ZONE 'UTC', 'YYYY-MM') AS month, to_char(clock_now() AT TIME ZONE 'UTC', 'YYYY-MM-DD') AS day)
+  ), today AS MATERIALIZED (SELECT to_char(clock_now() AT TIME ZONE 'UTC', 'YYYY-MM-DD') AS day)
   SELECT array_agg(ROW(level, scope_id, period)::budget_key ORDER BY rank) FROM (
     SELECT 'run' AS level, run AS scope_id, 'all' AS period, 0 AS rank
     UNION ALL SELECT 'task', id, 'all', distance FROM chain
-    UNION ALL SELECT 'agent', agent_id, month, 1000 FROM chain, month WHERE distance = 1
-    UNION ALL SELECT 'workspace', workspace, month, 1001 FROM month
-    UNION ALL SELECT 'owner', w.billing_account_id, month, 1002 FROM month, workspaces w WHERE w.workspace_id = workspace
-    UNION ALL SELECT 'platform', 'platform', day, 1003 FROM month
+    UNION ALL SELECT 'agent', agent_id, left(day, 7), 1000 FROM chain, today WHERE distance = 1
+    UNION ALL SELECT 'workspace', workspace, left(day, 7), 1001 FROM today
+    UNION ALL SELECT 'owner', w.billing_account_id, left(day, 7), 1002 FROM today, workspaces w WHERE w.workspace_id = workspace
+    UNION ALL SELECT 'platform', 'platform', day, 1003 FROM today
   ) levels
 $$;
 
--- Locks the levels leaf to root and answers what each of them leaves. Opens rows on first use.
--- -> [{level, scope_id, period, limit_version, limit, posted, held}]
-CREATE FUNCTION lock_levels(workspace text, a_meter text, keys budget_key[], needed bigint) RETURNS jsonb
+-- Locks the levels from leaf to root and answers their rows in that order. Rows that do not exist yet are opened
+-- before any is locked. Top levels that leave less than `needed` get a chunk, after all rows are locked.
+CREATE FUNCTION lock_levels(workspace text, a_meter text, keys budget_key[], needed bigint) RETURNS budgets[]
   LANGUAGE plpgsql SET search_path = public, pg_temp
 AS $$
 DECLARE
-  k budget_key;
+  k record;
+  seen budgets[];
   b budgets;
-  seen jsonb := '[]';
 BEGIN
-  FOREACH k IN ARRAY keys LOOP
-    SELECT * INTO b FROM budgets x WHERE x.workspace_id = workspace AND x.meter = a_meter AND x.level = k.level AND x.scope_id = k.scope_id AND x.period = k.period FOR UPDATE;
-    IF NOT FOUND THEN
-      PERFORM open_budget(workspace, a_meter, k.level, k.scope_id, k.period);
-      SELECT * INTO STRICT b FROM budgets x WHERE x.workspace_id = workspace AND x.meter = a_meter AND x.level = k.level AND x.scope_id = k.scope_id AND x.period = k.period FOR UPDATE;
-    END IF;
-    IF k.level IN ('owner', 'platform') AND b.limit_amount IS NOT NULL AND b.posted + b.held + needed > b.limit_amount THEN
+  FOR k IN
+    SELECT u.level, u.scope_id, u.period FROM unnest(keys) WITH ORDINALITY u(level, scope_id, period, n)
+      WHERE NOT EXISTS (SELECT FROM budgets x WHERE x.workspace_id = workspace AND x.meter = a_meter AND x.level = u.level AND x.scope_id = u.scope_id AND x.period = u.period)
+      ORDER BY u.n
+  LOOP
+    PERFORM open_budget(workspace, a_meter, k.level, k.scope_id, k.period);
+  END LOOP;
+  -- Rows are locked as they come out of the sort.
+  SELECT array_agg(l.x ORDER BY l.n) INTO seen FROM (
+    SELECT x, u.n FROM unnest(keys) WITH ORDINALITY u(level, scope_id, period, n)
+      JOIN budgets x ON x.workspace_id = workspace AND x.meter = a_meter AND x.level = u.level AND x.scope_id = u.scope_id AND x.period = u.period
+      ORDER BY u.n FOR UPDATE OF x) l;
+  IF cardinality(seen) IS DISTINCT FROM cardinality(keys) THEN
+    RAISE EXCEPTION 'budget rows of % are missing', keys USING ERRCODE = 'GH002';
+  END IF;
+  FOR i IN 1 .. cardinality(seen) LOOP
+    b := seen[i];
+    IF b.level IN ('owner', 'platform') AND b.posted + b.held + needed > b.limit_amount THEN
       b.limit_amount := b.limit_amount + grant_chunk(b, b.posted + b.held + needed - b.limit_amount);
+      seen[i] := b;
     END IF;
-    seen := seen || jsonb_build_object('level', k.level, 'scope_id', k.scope_id, 'period', k.period, 'limit_version', b.limit_version, 'limit', b.limit_amount, 'posted', b.posted, 'held', b.held);
   END LOOP;
   RETURN seen;
 END
 $$;
 
--- Reserves the worst case of one upstream attempt at every level, or nothing at all.
+-- The form in which rows that were seen are stored and told.
+CREATE FUNCTION seen_levels(seen budgets[]) RETURNS jsonb
+  LANGUAGE sql IMMUTABLE SET search_path = public, pg_temp
+AS $$
+  SELECT jsonb_agg(jsonb_build_object('level', l.level, 'scope_id', l.scope_id, 'period', l.period, 'limit_version', l.limit_version,
+    'limit', l.limit_amount, 'posted', l.posted, 'held', l.held) ORDER BY n) FROM unnest(seen) WITH ORDINALITY l(workspace_id, meter, level, scope_id, period, limit_version, limit_amount, posted, held, n)
+$$;
+
+-- Which level refuses `needed`: rather one that no returning hold can help, then the one that leaves least, then the
+-- one nearest to the leaf. For a top level what counts is the shared limit less what all its workspaces have spent,
+-- but only this workspace's own figures are told.
+CREATE FUNCTION refusal(seen budgets[], needed bigint) RETURNS jsonb
+  LANGUAGE sql STABLE SET search_path = public, pg_temp
+AS $$
+  SELECT jsonb_build_object('status', CASE WHEN l.without_holds >= refusal.needed THEN 'reserved' ELSE 'exhausted' END, 'level', l.level, 'scope_id', l.scope_id,
+      'period', l.period, 'limit', l.limit_amount, 'posted', l.posted, 'held', l.held, 'needed', refusal.needed)
+    FROM (
+      SELECT u.*, CASE WHEN u.level IN ('owner', 'platform') THEN
+          (SELECT t.limit_amount FROM top_budgets t WHERE t.level = u.level AND t.scope_id = u.scope_id AND t.meter = u.meter AND t.period = u.period)
+          - (SELECT sum(x.posted) FROM budgets x WHERE x.level = u.level AND x.scope_id = u.scope_id AND x.meter = u.meter AND x.period = u.period AND x.level IN ('owner', 'platform'))
+        ELSE u.limit_amount - u.posted END AS without_holds
+      FROM unnest(seen) WITH ORDINALITY u(workspace_id, meter, level, scope_id, period, limit_version, limit_amount, posted, held, n)
+      WHERE u.limit_amount - u.posted - u.held < refusal.needed
+    ) l
+    ORDER BY (l.without_holds >= refusal.needed), l.limit_amount - l.posted - l.held, l.n LIMIT 1
+$$;
+
+-- Reserves the worst case of one upstream attempt at every level, or nothing at all. When the wish does not fit, the
+-- output is clamped to what is left, but not below min_tokens.
 -- item: {workspace_id, run_id, epoch, token_hash, hold_id, call_no?, attempt_no, owner_id, model, price_version,
 --        input_nano_usd, output_nano_usd_per_token, max_tokens, min_tokens, dispatch}
 -- -> {status: 'held', call_no, amount, max_tokens, task_id}
@@ -249,16 +335,22 @@ DECLARE
   token_price bigint := (item->>'output_nano_usd_per_token')::bigint;
   wanted int := (item->>'max_tokens')::int;
   least_tokens int := least(wanted, (item->>'min_tokens')::int);
-  task tasks;
+  dispatched timestamptz := CASE WHEN (item->>'dispatch')::boolean THEN clock_now() END;
+  task_id text;
+  call_limit int;
   next_call int;
   keys budget_key[];
-  seen jsonb;
-  tight jsonb;
-  granted bigint;
+  seen budgets[];
+  room bigint;
+  granted int := wanted;
   amount bigint;
 BEGIN
+  -- 2^53 - 1: what a JavaScript number holds exactly. The product is numeric, so it cannot overflow unseen.
+  IF NOT coalesce(input_cost >= 0 AND token_price >= 0 AND least_tokens >= 1 AND input_cost + token_price::numeric * wanted BETWEEN 1 AND 9007199254740991, false) THEN
+    RAISE EXCEPTION 'reserve: impossible amounts % + % x %', input_cost, token_price, wanted USING ERRCODE = 'GH002';
+  END IF;
   -- Shared lock: the lease cannot be taken away between this check and the hold.
-  SELECT t.* INTO task FROM runs r
+  SELECT t.id, t.model_call_limit INTO task_id, call_limit FROM runs r
     JOIN attempts a ON a.workspace_id = r.workspace_id AND a.run_id = r.id AND a.epoch = r.epoch
     JOIN tasks t ON t.workspace_id = r.workspace_id AND t.id = r.task_id
     WHERE r.workspace_id = workspace AND r.id = run AND r.epoch = (item->>'epoch')::int AND r.state = 'claimed'
@@ -273,22 +365,17 @@ BEGIN
   next_call := (item->>'call_no')::int;
   IF next_call IS NULL THEN
     SELECT coalesce(max(h.call_no), 0) + 1 INTO next_call FROM holds h WHERE h.workspace_id = workspace AND h.run_id = run;
-    IF next_call > task.model_call_limit THEN
-      RETURN jsonb_build_object('status', 'call_limit', 'limit', task.model_call_limit);
+    IF next_call > call_limit THEN
+      RETURN jsonb_build_object('status', 'call_limit', 'limit', call_limit);
     END IF;
   END IF;
 
-  SELECT l INTO tight FROM jsonb_array_elements(seen) l WHERE l->>'limit' IS NOT NULL
-    ORDER BY (l->>'limit')::bigint - (l->>'posted')::bigint - (l->>'held')::bigint LIMIT 1;
-  granted := wanted;
-  IF tight IS NOT NULL THEN
-    granted := least(wanted, CASE WHEN token_price = 0 THEN wanted ELSE
-      floor(((tight->>'limit')::numeric - (tight->>'posted')::numeric - (tight->>'held')::numeric - input_cost) / token_price) END);
-    IF granted < least_tokens OR (tight->>'limit')::bigint - (tight->>'posted')::bigint - (tight->>'held')::bigint < input_cost THEN
-      RETURN tight || jsonb_build_object(
-        'status', CASE WHEN (tight->>'limit')::bigint - (tight->>'posted')::bigint >= input_cost + token_price * least_tokens THEN 'reserved' ELSE 'exhausted' END,
-        'needed', input_cost + token_price * least_tokens);
-    END IF;
+  SELECT min(l.limit_amount - l.posted - l.held) INTO room FROM unnest(seen) l;
+  IF room < input_cost + token_price * least_tokens THEN
+    RETURN refusal(seen, input_cost + token_price * least_tokens);
+  END IF;
+  IF room IS NOT NULL AND token_price > 0 THEN
+    granted := least(wanted, (room - input_cost) / token_price);
   END IF;
   amount := input_cost + token_price * granted;
 
@@ -296,9 +383,8 @@ BEGIN
     WHERE b.workspace_id = workspace AND b.meter = 'model_cost' AND b.level = k.level AND b.scope_id = k.scope_id AND b.period = k.period;
   INSERT INTO holds (workspace_id, id, run_id, call_no, attempt_no, epoch, owner_id, state, model, price_version, amount, max_tokens, levels, dispatched_at)
     VALUES (workspace, item->>'hold_id', run, next_call, (item->>'attempt_no')::int, (item->>'epoch')::int, item->>'owner_id',
-      CASE WHEN (item->>'dispatch')::boolean THEN 'DISPATCHED' ELSE 'HELD' END, item->>'model', item->>'price_version', amount, granted, seen,
-      CASE WHEN (item->>'dispatch')::boolean THEN clock_now() END);
-  RETURN jsonb_build_object('status', 'held', 'call_no', next_call, 'amount', amount, 'max_tokens', granted, 'task_id', task.id);
+      CASE WHEN dispatched IS NULL THEN 'HELD' ELSE 'DISPATCHED' END, item->>'model', item->>'price_version', amount, granted, seen_levels(seen), dispatched);
+  RETURN jsonb_build_object('status', 'held', 'call_no', next_call, 'amount', amount, 'max_tokens', granted, 'task_id', task_id);
 END
 $$;
 
@@ -313,9 +399,32 @@ BEGIN
 END
 $$;
 
+-- The levels that a hold or a slice was admitted under: what ends it is booked there, also after the period has turned.
+CREATE FUNCTION level_keys(levels jsonb) RETURNS budget_key[]
+  LANGUAGE sql IMMUTABLE SET search_path = public, pg_temp
+AS $$
+  SELECT array_agg(ROW(l->>'level', l->>'scope_id', l->>'period')::budget_key ORDER BY n) FROM jsonb_array_elements(levels) WITH ORDINALITY e(l, n)
+$$;
+
+-- Books a change at each of these levels, locked from leaf to root as always, with a line each when there is a kind.
+CREATE FUNCTION book(workspace text, a_meter text, keys budget_key[], held_change bigint, posted_change bigint, line ledger_lines) RETURNS void
+  LANGUAGE plpgsql SET search_path = public, pg_temp
+AS $$
+BEGIN
+  PERFORM lock_levels(workspace, a_meter, keys, 0);
+  UPDATE budgets b SET held = b.held + held_change, posted = b.posted + posted_change FROM unnest(keys) k
+    WHERE b.workspace_id = workspace AND b.meter = a_meter AND b.level = k.level AND b.scope_id = k.scope_id AND b.period = k.period;
+  IF line.kind IS NOT NULL THEN
+    INSERT INTO ledger_lines (workspace_id, meter, level, scope_id, period, kind, amount, hold_id, run_id, slice_no)
+      SELECT workspace, a_meter, k.level, k.scope_id, k.period, line.kind, posted_change, line.hold_id, line.run_id, line.slice_no FROM unnest(keys) k;
+  END IF;
+END
+$$;
+
 -- Ends a hold by compare-and-set on its state; whoever comes second changes nothing.
 -- item: {workspace_id, hold_id, outcome: 'settled' | 'provisional' | 'void', actual_nano_usd?, usage?, journal?: {request_hash, body_base64}}
--- settled: DISPATCHED or PROVISIONAL -> SETTLED at min(actual, amount), the excess on the overrun account.
+-- settled: DISPATCHED or PROVISIONAL -> SETTLED at min(actual, amount), the excess on the overrun account. A provisional
+-- charge is the full amount, so this can only lower it.
 -- provisional: DISPATCHED -> PROVISIONAL at the full amount. void: HELD -> VOID.
 -- -> {status: 'done', posted, overrun} | {status: 'unchanged', state}
 CREATE FUNCTION settle(item jsonb) RETURNS jsonb
@@ -328,11 +437,9 @@ DECLARE
   h holds;
   charge bigint;
   excess bigint := 0;
-  delta bigint;
-  freed bigint;
-  line_kind text;
+  line ledger_lines;
 BEGIN
-  IF outcome NOT IN ('settled', 'provisional', 'void') OR actual < 0 THEN
+  IF NOT coalesce(outcome IN ('settled', 'provisional', 'void') AND actual >= 0, false) THEN
     RAISE EXCEPTION 'settle: impossible outcome % %', outcome, actual USING ERRCODE = 'GH002';
   END IF;
   SELECT * INTO h FROM holds x WHERE x.workspace_id = workspace AND x.id = item->>'hold_id' FOR UPDATE;
@@ -346,27 +453,21 @@ BEGIN
 
   charge := CASE outcome WHEN 'settled' THEN least(actual, h.amount) WHEN 'provisional' THEN h.amount ELSE 0 END;
   IF outcome = 'settled' THEN excess := actual - charge; END IF;
-  freed := CASE WHEN h.state IN ('HELD', 'DISPATCHED') THEN h.amount ELSE 0 END;
-  delta := charge - coalesce(h.posted, 0);
-  line_kind := CASE WHEN h.state = 'PROVISIONAL' THEN 'lowered' WHEN outcome = 'provisional' THEN 'provisional' ELSE 'settle' END;
-
-  -- The run's own row first and the platform's last, as in reserve: the same order everywhere, so no deadlock.
-  PERFORM lock_levels(workspace, 'model_cost', (SELECT array_agg(ROW(l->>'level', l->>'scope_id', l->>'period')::budget_key ORDER BY n) FROM jsonb_array_elements(h.levels) WITH ORDINALITY e(l, n)), 0);
-  UPDATE budgets b SET held = b.held - freed, posted = b.posted + delta FROM jsonb_array_elements(h.levels) l
-    WHERE b.workspace_id = workspace AND b.meter = 'model_cost' AND b.level = l->>'level' AND b.scope_id = l->>'scope_id' AND b.period = l->>'period';
-  IF outcome <> 'void' THEN
-    INSERT INTO ledger_lines (workspace_id, meter, level, scope_id, period, kind, amount, hold_id, run_id)
-      SELECT workspace, 'model_cost', l->>'level', l->>'scope_id', l->>'period', line_kind, delta, h.id, h.run_id FROM jsonb_array_elements(h.levels) l;
-  END IF;
+  line.kind := CASE WHEN outcome = 'void' THEN NULL WHEN h.state = 'PROVISIONAL' THEN 'lowered' WHEN outcome = 'provisional' THEN 'provisional' ELSE 'settle' END;
+  line.hold_id := h.id;
+  line.run_id := h.run_id;
+  PERFORM book(workspace, 'model_cost', level_keys(h.levels), CASE WHEN h.state = 'PROVISIONAL' THEN 0 ELSE -h.amount END, charge - coalesce(h.posted, 0), line);
   IF excess > 0 THEN
-    INSERT INTO budgets (workspace_id, meter, level, scope_id, period) VALUES (workspace, 'model_cost', 'overrun', 'platform', 'all') ON CONFLICT DO NOTHING;
-    UPDATE budgets b SET posted = b.posted + excess WHERE b.workspace_id = workspace AND b.meter = 'model_cost' AND b.level = 'overrun' AND b.scope_id = 'platform' AND b.period = 'all';
+    -- After the platform's row, so that this order is everyone's, too.
+    INSERT INTO budgets AS b (workspace_id, meter, level, scope_id, period, posted) VALUES (workspace, 'model_cost', 'overrun', 'platform', 'all', excess)
+      ON CONFLICT (workspace_id, meter, level, scope_id, period) DO UPDATE SET posted = b.posted + excess;
     INSERT INTO ledger_lines (workspace_id, meter, level, scope_id, period, kind, amount, hold_id, run_id)
       VALUES (workspace, 'model_cost', 'overrun', 'platform', 'all', 'overrun', excess, h.id, h.run_id);
   END IF;
   UPDATE holds x SET state = CASE outcome WHEN 'settled' THEN 'SETTLED' WHEN 'provisional' THEN 'PROVISIONAL' ELSE 'VOID' END,
       posted = CASE WHEN outcome = 'void' THEN NULL ELSE charge END, overrun = excess, usage = coalesce(item->'usage', x.usage), settled_at = clock_now()
     WHERE x.workspace_id = workspace AND x.id = h.id;
+  -- The run's own row is locked, so the uses of a request are numbered one at a time.
   IF item ? 'journal' THEN
     INSERT INTO journal (workspace_id, run_id, request_hash, use_no, hold_id, body, taken_epoch)
       SELECT workspace, h.run_id, item->'journal'->>'request_hash', 1 + count(*), h.id, decode(item->'journal'->>'body_base64', 'base64'), h.epoch
@@ -381,72 +482,87 @@ CREATE FUNCTION take_journal(workspace text, run text, an_epoch int, a_token_has
   RETURNS TABLE (hold_id text, body bytea)
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
 AS $$
+DECLARE
+  next_use int;
 BEGIN
   PERFORM 1 FROM runs r JOIN attempts a ON a.workspace_id = r.workspace_id AND a.run_id = r.id AND a.epoch = r.epoch
     WHERE r.workspace_id = workspace AND r.id = run AND r.epoch = an_epoch AND r.state = 'claimed' AND r.lease_until > clock_now() AND a.token_hash = a_token_hash
     FOR SHARE OF r;
   IF NOT FOUND THEN RETURN; END IF;
+  -- Two equal calls at once: the second waits for the row, finds it taken and goes on to the next use.
+  SELECT x.use_no INTO next_use FROM journal x WHERE x.workspace_id = workspace AND x.run_id = run AND x.request_hash = a_request_hash AND x.taken_epoch < an_epoch
+    ORDER BY x.use_no LIMIT 1 FOR UPDATE;
   RETURN QUERY UPDATE journal j SET taken_epoch = an_epoch
-    WHERE j.workspace_id = workspace AND j.run_id = run AND j.request_hash = a_request_hash AND j.use_no = (
-      SELECT min(x.use_no) FROM journal x WHERE x.workspace_id = workspace AND x.run_id = run AND x.request_hash = a_request_hash AND x.taken_epoch < an_epoch)
+    WHERE j.workspace_id = workspace AND j.run_id = run AND j.request_hash = a_request_hash AND j.use_no = next_use
     RETURNING j.hold_id, j.body;
 END
 $$;
 
--- Books a slice of agent time ahead of its use, at every level, or nothing.
--- -> {status: 'granted', ms} | {status: 'stale'} | {status: 'exhausted', level, scope_id, limit, posted, ...}
+-- Books a slice of agent time ahead of its use, at every level, or nothing. Near a limit the slice is shorter, but a
+-- slice below a second is refused: it would be gone before the work that it is for has begun.
+-- -> {status: 'granted', ms} | {status: 'stale'} | {status: 'exhausted', level, scope_id, period, limit, posted, held, needed}
 CREATE FUNCTION lease_agent_time(workspace text, run text, an_epoch int, slice_ms bigint) RETURNS jsonb
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
 AS $$
 DECLARE
   keys budget_key[];
-  seen jsonb;
-  tight jsonb;
-  granted bigint := slice_ms;
-  moment timestamptz := clock_now();
+  seen budgets[];
+  room bigint;
+  granted bigint;
+  line ledger_lines;
 BEGIN
+  IF NOT coalesce(slice_ms BETWEEN 1 AND 86400000, false) THEN
+    RAISE EXCEPTION 'lease_agent_time: impossible slice %', slice_ms USING ERRCODE = 'GH002';
+  END IF;
   PERFORM 1 FROM runs r WHERE r.workspace_id = workspace AND r.id = run AND r.epoch = an_epoch AND r.state = 'claimed' AND r.lease_until > clock_now() FOR SHARE;
   IF NOT FOUND THEN RETURN '{"status":"stale"}'; END IF;
   keys := run_levels(workspace, run, 'agent_time');
   seen := lock_levels(workspace, 'agent_time', keys, slice_ms);
-  SELECT l INTO tight FROM jsonb_array_elements(seen) l WHERE l->>'limit' IS NOT NULL
-    ORDER BY (l->>'limit')::bigint - (l->>'posted')::bigint LIMIT 1;
-  IF tight IS NOT NULL THEN granted := least(slice_ms, (tight->>'limit')::bigint - (tight->>'posted')::bigint); END IF;
-  IF granted <= 0 THEN RETURN tight || '{"status":"exhausted"}'; END IF;
-  UPDATE budgets b SET posted = b.posted + granted FROM unnest(keys) k
-    WHERE b.workspace_id = workspace AND b.meter = 'agent_time' AND b.level = k.level AND b.scope_id = k.scope_id AND b.period = k.period;
-  -- One moment for all lines of a slice: that is how return_agent_time finds them again.
-  INSERT INTO ledger_lines (workspace_id, meter, level, scope_id, period, kind, amount, run_id, at)
-    SELECT workspace, 'agent_time', k.level, k.scope_id, k.period, 'agent_time', granted, run, moment FROM unnest(keys) k;
+  SELECT min(l.limit_amount - l.posted - l.held) INTO room FROM unnest(seen) l;
+  IF room < least(slice_ms, 1000) THEN
+    -- Time is never held, so nothing returns that one could wait for.
+    RETURN refusal(seen, least(slice_ms, 1000)) || '{"status":"exhausted"}';
+  END IF;
+  granted := least(slice_ms, room);
+  SELECT coalesce(max(s.slice_no), 0) + 1 INTO line.slice_no FROM time_slices s WHERE s.workspace_id = workspace AND s.run_id = run;
+  INSERT INTO time_slices (workspace_id, run_id, slice_no, epoch, granted_ms, levels) VALUES (workspace, run, line.slice_no, an_epoch, granted, seen_levels(seen));
+  line.kind := 'agent_time';
+  line.run_id := run;
+  PERFORM book(workspace, 'agent_time', keys, 0, granted, line);
   RETURN jsonb_build_object('status', 'granted', 'ms', granted);
 END
 $$;
 
--- Gives back the unused end of the last slice; only the attempt that holds the lease can, and never more than it took.
+-- Gives unused time back to the slices of this epoch, newest first, and never more than they took. Also after the run
+-- has parked or ended, as long as no later epoch began: who stops a task should not pay for time that was not used.
 CREATE FUNCTION return_agent_time(workspace text, run text, an_epoch int, unused_ms bigint) RETURNS boolean
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
 AS $$
 DECLARE
-  last_slice bigint;
-  stamp timestamptz;
+  rest bigint := unused_ms;
+  s time_slices;
+  part bigint;
+  line ledger_lines;
 BEGIN
-  IF unused_ms <= 0 THEN RETURN false; END IF;
-  PERFORM 1 FROM runs r WHERE r.workspace_id = workspace AND r.id = run AND r.epoch = an_epoch AND r.state = 'claimed' AND r.lease_until > clock_now() FOR SHARE;
+  IF NOT coalesce(unused_ms > 0, false) THEN RETURN false; END IF;
+  PERFORM 1 FROM runs r WHERE r.workspace_id = workspace AND r.id = run AND r.epoch = an_epoch
+    AND (r.state IN ('parked', 'ended') OR (r.state = 'claimed' AND r.lease_until > clock_now())) FOR SHARE;
   IF NOT FOUND THEN RETURN false; END IF;
-  PERFORM 1 FROM budgets b WHERE b.workspace_id = workspace AND b.meter = 'agent_time' AND b.level = 'run' AND b.scope_id = run FOR UPDATE;
-  SELECT l.amount, l.at INTO last_slice, stamp FROM ledger_lines l
-    WHERE l.workspace_id = workspace AND l.meter = 'agent_time' AND l.level = 'run' AND l.scope_id = run ORDER BY l.id DESC LIMIT 1;
-  IF last_slice IS NULL OR last_slice < unused_ms THEN RETURN false; END IF;
-  PERFORM lock_levels(workspace, 'agent_time', (SELECT array_agg(ROW(x.level, x.scope_id, x.period)::budget_key ORDER BY x.id) FROM ledger_lines x WHERE x.workspace_id = workspace AND x.run_id = run AND x.kind = 'agent_time' AND x.at = stamp), 0);
-  WITH slice AS (
-    SELECT x.level, x.scope_id, x.period FROM ledger_lines x WHERE x.workspace_id = workspace AND x.run_id = run AND x.kind = 'agent_time' AND x.at = stamp
-  ), lowered AS (
-    UPDATE budgets b SET posted = b.posted - unused_ms FROM slice s
-      WHERE b.workspace_id = workspace AND b.meter = 'agent_time' AND b.level = s.level AND b.scope_id = s.scope_id AND b.period = s.period
-      RETURNING b.level, b.scope_id, b.period
-  )
-  INSERT INTO ledger_lines (workspace_id, meter, level, scope_id, period, kind, amount, run_id)
-    SELECT workspace, 'agent_time', l.level, l.scope_id, l.period, 'agent_time_returned', -unused_ms, run FROM lowered l;
+  -- Slices of a run are booked under its own row.
+  PERFORM 1 FROM budgets b WHERE b.workspace_id = workspace AND b.meter = 'agent_time' AND b.level = 'run' AND b.scope_id = run AND b.period = 'all' FOR UPDATE;
+  IF (SELECT coalesce(sum(x.granted_ms - x.returned_ms), 0) FROM time_slices x WHERE x.workspace_id = workspace AND x.run_id = run AND x.epoch = an_epoch) < unused_ms THEN
+    RETURN false;
+  END IF;
+  line.kind := 'agent_time_returned';
+  line.run_id := run;
+  FOR s IN SELECT * FROM time_slices x WHERE x.workspace_id = workspace AND x.run_id = run AND x.epoch = an_epoch AND x.returned_ms < x.granted_ms ORDER BY x.slice_no DESC LOOP
+    EXIT WHEN rest = 0;
+    part := least(rest, s.granted_ms - s.returned_ms);
+    line.slice_no := s.slice_no;
+    UPDATE time_slices x SET returned_ms = x.returned_ms + part WHERE x.workspace_id = workspace AND x.run_id = run AND x.slice_no = s.slice_no;
+    PERFORM book(workspace, 'agent_time', level_keys(s.levels), 0, -part, line);
+    rest := rest - part;
+  END LOOP;
   RETURN true;
 END
 $$;
@@ -459,13 +575,40 @@ DECLARE
   workspace text := current_workspace();
   next_version int;
 BEGIN
-  PERFORM 1 FROM workspaces w WHERE w.workspace_id = workspace FOR UPDATE;
+  PERFORM pg_advisory_xact_lock(limit_lock(workspace, a_meter, a_level, scope));
   SELECT coalesce(max(l.version), 0) + 1 INTO next_version FROM limits l
     WHERE l.workspace_id = workspace AND l.meter = a_meter AND l.level = a_level AND l.scope_id = scope;
   INSERT INTO limits (workspace_id, meter, level, scope_id, version, amount, changed_by) VALUES (workspace, a_meter, a_level, scope, next_version, new_amount, actor);
+  -- 'all' sorts after every month. Periods that are over keep the limit they had.
   UPDATE budgets b SET limit_version = next_version, limit_amount = new_amount
     WHERE b.workspace_id = workspace AND b.meter = a_meter AND b.level = a_level AND b.scope_id = scope
-      AND b.period IN ('all', to_char(clock_now() AT TIME ZONE 'UTC', 'YYYY-MM'));
+      AND b.period >= to_char(clock_now() AT TIME ZONE 'UTC', 'YYYY-MM');
+  RETURN next_version;
+END
+$$;
+
+-- A new limit of a billing account or of the whole installation. Unused chunks return to the shared row, so that a
+-- lower limit holds from the next admission on. NULL is no limit.
+CREATE FUNCTION set_top_limit(a_level text, scope text, a_meter text, new_amount bigint, actor text) RETURNS int
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
+AS $$
+DECLARE
+  since text := to_char(clock_now() AT TIME ZONE 'UTC', CASE a_level WHEN 'platform' THEN 'YYYY-MM-DD' ELSE 'YYYY-MM' END);
+  next_version int;
+BEGIN
+  PERFORM pg_advisory_xact_lock(limit_lock('', a_meter, a_level, scope));
+  SELECT coalesce(max(l.version), 0) + 1 INTO next_version FROM top_limits l WHERE l.level = a_level AND l.scope_id = scope AND l.meter = a_meter;
+  INSERT INTO top_limits (level, scope_id, meter, version, amount, changed_by) VALUES (a_level, scope, a_meter, next_version, new_amount, actor);
+  PERFORM 1 FROM (SELECT 1 FROM budgets b WHERE b.level = a_level AND b.scope_id = scope AND b.meter = a_meter AND b.period >= since AND b.level IN ('owner', 'platform')
+    ORDER BY b.workspace_id, b.period FOR UPDATE) locked;
+  UPDATE budgets b SET limit_version = next_version, limit_amount = CASE WHEN new_amount IS NOT NULL THEN b.posted + b.held END
+    WHERE b.level = a_level AND b.scope_id = scope AND b.meter = a_meter AND b.period >= since AND b.level IN ('owner', 'platform');
+  IF new_amount IS NOT NULL THEN
+    INSERT INTO top_budgets AS t (level, scope_id, meter, period, limit_amount, granted)
+      SELECT a_level, scope, a_meter, b.period, new_amount, sum(b.limit_amount) FROM budgets b
+        WHERE b.level = a_level AND b.scope_id = scope AND b.meter = a_meter AND b.period >= since AND b.level IN ('owner', 'platform') GROUP BY b.period
+      ON CONFLICT (level, scope_id, meter, period) DO UPDATE SET limit_amount = excluded.limit_amount, granted = excluded.granted;
+  END IF;
   RETURN next_version;
 END
 $$;
@@ -479,6 +622,7 @@ $$;
 
 -- Ends the holds that nobody will end any more: HELD that never left -> VOID; DISPATCHED of a dead process ->
 -- PROVISIONAL at the full amount, never void, for the provider may have seen it. -> how many of each
+-- Callers ask for one hold at a time: two of them could not lock all their levels from leaf to root.
 CREATE FUNCTION reap_holds(dead_after interval, held_for interval, at_most int) RETURNS TABLE (voided int, provisional int)
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
 AS $$
@@ -489,9 +633,9 @@ BEGIN
   provisional := 0;
   FOR h IN
     SELECT x.workspace_id, x.id, x.state FROM holds x
-      WHERE (x.state = 'HELD' AND x.held_at < clock_now() - held_for)
-        OR (x.state = 'DISPATCHED' AND NOT EXISTS (SELECT 1 FROM processes p WHERE p.id = x.owner_id AND p.seen_at > clock_now() - dead_after))
-      ORDER BY x.held_at LIMIT at_most
+      WHERE x.state IN ('HELD', 'DISPATCHED') AND ((x.state = 'HELD' AND x.held_at < clock_now() - held_for)
+        OR (x.state = 'DISPATCHED' AND NOT EXISTS (SELECT 1 FROM processes p WHERE p.id = x.owner_id AND p.seen_at > clock_now() - dead_after)))
+      ORDER BY x.held_at LIMIT at_most FOR UPDATE SKIP LOCKED
   LOOP
     IF settle(jsonb_build_object('workspace_id', h.workspace_id, 'hold_id', h.id, 'outcome', CASE h.state WHEN 'HELD' THEN 'void' ELSE 'provisional' END))->>'status' = 'done' THEN
       IF h.state = 'HELD' THEN voided := voided + 1; ELSE provisional := provisional + 1; END IF;
@@ -501,3 +645,7 @@ BEGIN
   RETURN NEXT;
 END
 $$;
+
+GRANT EXECUTE ON FUNCTION limit_lock(text, text, text, text), seen_levels(budgets[]), refusal(budgets[], bigint), level_keys(jsonb),
+  book(text, text, budget_key[], bigint, bigint, ledger_lines) TO guildhall_definer;
+GRANT EXECUTE ON FUNCTION set_top_limit(text, text, text, bigint, text) TO guildhall_platform;

@@ -315,7 +315,7 @@ AS $$
 DECLARE
   amount bigint;
   used bigint;
-  ungranted bigint;
+  shared bigint;
 BEGIN
   SELECT b.limit_amount, b.posted + b.held INTO amount, used FROM budgets b
     WHERE b.workspace_id = workspace AND b.meter = a_meter AND b.level = k.level AND b.scope_id = k.scope_id AND b.period = k.period;
@@ -324,9 +324,10 @@ BEGIN
       SELECT l.amount INTO amount FROM top_limits l WHERE l.level = k.level AND l.scope_id = k.scope_id AND l.meter = a_meter ORDER BY l.version DESC LIMIT 1;
     END IF;
     IF amount IS NULL THEN RETURN NULL; END IF;
-    SELECT t.limit_amount - t.granted INTO ungranted FROM top_budgets t WHERE t.level = k.level AND t.scope_id = k.scope_id AND t.meter = a_meter AND t.period = k.period;
-    IF used IS NULL THEN RETURN coalesce(ungranted, amount); END IF;
-    RETURN amount - used + greatest(coalesce(ungranted, 0), 0);
+    -- Chunks that other workspaces do not use come back when they are needed, so what counts is what all of them use.
+    SELECT t.limit_amount INTO shared FROM top_budgets t WHERE t.level = k.level AND t.scope_id = k.scope_id AND t.meter = a_meter AND t.period = k.period;
+    RETURN coalesce(shared, amount) - (SELECT coalesce(sum(b.posted + b.held), 0) FROM budgets b
+      WHERE b.level = k.level AND b.scope_id = k.scope_id AND b.meter = a_meter AND b.period = k.period AND b.level IN ('owner', 'platform'));
   END IF;
   IF used IS NULL THEN
     SELECT l.amount INTO amount FROM limits l WHERE l.workspace_id = workspace AND l.meter = a_meter AND l.level = k.level AND l.scope_id = k.scope_id ORDER BY l.version DESC LIMIT 1;
@@ -395,7 +396,8 @@ $$;
 REVOKE EXECUTE ON PROCEDURE make_tenant_table FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION clock_now(), current_workspace() TO guildhall_app, guildhall_ledger, guildhall_platform, guildhall_definer;
 GRANT EXECUTE ON FUNCTION append_event(text, text, text, jsonb), wake_run(text, text, int), end_task(text, text, text, text, text, jsonb) TO guildhall_app, guildhall_definer;
-GRANT EXECUTE ON FUNCTION append_audit(text, text, text, text, text, text), append_run_events(text, int, jsonb), record_step(text, int, int, text, text, jsonb, jsonb), finish_run(text, int, text, text, text, jsonb), park_run(text, int, text, jsonb, timestamptz, text), set_limit(text, text, text, bigint, text) TO guildhall_app;
+GRANT EXECUTE ON FUNCTION append_audit(text, text, text, text, text, text), append_run_events(text, int, jsonb), record_step(text, int, int, text, text, jsonb, jsonb), finish_run(text, int, text, text, text, jsonb), park_run(text, int, text, jsonb, timestamptz, text), set_limit(text, text, text, bigint, text),
+  budget_room(text, text, budget_key) TO guildhall_app;
 GRANT EXECUTE ON FUNCTION open_budget(text, text, text, text, text), grant_chunk(budgets, bigint), run_levels(text, text, text), lock_levels(text, text, budget_key[], bigint), budget_room(text, text, budget_key) TO guildhall_definer;
 GRANT EXECUTE ON FUNCTION reserve(jsonb), mark_dispatched(text, text, text), settle(jsonb), take_journal(text, text, int, text, text), lease_agent_time(text, text, int, bigint),
   return_agent_time(text, text, int, bigint), process_seen(text, text), reap_holds(interval, interval, int), admit_runs(), claim(text, interval, text[]), heartbeat(text, interval, jsonb),

@@ -36,6 +36,7 @@ const reviewedDefiners = [
   "reserve",
   "return_agent_time",
   "set_limit",
+  "set_top_limit",
   "settle",
   "take_journal",
   "wake_due_runs",

@@ -207,7 +207,7 @@ export async function claimRun(
   return { workspaceId, taskId, runId, epoch, workerId, token, tokenHash: hash };
 }
 
-/** A limit of a level above all workspaces, for periods that open from now on. */
+/** A new limit of a level above all workspaces; null is no limit. */
 export async function limitTop(
   admin: pg.Client,
   limit: {
@@ -217,9 +217,10 @@ export async function limitTop(
     amount: number | null;
   },
 ): Promise<void> {
-  await admin.query(
-    `INSERT INTO top_limits (level, scope_id, meter, version, amount, changed_by)
-     SELECT $1, $2, $3, coalesce(max(version), 0) + 1, $4, 'test' FROM top_limits WHERE level = $1 AND scope_id = $2 AND meter = $3`,
-    [limit.level, limit.scopeId, limit.meter, limit.amount],
-  );
+  await admin.query(`SELECT set_top_limit($1, $2, $3, $4, 'test')`, [
+    limit.level,
+    limit.scopeId,
+    limit.meter,
+    limit.amount,
+  ]);
 }

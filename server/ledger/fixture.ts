@@ -1,0 +1,23 @@
+import { newId } from "../platform/ids.ts";
+import type { ClaimedRun } from "../test/tenant.ts";
+import type { ReserveRequest } from "./ledger.ts";
+
+/** A request of 100 nano-USD of input and 10 output tokens at 10 nano-USD: 200 in all, 110 at the least. */
+export function request(run: ClaimedRun, changes: Partial<ReserveRequest> = {}): ReserveRequest {
+  return {
+    workspaceId: run.workspaceId,
+    runId: run.runId,
+    epoch: run.epoch,
+    tokenHash: run.tokenHash,
+    holdId: newId("hold"),
+    attemptNo: 1,
+    model: "model-x",
+    priceVersion: "p1",
+    inputNanoUsd: 100,
+    outputNanoUsdPerToken: 10,
+    maxTokens: 10,
+    minTokens: 1,
+    dispatch: true,
+    ...changes,
+  };
+}
