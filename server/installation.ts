@@ -9,6 +9,7 @@ import { newSecret } from "./platform/ids.ts";
 import { acquireInstanceLock, type InstanceLock } from "./platform/instance-lock.ts";
 import type { Logger } from "./platform/log.ts";
 import { migrate } from "./platform/migrate.ts";
+import { preparePrisma } from "./platform/prisma.ts";
 import { deriveSecret, Secret } from "./platform/secret.ts";
 import { hasCode } from "./platform/system-error.ts";
 
@@ -120,6 +121,7 @@ export async function openInstallation(config: Config, log: Logger): Promise<Ins
     for (const step of undo.toReversed()) await step();
   }
   try {
+    await preparePrisma();
     const rootSecret = await openRootSecret(config, dataDir);
     const passwordOf = (role: DbRole): string => deriveSecret(rootSecret, `database-role:${role}`);
     const database = await openDatabase(config, dataDir, log);

@@ -4,6 +4,7 @@ import pg from "pg";
 import type { Prisma, PrismaClient } from "../prisma/generated/client.ts";
 import { connectionOf, type WorkspaceTx } from "./db.ts";
 import { AppError, invariant } from "./errors.ts";
+import { hasCode } from "./system-error.ts";
 
 /** The models of schema.prisma, seen through one transaction. Raw SQL goes through `tx.query`. */
 export type PrismaTx = Omit<
@@ -84,6 +85,7 @@ const factory: AdapterFactory = {
 
 async function loadClient(): Promise<PrismaClient> {
   const generated = await import("../prisma/generated/client.ts").catch((error: unknown) => {
+    if (!hasCode(error, "ERR_MODULE_NOT_FOUND")) throw error;
     throw new AppError({
       code: "prisma_client_missing",
       status: 500,
@@ -97,6 +99,15 @@ async function loadClient(): Promise<PrismaClient> {
 
 /** One for the process: it holds no connection, and making it takes longer than any query. */
 let client: Promise<PrismaClient> | undefined;
+
+/**
+ * Loads Prisma, which takes some 150 ms, before the first request needs it.
+ * Throws `prisma_client_missing` when its client was not generated.
+ */
+export async function preparePrisma(): Promise<void> {
+  client ??= loadClient();
+  await client;
+}
 
 /** Prisma's errors carry its version. */
 function isOfPrisma(error: unknown): boolean {
