@@ -14,8 +14,11 @@ function lineOf(event: Event): string | undefined {
         : `↻ attempt ${event.data.attempt}: goes on where the last worker stopped`;
     case "run.resumed":
       return `↻ resumed at step ${event.data.from_step}`;
-    case "model.completed":
-      return `  ${event.data.replayed ? "replayed, no cost" : usd(event.data.cost_nano_usd)} · ${event.data.usage.input_tokens} in, ${event.data.usage.output_tokens} out · ${duration(event.data.duration_ms)}`;
+    case "model.completed": {
+      const { usage } = event.data;
+      const inputTokens = usage.input_tokens + usage.cache_read_tokens + usage.cache_write_tokens;
+      return `  ${event.data.replayed ? "replayed, no cost" : usd(event.data.cost_nano_usd)} · ${inputTokens} in, ${usage.output_tokens} out · ${duration(event.data.duration_ms)}`;
+    }
     case "model.failed":
       return `✖ model call failed: ${event.data.message}${event.data.retry_in_ms === null ? "" : ` Trying again in ${duration(event.data.retry_in_ms)}.`}`;
     case "tool.completed":

@@ -21,6 +21,8 @@ export type RealtimeDeps = {
   tailOf(workspaceId: string, taskId: string, after: number): Promise<Event[] | undefined>;
   /** Rows of tasks for lists; ids of other workspaces are left out. */
   tasksOf(workspaceId: string, taskIds: readonly string[]): Promise<Task[]>;
+  /** A task has new events: for those who wait for them in this process. */
+  onEvents?(taskId: string): void;
   /** Pages of these origins may connect. */
   origins: readonly string[];
   /** How often the table is read when no bell rang; milliseconds. */
@@ -172,6 +174,7 @@ export function createRealtime(deps: RealtimeDeps): Realtime {
       const [first] = batch;
       if (!first) continue;
       const { workspaceId, event } = first;
+      deps.onEvents?.(event.stream_id);
       io.to(taskRoom(workspaceId, event.stream_id)).emit("events", {
         stream_id: event.stream_id,
         after: event.seq - 1,

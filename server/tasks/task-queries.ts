@@ -144,6 +144,14 @@ export async function findTasks(
   return rows.map(toTask);
 }
 
+const tasksById = `${taskSelect(LIST_TEXT_CHARS)} AND t.id = ANY($1)`;
+
+/** Those of the ids that the workspace has, in no order, with long texts cut as in lists. */
+export async function findTasksById(tx: WorkspaceTx, ids: readonly string[]): Promise<Task[]> {
+  const rows = await tx.query<TaskRow>({ name: "tasks_by_id", text: tasksById, values: [ids] });
+  return rows.map(toTask);
+}
+
 type ArtifactRow = {
   id: string;
   path: string;

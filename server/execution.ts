@@ -1,0 +1,108 @@
+import { join } from "node:path";
+import type { Ledger } from "./ledger/ledger.ts";
+import type { Clock } from "./platform/clock.ts";
+import type { Config } from "./platform/config.ts";
+import type { Db } from "./platform/db.ts";
+import { every, type Recurring } from "./platform/every.ts";
+import type { FileStore } from "./platform/file-store.ts";
+import type { Logger } from "./platform/log.ts";
+import { relayOutbox } from "./platform/outbox.ts";
+import { createNativeRuntime } from "./runtimes/native/native.ts";
+import { createRunJobs } from "./tasks/jobs.ts";
+import { createWorker } from "./tasks/worker.ts";
+import { createBuiltInTools } from "./tools/built-in-tools.ts";
+import { createToolRegistry } from "./tools/tools.ts";
+
+/** A gateway that has not been heard of for so long is dead; it says that it lives every few seconds. */
+const DEAD_AFTER_MS = 15_000;
+/** A hold that was never sent belongs to nobody after this. */
+const HELD_FOR_MS = 60_000;
+const REAP_AT_MOST = 200;
+
+export type Execution = {
+  start(): void;
+  /** A run may be claimable, or money or a slot came back. */
+  wake(): void;
+  taskEnded(taskId: string): void;
+  close(options: { drainMs: number }): Promise<void>;
+};
+
+/** Worker and scheduler of this process: claims and executes runs, takes back what the dead have left. */
+export function createExecution(options: {
+  config: Config;
+  db: Db;
+  ledger: Ledger;
+  files: FileStore;
+  dataDir: string;
+  gatewayUrl: string;
+  clock: Clock;
+  log: Logger;
+}): Execution {
+  const { config, db, ledger, log } = options;
+  const tools = createToolRegistry(
+    createBuiltInTools({ scratchFolder: join(options.dataDir, "scratch") }),
+    {
+      onUnexpected: ({ tool, error }) =>
+        log.error({ err: error, tool }, "a tool failed unexpectedly"),
+    },
+  );
+  const runtime = createNativeRuntime();
+  const worker = createWorker({
+    ...options,
+    runtimeFor: () => runtime,
+    tools,
+    config: {
+      concurrency: config.WORKER_CONCURRENCY,
+      leaseMs: config.LEASE_MS,
+      heartbeatMs: config.HEARTBEAT_MS,
+      pollMs: config.POLL_MS,
+      agentTimeSliceMs: config.AGENT_TIME_SLICE_MS,
+    },
+  });
+  const jobs = createRunJobs({
+    db,
+    log,
+    onReady: () => worker.wake(),
+    config: { graceMs: config.LEASE_GRACE_MS, intervalMs: config.POLL_MS },
+  });
+  function wake(): void {
+    jobs.wake();
+    worker.wake();
+  }
+  const recurring: Recurring[] = [
+    every(config.POLL_MS, {
+      name: "relay_outbox",
+      log,
+      // Every topic so far says the same: there may be something to run.
+      run: () =>
+        relayOutbox(db, () => {
+          wake();
+          return Promise.resolve();
+        }),
+    }),
+    every(5_000, {
+      name: "reap_holds",
+      log,
+      run: () =>
+        ledger.reapHolds({
+          deadAfterMs: DEAD_AFTER_MS,
+          heldForMs: HELD_FOR_MS,
+          atMost: REAP_AT_MOST,
+        }),
+    }),
+  ];
+  return {
+    start() {
+      worker.start();
+      jobs.start();
+      for (const job of recurring) job.start();
+    },
+    wake,
+    taskEnded: (taskId) => worker.cancelled(taskId),
+    async close({ drainMs }) {
+      await Promise.all(recurring.map((job) => job.close()));
+      await jobs.close();
+      await worker.close({ drainMs });
+    },
+  };
+}

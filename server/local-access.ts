@@ -1,0 +1,58 @@
+import { readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { scopes } from "@guildhall/sdk/contract/workspace.ts";
+import { z } from "zod";
+import type { Identity } from "./identity/identity.ts";
+import { AppError } from "./platform/errors.ts";
+
+const credentialSchema = z.object({ url: z.string(), api_key: z.string() });
+
+async function storedKey(path: string, identity: Identity): Promise<string | undefined> {
+  const text = await readFile(path, "utf8").catch(() => "{}");
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+  const parsed = credentialSchema.safeParse(json);
+  if (!parsed.success) return undefined;
+  try {
+    await identity.authenticate(parsed.data.api_key);
+    return parsed.data.api_key;
+  } catch (error) {
+    // Revoked, or of a database that is gone: a new one is made.
+    if (error instanceof AppError && error.status === 401) return undefined;
+    throw error;
+  }
+}
+
+/**
+ * Leaves address and API key for the command line of this machine in `cli.json` of the data folder, readable by its
+ * user only, so that `guildhall task run` works without an account form. The key is made once and kept.
+ */
+export async function writeLocalCredential(options: {
+  dataDir: string;
+  url: string;
+  identity: Identity;
+  workspaceId: string;
+  userId: string;
+}): Promise<void> {
+  const path = join(options.dataDir, "cli.json");
+  const existing = await storedKey(path, options.identity);
+  const apiKey =
+    existing ??
+    (
+      await options.identity.apiKeys.create({
+        workspaceId: options.workspaceId,
+        createdBy: options.userId,
+        actor: `user:${options.userId}`,
+        origin: "local",
+        name: "Command line of this machine",
+        scopes: [...scopes],
+      })
+    ).key;
+  await writeFile(path, `${JSON.stringify({ url: options.url, api_key: apiKey }, null, 2)}\n`, {
+    mode: 0o600,
+  });
+}

@@ -1,0 +1,209 @@
+import { join } from "node:path";
+import { buildWeb } from "@guildhall/web/build.ts";
+import { seedAgents } from "./agents/agents.ts";
+import { createApi } from "./api.ts";
+import { createExecution } from "./execution.ts";
+import { createGateway } from "./gateway/gateway.ts";
+import { createIdentity, type Identity } from "./identity/identity.ts";
+import { ensureLocalWorkspace } from "./identity/local-workspace.ts";
+import { type Installation, openInstallation } from "./installation.ts";
+import { createLedger } from "./ledger/ledger.ts";
+import { planLimits } from "./ledger/plans.ts";
+import { writeLocalCredential } from "./local-access.ts";
+import { type ModelProvider, openModelProvider } from "./model-provider.ts";
+import { systemClock } from "./platform/clock.ts";
+import type { Config } from "./platform/config.ts";
+import { AppError } from "./platform/errors.ts";
+import { createFileStore } from "./platform/file-store.ts";
+import { newId } from "./platform/ids.ts";
+import type { Logger } from "./platform/log.ts";
+import { deriveSecret } from "./platform/secret.ts";
+import { hasCode } from "./platform/system-error.ts";
+import { createSockets } from "./sockets.ts";
+import { createEventBell } from "./tasks/event-bell.ts";
+
+export type Guildhall = {
+  url: string;
+  gatewayUrl: string;
+  signInLink: string;
+  close(): Promise<void>;
+};
+
+type StartOptions = { config: Config; log: Logger; print(line: string): void };
+
+const DRAIN_MS = 25_000;
+
+/** What was opened, to be closed in the opposite order, also when the start fails half way. */
+function createClosers() {
+  const closers: (() => Promise<unknown>)[] = [];
+  return {
+    add: (close: () => Promise<unknown>) => closers.push(close),
+    async closeAll() {
+      for (const close of closers.splice(0).toReversed()) await close();
+    },
+  };
+}
+
+type Closers = ReturnType<typeof createClosers>;
+
+async function orPortBusy<T>(port: number, variable: string, listen: () => Promise<T>): Promise<T> {
+  try {
+    return await listen();
+  } catch (error) {
+    if (!hasCode(error, "EADDRINUSE")) throw error;
+    throw new AppError({
+      code: "port_busy",
+      status: 500,
+      publicMessage: `Port ${port} is taken by another program.`,
+      hint: `Stop that program, or choose another port: ${variable}=${port + 10} npm start`,
+      cause: error,
+    });
+  }
+}
+
+async function startGateway(
+  { config, log }: StartOptions,
+  parts: { installation: Installation; provider: ModelProvider; closers: Closers },
+) {
+  const { installation, provider, closers } = parts;
+  const processId = newId("wrk");
+  const ledger = createLedger({ db: installation.db, processId });
+  const gateway = createGateway({
+    ledger,
+    upstream: {
+      baseUrl: provider.baseUrl,
+      ...(provider.apiKey ? { apiKey: provider.apiKey } : {}),
+    },
+    journalKey: deriveSecret(installation.rootSecret, "journal"),
+    log,
+    processId,
+    limits: {
+      callTimeoutMs: config.MODEL_CALL_TIMEOUT_MS,
+      idleTimeoutMs: config.MODEL_IDLE_TIMEOUT_MS,
+      budgetWaitMs: config.BUDGET_WAIT_MS,
+    },
+  });
+  closers.add(() => gateway.close({ drainMs: DRAIN_MS }));
+  const { url } = await orPortBusy(config.GATEWAY_PORT, "GATEWAY_PORT", () =>
+    gateway.listen({ port: config.GATEWAY_PORT, host: config.HOST }),
+  );
+  return { ledger, gatewayUrl: url };
+}
+
+async function ensureWorkspace({ config }: StartOptions, installation: Installation) {
+  const limits = planLimits("self_hosted").map((limit) =>
+    limit.meter === "model_cost" ? { ...limit, amount: config.LOCAL_BUDGET_NANO_USD } : limit,
+  );
+  return ensureLocalWorkspace({
+    db: installation.db,
+    limits,
+    seedAgents: (tx, workspaceId) => seedAgents(tx, { workspaceId, model: config.DEFAULT_MODEL }),
+  });
+}
+
+async function startApi(
+  { config, log }: StartOptions,
+  parts: {
+    installation: Installation;
+    provider: ModelProvider;
+    identity: Identity;
+    execution: ReturnType<typeof createExecution>;
+    files: ReturnType<typeof createFileStore>;
+    closers: Closers;
+  },
+): Promise<string> {
+  const { installation, provider, identity, execution, files, closers } = parts;
+  const { db } = installation;
+  const eventBell = createEventBell();
+  const { folder } = await buildWeb({ outDir: join(installation.dataDir, "web") });
+  const app = await createApi({
+    db,
+    config,
+    log,
+    clock: systemClock,
+    files,
+    identity,
+    bell: { runReady: () => execution.wake(), taskEnded: (taskId) => execution.taskEnded(taskId) },
+    eventBell,
+    model: { simulated: provider.simulated, baseUrl: provider.baseUrl },
+    web: { folder },
+  });
+  closers.add(() => app.close());
+  const listening = await orPortBusy(config.PORT, "PORT", () =>
+    app.listen({ port: config.PORT, host: config.HOST }),
+  );
+  const url = config.PUBLIC_URL ?? new URL(listening).origin;
+  const { port } = new URL(listening);
+  const sockets = createSockets({
+    server: app.server,
+    db,
+    identity,
+    eventBell,
+    log,
+    origins: [url, `http://localhost:${port}`, `http://127.0.0.1:${port}`],
+  });
+  closers.add(() => sockets.close());
+  await sockets.start();
+  return url;
+}
+
+/**
+ * Starts every role in this process: database, gateway, worker, scheduler, API and page, and the simulated model when
+ * no provider is configured. Throws `AppError` with what to do; what was opened by then is closed again.
+ */
+export async function startGuildhall(options: StartOptions): Promise<Guildhall> {
+  const { config, log, print } = options;
+  const begunMs = systemClock.monotonicMs();
+  const closers = createClosers();
+  try {
+    const installation = await openInstallation(config, log);
+    closers.add(() => installation.close());
+    const { dataDir, db, rootSecret } = installation;
+    print(
+      `▸ database   ${installation.database}, ${installation.migrationsApplied} migrations applied, data in ${dataDir}`,
+    );
+    const provider = await openModelProvider(config);
+    closers.add(() => provider.close());
+    print(
+      provider.simulated
+        ? "▸ model      SIMULATED: no ANTHROPIC_API_KEY or MODEL_BASE_URL is set; its dollars are not real"
+        : `▸ model      ${new URL(provider.baseUrl).origin}`,
+    );
+    const { ledger, gatewayUrl } = await startGateway(options, { installation, provider, closers });
+    print(`▸ gateway    ${gatewayUrl}`);
+    const files = createFileStore({ root: join(dataDir, "files") });
+    const execution = createExecution({
+      config,
+      db,
+      ledger,
+      files,
+      dataDir,
+      gatewayUrl,
+      clock: systemClock,
+      log,
+    });
+    closers.add(() => execution.close({ drainMs: DRAIN_MS }));
+    const identity = createIdentity({ db, clock: systemClock, rootSecret });
+    const { workspaceId, userId } = await ensureWorkspace(options, installation);
+    const url = await startApi(options, {
+      installation,
+      provider,
+      identity,
+      execution,
+      files,
+      closers,
+    });
+    await installation.setAddress(url);
+    await writeLocalCredential({ dataDir, url, identity, workspaceId, userId });
+    execution.start();
+    const link = await identity.createSignInLink(userId);
+    const signInLink = `${url}/#token=${link.token}`;
+    const tookS = (systemClock.monotonicMs() - begunMs) / 1_000;
+    print(`▸ ready      ${url} in ${tookS.toFixed(1)} s`);
+    print(`▸ sign in    ${signInLink}  (works once, for ${link.validForMs / 60_000} minutes)`);
+    return { url, gatewayUrl, signInLink, close: () => closers.closeAll() };
+  } catch (error) {
+    await closers.closeAll();
+    throw error;
+  }
+}

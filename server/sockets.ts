@@ -1,0 +1,69 @@
+import type { Server } from "node:http";
+import type { Event } from "@guildhall/sdk/contract/event.ts";
+import { decodeJwt } from "jose";
+import type { Identity } from "./identity/identity.ts";
+import type { Db } from "./platform/db.ts";
+import { AppError } from "./platform/errors.ts";
+import type { Logger } from "./platform/log.ts";
+import { createRealtime, type Realtime, type SocketSession } from "./realtime/realtime.ts";
+import type { EventBell } from "./tasks/event-bell.ts";
+import { readEvents } from "./tasks/task-events.ts";
+import { findTasksById } from "./tasks/task-queries.ts";
+
+const PAGE = 1_000;
+const POLL_MS = 100;
+
+/** The session of a valid access token; undefined for every other credential. */
+async function sessionOf(
+  identity: Identity,
+  accessToken: string,
+): Promise<SocketSession | undefined> {
+  try {
+    const principal = await identity.authenticate(accessToken);
+    if (principal.kind !== "user") return undefined;
+    // The signature was checked by authenticate; this only reads how long it lasts.
+    const { exp = 0 } = decodeJwt(accessToken);
+    return { workspaceId: principal.workspaceId, userId: principal.id, expiresAtMs: exp * 1_000 };
+  } catch (error) {
+    if (error instanceof AppError && error.status === 401) return undefined;
+    throw error;
+  }
+}
+
+async function tailOf(
+  db: Db,
+  cursor: { workspaceId: string; taskId: string; after: number },
+): Promise<Event[] | undefined> {
+  return db.withWorkspace(cursor.workspaceId, async (tx) => {
+    const events: Event[] = [];
+    for (let { after } = cursor; ; after = events.at(-1)?.seq ?? after) {
+      const page = await readEvents(tx, cursor.taskId, { after, limit: PAGE });
+      if (!page) return undefined;
+      events.push(...page.data);
+      if (page.data.length < PAGE) return events;
+    }
+  });
+}
+
+/** Socket fan-out on the page's own HTTP server. Its reading of the event table also rings the bell of the long polls. */
+export function createSockets(options: {
+  server: Server;
+  db: Db;
+  identity: Identity;
+  eventBell: EventBell;
+  origins: readonly string[];
+  log: Logger;
+}): Realtime {
+  const { server, db, identity, eventBell, origins, log } = options;
+  return createRealtime({
+    server,
+    db,
+    log,
+    origins,
+    pollMs: POLL_MS,
+    authenticate: (accessToken) => sessionOf(identity, accessToken),
+    tailOf: (workspaceId, taskId, after) => tailOf(db, { workspaceId, taskId, after }),
+    tasksOf: (workspaceId, ids) => db.withWorkspace(workspaceId, (tx) => findTasksById(tx, ids)),
+    onEvents: (taskId) => eventBell.ring(taskId),
+  });
+}
