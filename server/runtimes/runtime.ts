@@ -4,6 +4,7 @@ import type { Agent } from "../agents/agents.ts";
 import type { Logger } from "../platform/log.ts";
 import type { Secret } from "../platform/secret.ts";
 import type { RunFolder } from "../tools/run-folder.ts";
+import type { TeamPort } from "../tools/team/team-port.ts";
 import type { ToolRegistry } from "../tools/tools.ts";
 import type { Step } from "./step.ts";
 
@@ -59,6 +60,8 @@ export type RunContext = {
   gateway: { baseUrl: string; token: Secret };
   tools: ToolRegistry;
   folder: RunFolder;
+  /** Colleagues and people; absent where there are none. */
+  team?: TeamPort;
   record: RunRecord;
   /** Aborts when the run must stop at once: lease lost, task cancelled, a limit of time reached. */
   signal: AbortSignal;

@@ -7,6 +7,8 @@ import { faultPoint } from "../platform/fault-points.ts";
 import type { FileStore } from "../platform/file-store.ts";
 import type { Logger } from "../platform/log.ts";
 import type { RunOutcome, Runtime } from "../runtimes/runtime.ts";
+import type { RunFolder } from "../tools/run-folder.ts";
+import type { TeamPort } from "../tools/team/team-port.ts";
 import type { ToolRegistry } from "../tools/tools.ts";
 import { createAgentTime } from "./run-agent-time.ts";
 import { finishRun, isRunOver, parkRun, releaseRun, type Claim } from "./run-claims.ts";
@@ -21,6 +23,8 @@ export type RunExecutionDeps = {
   runtimeFor(agent: Agent): Runtime;
   tools: ToolRegistry;
   files: FileStore;
+  /** What the run can do with colleagues and people; without it the tools for that say so. */
+  teamFor?(run: { claim: Claim; agentId: string; folder: RunFolder }): TeamPort;
   /** Absolute; run folders lie below it. */
   dataDir: string;
   /** Base URL of the model gateway. */
@@ -64,6 +68,7 @@ async function runToOutcome(deps: RunExecutionDeps, attempt: RunAttempt): Promis
     lease.signal.throwIfAborted();
     const folder = await setUpRunFolder(deps, { workspaceId, runId, task });
     const { maxFileBytes } = runFolderLimits;
+    const team = deps.teamFor?.({ claim, agentId: task.agent.id, folder });
     const record = createRunRecord({ ...deps, folder, maxFileBytes, claim, lease });
     try {
       return await deps.runtimeFor(task.agent).run({
@@ -75,6 +80,7 @@ async function runToOutcome(deps: RunExecutionDeps, attempt: RunAttempt): Promis
         gateway: { baseUrl: deps.gatewayUrl, token: claim.token },
         tools: deps.tools,
         folder,
+        ...(team === undefined ? {} : { team }),
         record,
         signal: lease.signal,
         shouldYield: attempt.isDraining,

@@ -10,7 +10,6 @@ import { seedAgents } from "../agents/agents.ts";
 import { createGateway } from "../gateway/gateway.ts";
 import { createLedger } from "../ledger/ledger.ts";
 import { systemClock } from "../platform/clock.ts";
-import type { Db } from "../platform/db.ts";
 import { createFileStore } from "../platform/file-store.ts";
 import { newId } from "../platform/ids.ts";
 import { createLogger } from "../platform/log.ts";
@@ -190,7 +189,9 @@ export async function taskState(
     "SELECT state, cause, result, parked FROM tasks WHERE id = $1",
     [taskId],
   );
-  return rows[0]!;
+  const [task] = rows;
+  if (task === undefined) throw new Error(`there is no task ${taskId}`);
+  return task;
 }
 
 /** Waits until the task is in one of the states. */

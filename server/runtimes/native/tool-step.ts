@@ -1,12 +1,8 @@
-import type { Parked } from "@guildhall/sdk/contract/task.ts";
 import { faultPoint } from "../../platform/fault-points.ts";
 import { storableText } from "../../platform/storable-json.ts";
-import type { ToolResult } from "../../tools/tools.ts";
+import type { ToolOutcome, ToolResult } from "../../tools/tools.ts";
 import type { RunContext, RunOutcome } from "../runtime.ts";
 import type { ToolStep, ToolUse } from "../step.ts";
-
-/** A tool may also leave the run waiting; its step stays started and is executed again when the run goes on. */
-type ToolOutcome = ToolResult | { status: "park"; reason: Parked };
 
 const PREVIEW_LENGTH = 4_000;
 const SHOWN_ARGUMENT_LENGTH = 2_000;
@@ -91,8 +87,12 @@ function execute(ctx: RunContext, { name, input }: ToolUse, stepNo: number): Pro
     });
   }
   const idempotencyKey = `${ctx.run.runId}/${stepNo}`;
-  const { folder, signal } = ctx;
-  return ctx.tools.execute({ name, input, ctx: { folder, signal, idempotencyKey } });
+  const { folder, signal, team } = ctx;
+  return ctx.tools.execute({
+    name,
+    input,
+    ctx: { folder, signal, idempotencyKey, ...(team === undefined ? {} : { team }) },
+  });
 }
 
 export type ToolStepResult =
