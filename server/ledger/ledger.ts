@@ -74,6 +74,8 @@ export type Ledger = {
   markDispatched(workspaceId: string, holdId: string): Promise<boolean>;
   /** Ends a hold. Who comes second changes nothing, so it may be repeated after a lost answer. */
   settle(settlement: Settlement): Promise<SettleOutcome>;
+  /** Whether a token's attempt holds the lease of its run: for requests that cost nothing. */
+  isRunActive(call: RunFence & { tokenHash: string }): Promise<boolean>;
   /** The stored answer to a call that an earlier attempt has paid for; each is given out once per attempt. */
   takeJournal(
     call: RunFence & { tokenHash: string; requestHash: string },
@@ -148,6 +150,9 @@ export function createLedger(deps: { db: Db; processId: string; clock?: Clock })
       );
     },
     settle,
+    async isRunActive(request) {
+      return (await call(queries.runActive(request))) === true;
+    },
     async takeJournal(request) {
       const [row] = await db.ledger<{ hold_id: string; body: Buffer }>(
         queries.takeJournal(request),

@@ -66,6 +66,14 @@ export function settle(settlement: Settlement): Statement {
   };
 }
 
+export function runActive(call: RunFence & { tokenHash: string }): Statement {
+  return {
+    name: "ledger_run_active",
+    text: "SELECT run_active($1, $2, $3, $4) AS answer",
+    values: [call.workspaceId, call.runId, call.epoch, call.tokenHash],
+  };
+}
+
 export function takeJournal(
   call: RunFence & { tokenHash: string; requestHash: string },
 ): Statement {

@@ -477,6 +477,14 @@ BEGIN
 END
 $$;
 
+-- Whether this token's attempt holds the lease of its run: for requests that cost nothing and so take no hold.
+CREATE FUNCTION run_active(workspace text, run text, an_epoch int, a_token_hash text) RETURNS boolean
+  LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp
+AS $$
+  SELECT EXISTS (SELECT FROM runs r JOIN attempts a ON a.workspace_id = r.workspace_id AND a.run_id = r.id AND a.epoch = r.epoch
+    WHERE r.workspace_id = workspace AND r.id = run AND r.epoch = an_epoch AND r.state = 'claimed' AND r.lease_until > clock_now() AND a.token_hash = a_token_hash)
+$$;
+
 -- The stored answer to a call that an earlier attempt of this run has paid for; each is given out once per attempt.
 CREATE FUNCTION take_journal(workspace text, run text, an_epoch int, a_token_hash text, a_request_hash text)
   RETURNS TABLE (hold_id text, body bytea)

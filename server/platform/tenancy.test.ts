@@ -35,6 +35,7 @@ const reviewedDefiners = [
   "release_run",
   "reserve",
   "return_agent_time",
+  "run_active",
   "set_limit",
   "set_top_limit",
   "settle",

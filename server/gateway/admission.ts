@@ -1,0 +1,108 @@
+import type { Ledger, ReserveOutcome } from "../ledger/ledger.ts";
+import type { AppError } from "../platform/errors.ts";
+import { newId } from "../platform/ids.ts";
+import type { RunToken } from "../platform/run-token.ts";
+import { describeBudgetRefusal, describeCallLimit } from "./budget-refusal.ts";
+import type { BudgetQueue } from "./budget-queue.ts";
+import type { Hold } from "./charges.ts";
+import { budgetRefused, gatewayError, runNotActive } from "./errors.ts";
+import { leastTokens, type MessagesRequest } from "./request.ts";
+import type { RunMemory } from "./run-memory.ts";
+import type { Settlements } from "./settlements.ts";
+import { worstCase } from "./worst-case.ts";
+
+export type AdmissionOutcome =
+  | { status: "held"; hold: Hold }
+  | { status: "refused"; error: AppError };
+
+export type AdmissionRequest = {
+  token: RunToken;
+  request: MessagesRequest;
+  /** Undefined for the first attempt of a call: the ledger gives the number. */
+  callNo: number | undefined;
+  attemptNo: number;
+  gone: AbortSignal;
+};
+
+export type Admit = (request: AdmissionRequest) => Promise<AdmissionOutcome>;
+
+export type AdmissionDeps = {
+  ledger: Pick<Ledger, "reserve">;
+  queue: BudgetQueue;
+  settlements: Settlements;
+  memory: RunMemory;
+  budgetWaitMs: number;
+};
+
+/** More unsettled holds than this mean that the database is away for long: no further call is started. */
+const MAX_PENDING_SETTLEMENTS = 1_000;
+
+function refusalOf(outcome: Exclude<ReserveOutcome, { status: "held" }>): AppError {
+  switch (outcome.status) {
+    case "stale":
+      return runNotActive();
+    case "call_limit":
+      return budgetRefused(describeCallLimit(outcome.limit));
+    case "reserved":
+    case "exhausted":
+      return budgetRefused(describeBudgetRefusal(outcome));
+  }
+}
+
+/** Holds the worst case of one upstream attempt, marked as dispatched in the same transaction, or says why not. */
+export function createAdmission(deps: AdmissionDeps): Admit {
+  return async function admit({ token, request, callNo, attemptNo, gone }) {
+    if (deps.settlements.pending() > MAX_PENDING_SETTLEMENTS)
+      return {
+        status: "refused",
+        error: gatewayError({
+          status: 503,
+          code: "database_unavailable",
+          message: "Charges wait for the database; no further call is started. Try again later.",
+          retryAfterMs: 5_000,
+        }),
+      };
+    const { workspaceId, runId, epoch } = token;
+    const holdId = newId("hold");
+    const reserve = async (): Promise<ReserveOutcome> => {
+      const worst = worstCase(request.price, {
+        // Looked up anew for each try: while it waited, an answer may have made the bound tighter.
+        tokens: deps.memory.bound(runId, request),
+        largestTtl: request.largestTtl,
+      });
+      return deps.ledger.reserve({
+        workspaceId,
+        runId,
+        epoch,
+        tokenHash: token.secretHash,
+        holdId,
+        ...(callNo === undefined ? {} : { callNo }),
+        attemptNo,
+        model: request.price.id,
+        priceVersion: request.price.version,
+        ...worst,
+        maxTokens: request.body.max_tokens,
+        minTokens: leastTokens(request.body),
+        dispatch: true,
+      });
+    };
+    const outcome = await deps.queue.admit({
+      workspaceId,
+      reserve,
+      waitMs: deps.budgetWaitMs,
+      signal: gone,
+    });
+    if (outcome.status !== "held") return { status: "refused", error: refusalOf(outcome) };
+    return {
+      status: "held",
+      hold: {
+        id: holdId,
+        workspaceId,
+        runId,
+        callNo: outcome.callNo,
+        amountNanoUsd: outcome.amountNanoUsd,
+        maxTokens: outcome.maxTokens,
+      },
+    };
+  };
+}

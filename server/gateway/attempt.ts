@@ -1,0 +1,299 @@
+import type { Readable } from "node:stream";
+import type { AppError } from "../platform/errors.ts";
+import type { Charges, Durability, Hold } from "./charges.ts";
+import type { Client } from "./client.ts";
+import { MAX_JOURNAL_BYTES } from "./journal.ts";
+import { brokeOff, chargeNotDurable, readProviderError, unreachable } from "./provider-error.ts";
+import type { MessagesRequest } from "./request.ts";
+import { createStreamTap, type StreamTap } from "./stream-tap.ts";
+import type { Upstream, UpstreamAnswer } from "./upstream.ts";
+import { createWatch, type Watch } from "./watch.ts";
+import { readWholeAnswer } from "./whole-answer.ts";
+
+/** How an attempt ended. Its hold is settled, or being settled, in every case. */
+export type AttemptEnd =
+  /** The client has its answer, or has gone. */
+  | { status: "answered" }
+  /** The client has no answer yet. `retryAfterMs`: what the provider asked for. */
+  | {
+      status: "failed";
+      error: AppError;
+      retryable: boolean;
+      retryAfterMs: number | undefined;
+    };
+
+export type AttemptDeps = {
+  upstream: Upstream;
+  charges: Charges;
+  orphans: Orphans;
+  shutdown: AbortSignal;
+  limits: { callTimeoutMs: number; idleTimeoutMs: number };
+};
+
+export type Attempt = {
+  request: MessagesRequest;
+  hold: Hold;
+  client: Client;
+  /** Headers of the answer that the gateway adds. */
+  headers: Readonly<Record<string, string>>;
+};
+
+type Answered = Extract<UpstreamAnswer, { status: "answered" }>;
+
+const MAX_WHOLE_BYTES = 64 * 1024 * 1024;
+const MAX_ERROR_BYTES = 64 * 1024;
+
+/** Counts the calls whose client has gone and whose answer is still read for its charge. */
+export type Orphans = { adopt(watch: Watch): () => void };
+
+/** At most `limit` answers are read on without a client; the one that exceeds it is given up at its held amount. */
+export function createOrphans(limit: number): Orphans {
+  let open = 0;
+  return {
+    adopt(watch) {
+      if (open >= limit) {
+        watch.stop("abandoned");
+        return () => {};
+      }
+      open += 1;
+      let left = false;
+      return () => {
+        if (!left) open -= 1;
+        left = true;
+      };
+    },
+  };
+}
+
+function header(answer: Answered, name: string): string | undefined {
+  const value = answer.headers[name];
+  return Array.isArray(value) ? value[0] : value;
+}
+
+function answerHeaders(attempt: Attempt, answer: Answered): Record<string, string> {
+  const requestId = header(answer, "request-id");
+  return {
+    ...attempt.headers,
+    ...(requestId !== undefined && /^[\w.:-]{1,200}$/.test(requestId)
+      ? { "request-id": requestId }
+      : {}),
+  };
+}
+
+/** How long the provider may take to close a stream whose last frame has come, so that the connection is used again. */
+const CLOSING_MS = 1_000;
+
+/** Reads the rest of a body, which is normally nothing, and gives the connection up when there is no end. */
+function letGo(body: Readable): void {
+  if (body.readableEnded || body.destroyed) return;
+  const timer = setTimeout(() => body.destroy(), CLOSING_MS);
+  timer.unref();
+  body.once("close", () => clearTimeout(timer));
+  body.resume();
+}
+
+/** Keeps what passes, as long as it is small enough for the journal. */
+function createKeeper() {
+  let parts: Buffer[] | undefined = [];
+  let bytes = 0;
+  return {
+    keep(chunk: Buffer) {
+      bytes += chunk.length;
+      if (bytes > MAX_JOURNAL_BYTES) parts = undefined;
+      else parts?.push(chunk);
+    },
+    kept: () => (parts === undefined ? undefined : Buffer.concat(parts)),
+  };
+}
+
+/** Passes a stream through. The terminal frame goes on only when the charge is durable. */
+async function passStream(
+  deps: AttemptDeps,
+  input: { attempt: Attempt; answer: Answered; watch: Watch },
+): Promise<AttemptEnd> {
+  const { attempt, answer, watch } = input;
+  const { client, hold, request } = attempt;
+  const options = { price: request.price, largestTtl: request.largestTtl ?? ("5m" as const) };
+  const tap = createStreamTap(options);
+  const keeper = createKeeper();
+  let cause: unknown;
+  client.begin(200, {
+    ...answerHeaders(attempt, answer),
+    "content-type": "text/event-stream; charset=utf-8",
+    "cache-control": "no-cache",
+  });
+  try {
+    for await (const chunk of answer.body.iterator({
+      destroyOnReturn: false,
+    }) as AsyncIterable<Buffer>) {
+      watch.pause();
+      keeper.keep(chunk);
+      await client.write(tap.push(chunk));
+      if (tap.finished()) break;
+      watch.heard();
+    }
+  } catch (error) {
+    cause = error;
+  }
+  if (!tap.finished()) await client.write(tap.end());
+  const verdict = tap.verdict();
+  const body = verdict.status === "clean" ? keeper.kept() : undefined;
+  const durability = await deps.charges.answer(hold, {
+    request,
+    verdict,
+    usageRecord: tap.usageRecord(),
+    thinkingMarks: tap.thinkingMarks(),
+    stored:
+      body === undefined ? undefined : { contentType: "text/event-stream; charset=utf-8", body },
+  });
+  finishStream(client, { tap, durability, error: brokeOff(watch.reason(), cause) });
+  return { status: "answered" };
+}
+
+function finishStream(
+  client: Client,
+  end: { tap: StreamTap; durability: Durability; error: AppError },
+): void {
+  const { tap } = end;
+  // What the client has of an unfinished frame must not swallow the error event that follows.
+  if (tap.openFrame()) void client.write([Buffer.from("\n\n")]);
+  if (!tap.finished()) return client.fail(end.error);
+  if (end.durability === "late") return client.fail(chargeNotDurable());
+  client.end(tap.takeHeld());
+}
+
+async function readAll(
+  answer: Answered,
+  options: { watch: Watch; limit: number },
+): Promise<{ status: "read"; body: Buffer } | { status: "broken"; body: Buffer; cause: unknown }> {
+  const parts: Buffer[] = [];
+  let bytes = 0;
+  try {
+    for await (const chunk of answer.body as AsyncIterable<Buffer>) {
+      options.watch.heard();
+      bytes += chunk.length;
+      if (bytes > options.limit) throw new Error("the answer is too large");
+      parts.push(chunk);
+    }
+    return { status: "read", body: Buffer.concat(parts) };
+  } catch (cause) {
+    return { status: "broken", body: Buffer.concat(parts), cause };
+  }
+}
+
+/** Hands a whole JSON answer on once its charge is durable. */
+async function passWhole(
+  deps: AttemptDeps,
+  input: { attempt: Attempt; answer: Answered; watch: Watch },
+): Promise<AttemptEnd> {
+  const { attempt, answer, watch } = input;
+  const { client, hold, request } = attempt;
+  const read = await readAll(answer, { watch, limit: MAX_WHOLE_BYTES });
+  const whole = readWholeAnswer(read.body, {
+    price: request.price,
+    largestTtl: request.largestTtl ?? "5m",
+  });
+  const contentType = "application/json";
+  const durability = await deps.charges.answer(hold, {
+    request,
+    ...whole,
+    verdict:
+      read.status === "read"
+        ? whole.verdict
+        : { status: "unknown", reason: "the answer broke off" },
+    stored:
+      read.status === "read" && whole.verdict.status === "clean"
+        ? { contentType, body: read.body }
+        : undefined,
+  });
+  if (read.status === "broken" || !whole.readable) {
+    const error = brokeOff(watch.reason(), read.status === "broken" ? read.cause : undefined);
+    return { status: "failed", error, retryable: false, retryAfterMs: undefined };
+  }
+  if (durability === "late") client.fail(chargeNotDurable());
+  else {
+    client.begin(200, {
+      ...answerHeaders(attempt, answer),
+      "content-type": contentType,
+      "content-length": String(read.body.length),
+    });
+    client.end([read.body]);
+  }
+  return { status: "answered" };
+}
+
+async function takeAnswer(
+  deps: AttemptDeps,
+  input: { attempt: Attempt; answer: UpstreamAnswer; watch: Watch },
+): Promise<AttemptEnd> {
+  const { attempt, answer, watch } = input;
+  const { hold } = attempt;
+  if (answer.status === "not_sent") {
+    await deps.charges.nothing(hold);
+    const retryable = watch.reason() === undefined;
+    const error = retryable ? unreachable(answer.cause) : brokeOff(watch.reason(), answer.cause);
+    return { status: "failed", error, retryable, retryAfterMs: undefined };
+  }
+  if (answer.status === "unknown") {
+    await deps.charges.unknown(
+      hold,
+      watch.reason() ?? "the connection broke before an answer came",
+    );
+    const error = brokeOff(watch.reason(), answer.cause);
+    return { status: "failed", error, retryable: false, retryAfterMs: undefined };
+  }
+  watch.heard();
+  if (answer.statusCode === 200) {
+    const streamed = header(answer, "content-type")?.startsWith("text/event-stream") ?? false;
+    return streamed
+      ? passStream(deps, { attempt, answer, watch })
+      : passWhole(deps, { attempt, answer, watch });
+  }
+  const read = await readAll(answer, { watch, limit: MAX_ERROR_BYTES });
+  const text = deps.upstream.withoutKey(read.body.toString("utf8"));
+  const refusal = readProviderError({ ...answer, text });
+  if (refusal.unbilled) await deps.charges.nothing(hold);
+  else await deps.charges.unknown(hold, `the provider answered ${answer.statusCode}`);
+  return { status: "failed", ...refusal };
+}
+
+/** Sends one request that money is held for, passes the answer on, and settles the hold by what came back. */
+export async function runAttempt(deps: AttemptDeps, attempt: Attempt): Promise<AttemptEnd> {
+  const { request, hold, client } = attempt;
+  if (client.gone.aborted || deps.shutdown.aborted) {
+    await deps.charges.nothing(hold);
+    return {
+      status: "failed",
+      error: brokeOff("shutdown"),
+      retryable: false,
+      retryAfterMs: undefined,
+    };
+  }
+  const watch = createWatch({
+    deadlineMs: deps.limits.callTimeoutMs,
+    // Without a stream the provider is silent until the answer is complete.
+    idleMs: request.body.stream === true ? deps.limits.idleTimeoutMs : deps.limits.callTimeoutMs,
+    shutdown: deps.shutdown,
+  });
+  let release = (): void => {};
+  const onGone = (): void => {
+    release = deps.orphans.adopt(watch);
+  };
+  client.gone.addEventListener("abort", onGone, { once: true });
+  let answer: UpstreamAnswer | undefined;
+  try {
+    answer = await deps.upstream.send({
+      path: "/v1/messages",
+      body: request.serialise(hold.maxTokens),
+      version: request.version,
+      betas: request.betas,
+      signal: watch.signal,
+    });
+    return await takeAnswer(deps, { attempt, answer, watch });
+  } finally {
+    watch.end();
+    release();
+    client.gone.removeEventListener("abort", onGone);
+    if (answer?.status === "answered") letGo(answer.body);
+  }
+}

@@ -1,0 +1,132 @@
+import type { Ledger } from "../ledger/ledger.ts";
+import type { AppError } from "../platform/errors.ts";
+import type { RunToken } from "../platform/run-token.ts";
+import type { Client } from "./client.ts";
+import { gatewayError, runNotActive } from "./errors.ts";
+import { brokeOff, readProviderError, unreachable } from "./provider-error.ts";
+import { createRecent } from "./recent.ts";
+import type { CountBody } from "./request-schema.ts";
+import type { PricedRequest } from "./request.ts";
+import type { Upstream } from "./upstream.ts";
+
+export type CountTokensDeps = {
+  ledger: Pick<Ledger, "isRunActive">;
+  upstream: Upstream;
+  shutdown: AbortSignal;
+  timeoutMs: number;
+};
+
+export type CountTokensCall = {
+  token: RunToken;
+  request: PricedRequest<CountBody>;
+  client: Client;
+  requestId: string;
+};
+
+/** Counting costs nothing, but the provider limits it for the whole installation: no run may use it all up. */
+const PER_MINUTE = 120;
+const MAX_ANSWERS = 2_000;
+const MAX_RUNS = 10_000;
+const MAX_ANSWER_BYTES = 64 * 1024;
+
+type Counted = { status: "counted"; inputTokens: number } | { status: "failed"; error: AppError };
+
+/** A bucket per run that fills at `PER_MINUTE`. */
+function createRate() {
+  const runs = createRecent<{ left: number; atMs: number }>(MAX_RUNS);
+  return function take(runId: string): boolean {
+    const nowMs = performance.now();
+    const before = runs.get(runId) ?? { left: PER_MINUTE, atMs: nowMs };
+    const earned = ((nowMs - before.atMs) / 60_000) * PER_MINUTE;
+    const left = Math.min(PER_MINUTE, before.left + earned);
+    runs.set(runId, { left: left >= 1 ? left - 1 : left, atMs: nowMs });
+    return left >= 1;
+  };
+}
+
+function inputTokensIn(text: string): number | undefined {
+  try {
+    const body: unknown = JSON.parse(text);
+    const count =
+      body !== null && typeof body === "object" && "input_tokens" in body
+        ? body.input_tokens
+        : undefined;
+    return typeof count === "number" && Number.isSafeInteger(count) && count >= 0
+      ? count
+      : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Serves `POST /v1/messages/count_tokens`: for live runs only, at a limited rate, and equal bodies of a workspace from memory. */
+export function createCountTokens(deps: CountTokensDeps): (call: CountTokensCall) => Promise<void> {
+  const answers = createRecent<number>(MAX_ANSWERS);
+  const takeRate = createRate();
+
+  async function ask(request: PricedRequest<CountBody>, gone: AbortSignal): Promise<Counted> {
+    const timeout = AbortSignal.timeout(deps.timeoutMs);
+    const signal = AbortSignal.any([timeout, gone, deps.shutdown]);
+    const answer = await deps.upstream.send({
+      path: "/v1/messages/count_tokens",
+      body: request.serialise(),
+      version: request.version,
+      betas: request.betas,
+      signal,
+    });
+    if (answer.status !== "answered") return { status: "failed", error: unreachable(answer.cause) };
+    let text = "";
+    try {
+      for await (const chunk of answer.body as AsyncIterable<Buffer>)
+        if (text.length < MAX_ANSWER_BYTES) text += chunk.toString("utf8");
+    } catch (cause) {
+      return { status: "failed", error: unreachable(cause) };
+    }
+    if (answer.statusCode !== 200)
+      return {
+        status: "failed",
+        error: readProviderError({ ...answer, text: deps.upstream.withoutKey(text) }).error,
+      };
+    const inputTokens = inputTokensIn(text);
+    return inputTokens === undefined
+      ? { status: "failed", error: brokeOff(undefined) }
+      : { status: "counted", inputTokens };
+  }
+
+  async function count(call: CountTokensCall): Promise<Counted> {
+    const { token, request, client } = call;
+    const { workspaceId, runId, epoch, secretHash: tokenHash } = token;
+    if (!(await deps.ledger.isRunActive({ workspaceId, runId, epoch, tokenHash })))
+      return { status: "failed", error: runNotActive() };
+    const key = `${workspaceId} ${request.requestHash}`;
+    const known = answers.get(key);
+    if (known !== undefined) return { status: "counted", inputTokens: known };
+    if (!takeRate(runId))
+      return {
+        status: "failed",
+        error: gatewayError({
+          status: 429,
+          code: "count_tokens_limited",
+          message: `A run may count tokens ${PER_MINUTE} times a minute.`,
+          retryAfterMs: 60_000 / PER_MINUTE,
+        }),
+      };
+    const counted = await ask(request, client.gone);
+    if (counted.status === "counted") answers.set(key, counted.inputTokens);
+    return counted;
+  }
+
+  return async function countTokens(call) {
+    const counted = await count(call);
+    if (counted.status === "failed") return call.client.fail(counted.error);
+    const body = Buffer.from(JSON.stringify({ input_tokens: counted.inputTokens }));
+    const { dropped } = call.request;
+    call.client.begin(200, {
+      "request-id": call.requestId,
+      "content-type": "application/json",
+      "content-length": String(body.length),
+      ...(dropped.length === 0 ? {} : { "guildhall-dropped": dropped.join(",") }),
+    });
+    call.client.end([body]);
+  };
+}

@@ -1,0 +1,255 @@
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { Ledger } from "../ledger/ledger.ts";
+import type { AppError } from "../platform/errors.ts";
+import { newId } from "../platform/ids.ts";
+import type { Logger } from "../platform/log.ts";
+import { parseRunToken, type RunToken } from "../platform/run-token.ts";
+import { createAdmission } from "./admission.ts";
+import { createOrphans } from "./attempt.ts";
+import { createBodyReader } from "./body.ts";
+import { createBudgetQueue } from "./budget-queue.ts";
+import { createCharges } from "./charges.ts";
+import { createClient, type Client } from "./client.ts";
+import { createCountTokens } from "./count-tokens.ts";
+import { gatewayError, tokenMissing } from "./errors.ts";
+import { createJournalCipher } from "./journal.ts";
+import { createLiveness } from "./liveness.ts";
+import { serveMessagesCall, type MessagesCallDeps } from "./messages-call.ts";
+import { createModelFreeze } from "./model-freeze.ts";
+import { parseCountRequest, parseMessagesRequest } from "./request.ts";
+import { createRetries } from "./retries.ts";
+import { createRunMemory } from "./run-memory.ts";
+import { createSettlements } from "./settlements.ts";
+import { createUpstream, type UpstreamOptions } from "./upstream.ts";
+
+export type GatewayLimits = {
+  /** Deadline of one upstream attempt, reading on after the client has gone included. */
+  callTimeoutMs: number;
+  /** Silence of the provider in a stream, or of a client that does not read, after which it is given up. */
+  idleTimeoutMs: number;
+  /** How long a call waits for open holds before it is refused. */
+  budgetWaitMs: number;
+  /** How long a complete answer waits for its charge to become durable; default 10 s. */
+  settleWaitMs?: number;
+};
+
+export type GatewayDeps = {
+  ledger: Ledger;
+  upstream: UpstreamOptions;
+  /** Secret that the keys of stored answers are derived from; another one makes them unreadable. */
+  journalKey: string;
+  log: Logger;
+  /** The owner of the holds: the ledger's own process id. */
+  processId: string;
+  limits: GatewayLimits;
+};
+
+export type Gateway = {
+  /** Starts listening; port 0 takes a free one. -> the origin that clients use as base URL */
+  listen(address: { port: number; host: string }): Promise<{ url: string }>;
+  /** Stops accepting, lets open calls end for `drainMs`, then breaks them off and settles them as held. */
+  close(options: { drainMs: number }): Promise<void>;
+  /** Calls between their first byte and their settlement. */
+  openCalls(): number;
+};
+
+/** Answers that are read on for their charge although their client has gone. */
+const MAX_ORPHANS = 64;
+const SETTLE_WAIT_MS = 10_000;
+/** After the drain: time for the last settlements. */
+const LAST_SETTLEMENTS_MS = 5_000;
+const REQUEST_TIMEOUT_MS = 120_000;
+
+type Handler = (call: {
+  token: RunToken;
+  raw: Buffer;
+  request: IncomingMessage;
+  client: Client;
+  requestId: string;
+}) => Promise<void>;
+
+function header(request: IncomingMessage, name: string): string | undefined {
+  const value = request.headers[name];
+  return Array.isArray(value) ? value[0] : value;
+}
+
+function tokenOf(request: IncomingMessage): RunToken | undefined {
+  const bearer = /^Bearer (\S+)$/i.exec(header(request, "authorization") ?? "")?.[1];
+  for (const text of [header(request, "x-api-key"), bearer]) {
+    const token = text === undefined ? undefined : parseRunToken(text);
+    if (token !== undefined) return token;
+  }
+  return undefined;
+}
+
+function protocolHeaders(request: IncomingMessage) {
+  return {
+    beta: request.headers["anthropic-beta"],
+    version: header(request, "anthropic-version"),
+  };
+}
+
+/** The one spelling of a route: no escapes, no dots, no doubled slashes, and the query that the official client adds. */
+function routeOf(request: IncomingMessage): string {
+  const [path = "", query] = (request.url ?? "").split("?", 2);
+  return query === undefined || query === "" || query === "beta=true"
+    ? `${request.method ?? ""} ${path}`
+    : "";
+}
+
+function notFound(): AppError {
+  return gatewayError({
+    status: 404,
+    code: "route_not_found",
+    message: "Only POST /v1/messages and POST /v1/messages/count_tokens exist here.",
+  });
+}
+
+function listening(
+  server: Server,
+  address: { port: number; host: string },
+): Promise<{ url: string }> {
+  return new Promise((resolve, reject) => {
+    server.once("error", reject);
+    server.listen(address.port, address.host, () => {
+      server.off("error", reject);
+      const bound = server.address();
+      const port = bound === null || typeof bound === "string" ? address.port : bound.port;
+      const host = address.host.includes(":") ? `[${address.host}]` : address.host;
+      resolve({ url: `http://${host}:${port}` });
+    });
+  });
+}
+
+function createMessagesDeps(deps: GatewayDeps, shutdown: AbortSignal) {
+  const { ledger, log, limits } = deps;
+  const settlements = createSettlements({ ledger, log });
+  const queue = createBudgetQueue();
+  const memory = createRunMemory();
+  const freeze = createModelFreeze({ log });
+  const cipher = createJournalCipher(deps.journalKey);
+  const upstream = createUpstream(deps.upstream);
+  const settleWaitMs = limits.settleWaitMs ?? SETTLE_WAIT_MS;
+  const charges = createCharges({ settlements, queue, freeze, memory, cipher, log, settleWaitMs });
+  const admit = createAdmission({
+    ledger,
+    queue,
+    settlements,
+    memory,
+    budgetWaitMs: limits.budgetWaitMs,
+  });
+  const calls: MessagesCallDeps = {
+    ledger,
+    upstream,
+    charges,
+    admit,
+    cipher,
+    freeze,
+    log,
+    shutdown,
+    limits,
+    retries: createRetries(),
+    orphans: createOrphans(MAX_ORPHANS),
+  };
+  return { calls, settlements, upstream };
+}
+
+function createHandlers(
+  deps: GatewayDeps,
+  input: { calls: MessagesCallDeps },
+): Record<string, Handler> {
+  const { calls } = input;
+  const countTokens = createCountTokens({
+    ledger: deps.ledger,
+    upstream: calls.upstream,
+    shutdown: calls.shutdown,
+    timeoutMs: deps.limits.idleTimeoutMs,
+  });
+  return {
+    async "POST /v1/messages"({ token, raw, request, client, requestId }) {
+      const parsed = parseMessagesRequest({ raw, ...protocolHeaders(request) });
+      if (parsed.status === "refused") return client.fail(parsed.error);
+      await serveMessagesCall(calls, { token, request: parsed.request, client, requestId });
+    },
+    async "POST /v1/messages/count_tokens"({ token, raw, request, client, requestId }) {
+      const parsed = parseCountRequest({ raw, ...protocolHeaders(request) });
+      if (parsed.status === "refused") return client.fail(parsed.error);
+      await countTokens({ token, request: parsed.request, client, requestId });
+    },
+  };
+}
+
+/**
+ * The only way to the model: a server of the Messages protocol that holds the worst case of each call before it
+ * leaves and settles it before its answer ends. Clients authenticate with a run token, as `x-api-key` or bearer.
+ * Protocol: https://platform.claude.com/docs/en/api/messages
+ */
+export function createGateway(deps: GatewayDeps): Gateway {
+  const { log, limits } = deps;
+  const shutdown = new AbortController();
+  const { calls, settlements, upstream } = createMessagesDeps(deps, shutdown.signal);
+  const handlers = createHandlers(deps, { calls });
+  const readBody = createBodyReader();
+  const liveness = createLiveness({ ledger: deps.ledger, log });
+  const open = new Set<Promise<void>>();
+  let closing = false;
+
+  async function serve(request: IncomingMessage, client: Client, requestId: string): Promise<void> {
+    const handler = handlers[routeOf(request)];
+    if (handler === undefined) return client.fail(notFound());
+    const token = tokenOf(request);
+    if (token === undefined) return client.fail(tokenMissing());
+    const body = await readBody(request);
+    if (body.status === "gone") return;
+    if (body.status === "refused") return client.fail(body.error, { connection: "close" });
+    try {
+      await liveness.ensure();
+      await handler({ token, raw: body.bytes, request, client, requestId });
+    } finally {
+      body.release();
+    }
+  }
+
+  function onRequest(request: IncomingMessage, response: ServerResponse): void {
+    const requestId = newId("req");
+    const client = createClient({ response, requestId, stallMs: limits.idleTimeoutMs });
+    if (closing) response.setHeader("connection", "close");
+    const call = serve(request, client, requestId).catch((error: unknown) => {
+      log.error({ err: error, request_id: requestId }, "a call failed");
+      client.fail(error);
+    });
+    open.add(call);
+    void call.finally(() => open.delete(call));
+  }
+
+  const server = createServer({ requestTimeout: REQUEST_TIMEOUT_MS }, onRequest);
+
+  return {
+    async listen(address) {
+      const bound = await listening(server, address);
+      // A database that is away now is no reason not to start: calls are refused until it has been told.
+      await liveness
+        .ensure()
+        .catch((error: unknown) => log.warn({ err: error }, "the database is away"));
+      return bound;
+    },
+    async close({ drainMs }) {
+      closing = true;
+      const closed = new Promise<void>((resolve) => {
+        if (server.listening) server.close(() => resolve());
+        else resolve();
+      });
+      server.closeIdleConnections();
+      const timer = setTimeout(() => shutdown.abort(), drainMs);
+      await Promise.all(open);
+      clearTimeout(timer);
+      shutdown.abort();
+      await settlements.close(LAST_SETTLEMENTS_MS);
+      server.closeAllConnections();
+      await closed;
+      liveness.stop();
+      await upstream.close();
+    },
+    openCalls: () => open.size,
+  };
+}

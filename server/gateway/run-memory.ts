@@ -1,0 +1,125 @@
+import { createHash } from "node:crypto";
+import { inputBound, messagesBound, type BoundOptions } from "./input-bound.ts";
+import { createRecent } from "./recent.ts";
+import type { CountBody, RequestMessage } from "./request-schema.ts";
+import type { PricedRequest } from "./request.ts";
+
+export type RunMemory = {
+  /** No provider counts more input tokens for this request of this run. */
+  bound(runId: string, request: PricedRequest<CountBody>): number;
+  /** A call ended cleanly: the provider said exactly how many input tokens it had. */
+  noteCall(runId: string, call: { request: PricedRequest<CountBody>; inputTokens: number }): void;
+  /** These thinking blocks came from an answer of at most so many tokens. */
+  noteThinking(marks: readonly string[], outputTokens: number): void;
+};
+
+type KnownPrompt = {
+  headHash: string;
+  messages: number;
+  messagesHash: string;
+  inputTokens: number;
+};
+
+const MAX_RUNS = 5_000;
+/** A run has a few conversations at a time at most. */
+const PROMPTS_PER_RUN = 4;
+const MAX_MARKS = 50_000;
+/** For what the provider puts between the known part and what was added. */
+const SEAM_TOKENS = 64;
+
+function digest(text: string): string {
+  return createHash("sha256").update(text).digest("base64");
+}
+
+/** Cache marks move along a conversation; the model does not see them. Only marks of blocks count, not data of that name. */
+function unmarked(content: unknown): unknown {
+  if (!Array.isArray(content)) return content;
+  return content.map((block: Record<string, unknown>) => {
+    const { cache_control: _mark, ...rest } = block;
+    return "content" in rest ? { ...rest, content: unmarked(rest["content"]) } : rest;
+  });
+}
+
+function headHashOf(body: CountBody): string {
+  return digest(
+    JSON.stringify([
+      body.model,
+      unmarked(body.system),
+      unmarked(body.tools),
+      body.tool_choice,
+      body.thinking,
+      body.output_config,
+    ]),
+  );
+}
+
+/** The hash of the first `count` messages, for each count that is asked for. */
+function prefixHashes(
+  messages: readonly RequestMessage[],
+  counts: ReadonlySet<number>,
+): Map<number, string> {
+  const found = new Map<number, string>();
+  const hash = createHash("sha256");
+  for (const [index, message] of messages.entries()) {
+    const text = JSON.stringify([message.role, unmarked(message.content)]);
+    hash.update(`${text.length}:${text}`);
+    if (counts.has(index + 1)) found.set(index + 1, hash.copy().digest("base64"));
+  }
+  return found;
+}
+
+/**
+ * Remembers what the provider told about the calls of a run, so that a later call is held at little more than it
+ * costs. A conversation that only grew keeps its exact count: same model, same head, same first messages, same
+ * tokens; just what was added is bounded by bytes. In memory only: what is forgotten is bounded by bytes again.
+ */
+export function createRunMemory(): RunMemory {
+  const runs = createRecent<KnownPrompt[]>(MAX_RUNS);
+  const thinking = createRecent<number>(MAX_MARKS);
+
+  function tightBound(runId: string, body: CountBody, options: BoundOptions): number | undefined {
+    const known = (runs.get(runId) ?? []).filter(
+      (prompt) => prompt.messages <= body.messages.length,
+    );
+    if (known.length === 0) return undefined;
+    const headHash = headHashOf(body);
+    const hashes = prefixHashes(body.messages, new Set(known.map((prompt) => prompt.messages)));
+    const bounds = known
+      .filter(
+        (prompt) =>
+          prompt.headHash === headHash && hashes.get(prompt.messages) === prompt.messagesHash,
+      )
+      .map(
+        (prompt) =>
+          prompt.inputTokens +
+          messagesBound(body.messages.slice(prompt.messages), options) +
+          SEAM_TOKENS,
+      );
+    return bounds.length === 0 ? undefined : Math.min(...bounds);
+  }
+
+  return {
+    bound(runId, request) {
+      const options: BoundOptions = {
+        price: request.price,
+        thinkingOrigin: (mark) => thinking.get(digest(mark)),
+      };
+      const wide = inputBound(request.body, options);
+      return Math.min(wide, tightBound(runId, request.body, options) ?? wide);
+    },
+    noteCall(runId, { request, inputTokens }) {
+      const { body } = request;
+      const count = body.messages.length;
+      const prompt: KnownPrompt = {
+        headHash: headHashOf(body),
+        messages: count,
+        messagesHash: prefixHashes(body.messages, new Set([count])).get(count) ?? "",
+        inputTokens,
+      };
+      runs.set(runId, [prompt, ...(runs.get(runId) ?? [])].slice(0, PROMPTS_PER_RUN));
+    },
+    noteThinking(marks, outputTokens) {
+      for (const mark of marks) thinking.set(digest(mark), outputTokens);
+    },
+  };
+}

@@ -1,0 +1,106 @@
+import { createByteLines, type ByteLine } from "./byte-lines.ts";
+
+/** One frame of a server-sent event stream. Offsets count bytes of the whole stream. */
+export type SseFrame = {
+  /** Value of the `event` field; empty when there was none. */
+  event: string;
+  /** The `data` lines, joined; undefined when there were none or when they were too large to be kept. */
+  data: string | undefined;
+  startOffset: number;
+  endOffset: number;
+};
+
+export type SseParser = {
+  /** Takes the next bytes, however they were cut, and calls `onFrame` for each frame that they complete. */
+  push(chunk: Buffer): void;
+  /** The end of the stream: a last frame without its blank line still counts. */
+  end(): void;
+  /** Where the frame that is not complete yet began. */
+  openFrameOffset(): number;
+};
+
+/** Frames that carry usage are some hundred bytes; what is larger is passed on but not kept. A line and a frame: 1 MB. */
+const MAX_KEPT_BYTES = 512 * 1024;
+
+const COLON = 58;
+const SPACE = 32;
+
+type OpenFrame = {
+  startOffset: number;
+  event: string;
+  data: string[];
+  dataBytes: number;
+  hasData: boolean;
+  hasField: boolean;
+  oversized: boolean;
+};
+
+function newFrame(startOffset: number): OpenFrame {
+  return {
+    startOffset,
+    event: "",
+    data: [],
+    dataBytes: 0,
+    hasData: false,
+    hasField: false,
+    oversized: false,
+  };
+}
+
+function fieldOf(line: Buffer): { name: string; value: Buffer } {
+  const colon = line.indexOf(COLON);
+  if (colon < 0) return { name: line.toString("latin1"), value: Buffer.alloc(0) };
+  const start = line[colon + 1] === SPACE ? colon + 2 : colon + 1;
+  return { name: line.toString("latin1", 0, colon), value: line.subarray(start) };
+}
+
+/**
+ * Reads the framing of an event stream (WHATWG HTML, server-sent events) over bytes: LF, CR and CRLF, a byte order
+ * mark, comments, characters cut anywhere. Memory is bounded whatever comes, and no input makes it throw. One
+ * leniency: an `event` line after data starts a new frame, so that a lost blank line does not lose the usage.
+ */
+export function createSseParser(onFrame: (frame: SseFrame) => void): SseParser {
+  let frame = newFrame(0);
+  let received = 0;
+
+  function dispatch(endOffset: number): void {
+    const { hasField, hasData, oversized, event, data, startOffset } = frame;
+    frame = newFrame(endOffset);
+    if (!hasField) return;
+    const kept = hasData && !oversized ? data.join("\n") : undefined;
+    onFrame({ event, data: kept, startOffset, endOffset });
+  }
+
+  function takeData(value: Buffer, cut: boolean): void {
+    frame.hasData = true;
+    frame.hasField = true;
+    frame.dataBytes += value.length;
+    if (cut || frame.dataBytes > MAX_KEPT_BYTES) frame.oversized = true;
+    if (frame.oversized) frame.data = [];
+    else frame.data.push(value.toString("utf8"));
+  }
+
+  function onLine(line: ByteLine): void {
+    if (line.bytes.length === 0) return dispatch(line.endOffset);
+    const { name, value } = fieldOf(line.bytes);
+    if (name === "data") takeData(value, line.cut);
+    if (name !== "event") return;
+    if (frame.hasData) dispatch(line.startOffset);
+    frame.event = value.toString("utf8");
+    frame.hasField = true;
+  }
+
+  const lines = createByteLines({ maxBytes: MAX_KEPT_BYTES, onLine });
+
+  return {
+    push(chunk) {
+      received += chunk.length;
+      lines.push(chunk);
+    },
+    end() {
+      lines.end();
+      dispatch(received);
+    },
+    openFrameOffset: () => frame.startOffset,
+  };
+}
