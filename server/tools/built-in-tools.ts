@@ -5,10 +5,11 @@ import { createProfileData } from "./builtin/profile-data.ts";
 import { readFile } from "./builtin/read-file.ts";
 import { createSearchFiles } from "./builtin/search-files.ts";
 import { writeFile } from "./builtin/write-file.ts";
+import { teamTools } from "./team/team-tools.ts";
 import type { SealedTool } from "./tools.ts";
 
 /**
- * The tools for files and data, to be put in a registry once per process. `scratchFolder` (absolute,
+ * The tools for files, data, colleagues and people, to be put in a registry once per process. `scratchFolder` (absolute,
  * created when needed) holds private copies while they are profiled; it is empty between calls.
  */
 export function createBuiltInTools({ scratchFolder }: { scratchFolder: string }): SealedTool[] {
@@ -19,5 +20,6 @@ export function createBuiltInTools({ scratchFolder }: { scratchFolder: string })
     createSearchFiles({ engine }),
     writeFile,
     createProfileData({ profile: createProfiler({ engine, scratchFolder }) }),
+    ...teamTools,
   ];
 }

@@ -13,6 +13,7 @@ const statusByCode = {
   data_not_readable: 422,
   data_too_slow: 422,
   pattern_not_valid: 400,
+  team_absent: 409,
 } as const;
 
 export type ToolErrorCode = keyof typeof statusByCode;

@@ -5,7 +5,7 @@ import { Readable } from "node:stream";
 import { onTestFinished } from "vitest";
 import { createBuiltInTools } from "./built-in-tools.ts";
 import { openRunFolder, type OpenRunFolderOptions, type RunFolder } from "./run-folder.ts";
-import { createToolRegistry, type ToolResult } from "./tools.ts";
+import { createToolRegistry, type ToolOutcome, type ToolResult } from "./tools.ts";
 
 /** A new folder that is gone after the test. */
 export async function temporaryFolder(): Promise<string> {
@@ -34,6 +34,12 @@ export async function putInput(
   return path;
 }
 
+/** The outcome of a call that does not wait for anything. */
+export function resultOf(outcome: ToolOutcome): ToolResult {
+  if ("reason" in outcome) throw new Error(`the call waits: ${JSON.stringify(outcome.reason)}`);
+  return outcome;
+}
+
 /** The built-in tools over a fresh folder; an unexpected exception fails the test. */
 export async function openToolbox() {
   const { base, root, folder } = await openTestFolder();
@@ -43,12 +49,13 @@ export async function openToolbox() {
       throw error;
     },
   });
-  function call(
+  async function call(
     name: string,
     input: unknown,
     signal = new AbortController().signal,
   ): Promise<ToolResult> {
-    return registry.execute({ name, input, ctx: { folder, signal, idempotencyKey: "call_1" } });
+    const ctx = { folder, signal, idempotencyKey: "call_1" };
+    return resultOf(await registry.execute({ name, input, ctx }));
   }
   /** For a call that must succeed: its content, parsed as what the tool documents. */
   async function read<T>(name: string, input: unknown): Promise<T> {

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { z } from "zod";
 import { AppError } from "../platform/errors.ts";
-import { openTestFolder } from "./fixture.ts";
+import { openTestFolder, resultOf } from "./fixture.ts";
 import { maxResultBytes } from "./result-text.ts";
 import { createToolRegistry, defineTool, type SealedTool, type ToolContext } from "./tools.ts";
 
@@ -26,7 +26,8 @@ async function openRegistry(...tools: SealedTool[]) {
   const registry = createToolRegistry(tools, { onUnexpected: (report) => unexpected.push(report) });
   const controller = new AbortController();
   const ctx = { folder, signal: controller.signal, idempotencyKey: "call_1" };
-  const call = (input: unknown, name = "probe") => registry.execute({ name, input, ctx });
+  const call = async (input: unknown, name = "probe") =>
+    resultOf(await registry.execute({ name, input, ctx }));
   return { registry, unexpected, controller, call };
 }
 

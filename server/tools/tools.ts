@@ -1,7 +1,9 @@
+import type { Parked } from "@guildhall/sdk/contract/task.ts";
 import { z } from "zod";
 import { AppError, invariant } from "../platform/errors.ts";
 import { capText } from "./result-text.ts";
 import type { RunFolder } from "./run-folder.ts";
+import type { TeamPort } from "./team/team-port.ts";
 
 /**
  * What a second execution of the same call would do. After a crash `read` and `idempotent` tools are
@@ -21,6 +23,8 @@ export type ToolContext = {
   signal: AbortSignal;
   /** The same for every execution of one call (run, step): a tool with effects deduplicates by it. */
   idempotencyKey: string;
+  /** Colleagues and people; absent where the run has none. */
+  team?: TeamPort;
 };
 
 export type ToolResult = {
@@ -33,6 +37,13 @@ export type ToolResult = {
   wrote?: { path: string; sizeBytes: number };
 };
 
+/**
+ * The call cannot be answered before something happens elsewhere. The run gives its slot back; when it goes on, the
+ * same call is executed again with the same idempotency key.
+ */
+export type ToolPark = { status: "park"; reason: Parked };
+export type ToolOutcome = ToolResult | ToolPark;
+
 export type Tool<I> = {
   /** `[a-zA-Z0-9_-]{1,64}`, unique in a registry (Messages protocol). */
   name: string;
@@ -42,7 +53,7 @@ export type Tool<I> = {
   effect: ToolEffect;
   permission: ToolPermission;
   costRule: ToolCostRule;
-  run(input: I, ctx: ToolContext): Promise<ToolResult>;
+  run(input: I, ctx: ToolContext): Promise<ToolOutcome>;
 };
 
 /** A tool definition of the Messages protocol (`POST /v1/messages`, field `tools`). */
@@ -57,7 +68,7 @@ export type ToolDefinition = {
 export type SealedTool = Omit<Tool<never>, "input" | "run"> & {
   readonly definition: ToolDefinition;
   /** Validates and runs. A wrong input is an `isError` result; whatever `run` throws passes through. */
-  call(rawInput: unknown, ctx: ToolContext): Promise<ToolResult>;
+  call(rawInput: unknown, ctx: ToolContext): Promise<ToolOutcome>;
 };
 
 function objectSchema(name: string, input: z.ZodType): ToolDefinition["input_schema"] {
@@ -118,7 +129,7 @@ export type ToolRegistry = {
    * `isError` results that tell the model what to do. Throws only when `ctx.signal` aborts (the
    * signal's reason) or a tool throws an `AbortError`.
    */
-  execute(call: ToolCall): Promise<ToolResult>;
+  execute(call: ToolCall): Promise<ToolOutcome>;
 };
 
 /**
@@ -166,6 +177,7 @@ export function createToolRegistry(
       }
       try {
         const result = await tool.call(input, ctx);
+        if ("reason" in result) return result;
         return { ...result, content: capText(result.content), summary: oneLine(result.summary) };
       } catch (error) {
         ctx.signal.throwIfAborted();
