@@ -45,6 +45,8 @@ CREATE TABLE tasks (
   parent_task_id text COLLATE "C",
   root_task_id text COLLATE "C" NOT NULL,
   depth int NOT NULL DEFAULT 0,
+  -- Idempotency key of the tool call that delegated it: executing the call again finds this task instead of making one.
+  delegation_key text COLLATE "C",
   priority int NOT NULL DEFAULT 0,
   state text NOT NULL DEFAULT 'queued' CHECK (state IN ('queued', 'running', 'waiting', 'paused', 'succeeded', 'failed', 'cancelled')),
   -- Why it failed: attempts_exhausted, time_limit, call_limit, loop, agent_error, ...
@@ -65,12 +67,14 @@ CREATE TABLE tasks (
   CHECK ((state IN ('succeeded', 'failed', 'cancelled')) = (ended_at IS NOT NULL)),
   CHECK ((state IN ('waiting', 'paused')) = (parked IS NOT NULL)),
   PRIMARY KEY (workspace_id, id),
+  UNIQUE (workspace_id, delegation_key),
   FOREIGN KEY (workspace_id, agent_id) REFERENCES agents,
   FOREIGN KEY (workspace_id, upload_id) REFERENCES uploads,
   FOREIGN KEY (workspace_id, parent_task_id) REFERENCES tasks (workspace_id, id)
 );
 CREATE INDEX tasks_paused ON tasks (workspace_id) WHERE state = 'paused';
 CREATE INDEX tasks_parent ON tasks (workspace_id, parent_task_id) WHERE parent_task_id IS NOT NULL;
+CREATE INDEX tasks_root ON tasks (workspace_id, root_task_id);
 CALL make_tenant_table('tasks', 'SELECT, INSERT, UPDATE', 'SELECT, UPDATE');
 
 -- One execution of a task. `epoch` is the fencing token: it grows with each claim, and every write names it.
@@ -97,6 +101,7 @@ CREATE TABLE runs (
 );
 CREATE UNIQUE INDEX runs_slot ON runs (workspace_id, slot_no) WHERE slot_no IS NOT NULL;
 CREATE UNIQUE INDEX runs_open ON runs (workspace_id, task_id) WHERE state <> 'ended';
+CREATE INDEX runs_task ON runs (workspace_id, task_id);
 CREATE INDEX runs_queued ON runs (queued_at) WHERE state = 'queued';
 CREATE INDEX runs_admitted ON runs (queued_at) WHERE state = 'admitted';
 CREATE INDEX runs_lease ON runs (lease_until) WHERE state = 'claimed';
@@ -187,11 +192,15 @@ CREATE TABLE messages (
   to_agent_id text COLLATE "C" NOT NULL,
   subject text NOT NULL,
   body text NOT NULL,
+  -- How many messages led to this one: its sender had read a message with one hop less.
   hops int NOT NULL DEFAULT 0,
   idempotency_key text NOT NULL,
   sent_at timestamptz NOT NULL DEFAULT clock_now(),
   read_at timestamptz,
   read_by_task_id text COLLATE "C",
+  -- Idempotency key of the tool call that read it: executing the call again answers the same messages.
+  read_key text COLLATE "C",
+  CHECK ((read_at IS NULL) = (read_by_task_id IS NULL) AND (read_at IS NULL) = (read_key IS NULL)),
   PRIMARY KEY (workspace_id, id),
   UNIQUE (workspace_id, idempotency_key),
   FOREIGN KEY (workspace_id, task_id) REFERENCES tasks,
@@ -199,6 +208,8 @@ CREATE TABLE messages (
   FOREIGN KEY (workspace_id, to_agent_id) REFERENCES agents
 );
 CREATE INDEX messages_inbox ON messages (workspace_id, to_agent_id, sent_at) WHERE read_at IS NULL;
+CREATE INDEX messages_task ON messages (workspace_id, task_id);
+CREATE INDEX messages_reader ON messages (workspace_id, read_by_task_id) WHERE read_by_task_id IS NOT NULL;
 CALL make_tenant_table('messages', 'SELECT, INSERT, UPDATE');
 
 -- What an agent asked a person. The task waits until it is answered.
