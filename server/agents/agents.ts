@@ -1,24 +1,12 @@
 import { AppError } from "../platform/errors.ts";
 import type { Tx, WorkspaceTx } from "../platform/db.ts";
 import { withPrisma } from "../platform/prisma.ts";
-import { builtInAgents } from "./built-in-agents.ts";
+import { builtInAgents, type BuiltInAgent } from "./built-in-agents.ts";
 
 /** Who does a task: the persona, its tools and its model. Belongs to one workspace, which may change it. */
-export type Agent = {
-  /** Short and lower-case, for example `gray`; unique in the workspace. */
-  id: string;
-  name: string;
-  role: string;
-  traits: readonly string[];
-  /** How it speaks, one phrase. */
-  voice: string;
-  systemPrompt: string;
-  /** Names of the tools that it is offered, in this order. */
-  tools: readonly string[];
+export type Agent = BuiltInAgent & {
   /** Exact model id of the price table. */
   model: string;
-  /** Its place in the office, counted from 1. */
-  desk: number;
 };
 
 const FIELDS = {

@@ -1,8 +1,20 @@
-import type { Agent } from "./agents.ts";
 import { groundRules } from "./ground-rules.ts";
 
 /** The five that every workspace starts with; their model is chosen where they are seeded. */
-export type BuiltInAgent = Omit<Agent, "model">;
+export type BuiltInAgent = {
+  /** Short and lower-case, for example `gray`; unique in the workspace. */
+  id: string;
+  name: string;
+  role: string;
+  traits: readonly string[];
+  /** How it speaks, one phrase. */
+  voice: string;
+  systemPrompt: string;
+  /** Names of the tools that it is offered, in this order. */
+  tools: readonly string[];
+  /** Its place in the office, counted from 1. */
+  desk: number;
+};
 
 type Character = Omit<BuiltInAgent, "systemPrompt"> & { introduction: string; working: string };
 

@@ -11,7 +11,7 @@ export type RunStop =
   | { kind: "agent_time"; reason: Parked; wakeAt: string | undefined };
 
 /** The reason of a run's abort signal. */
-export class RunStopped extends Error {
+class RunStopped extends Error {
   override readonly name = "RunStopped";
   readonly stop: RunStop;
 

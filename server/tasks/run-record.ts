@@ -1,7 +1,5 @@
-import { setTimeout as delay } from "node:timers/promises";
 import type { EventBody } from "@guildhall/sdk/contract/event.ts";
 import type { Db, WorkspaceTx } from "../platform/db.ts";
-import { AppError } from "../platform/errors.ts";
 import type { FileStore } from "../platform/file-store.ts";
 import type { Logger } from "../platform/log.ts";
 import type { RunRecord } from "../runtimes/runtime.ts";
@@ -9,12 +7,12 @@ import type { RunFolder } from "../tools/run-folder.ts";
 import { storeWrittenFile, upsertArtifact } from "./run-artifacts.ts";
 import type { Claim } from "./run-claims.ts";
 import { createRunEvents } from "./run-events.ts";
+import { fenced, StaleAttempt, whenReachable } from "./run-fence.ts";
 import type { RunLease } from "./run-lease.ts";
 import { appendRunEvents, loadSteps, readPostedNanoUsd, recordStep } from "./run-steps.ts";
 
 /** At most one event of streamed text in this time. */
 const TEXT_INTERVAL_MS = 150;
-const DATABASE_RETRY_MS = 200;
 
 export type RunRecordDeps = {
   db: Db;
@@ -26,51 +24,22 @@ export type RunRecordDeps = {
   log: Logger;
 };
 
-/** Thrown inside a transaction to undo it. */
-class StaleAttempt extends Error {}
-
-function isDatabaseAway(error: unknown): boolean {
-  return error instanceof AppError && error.code === "database_unavailable";
-}
-
-/** Does `work` now or when the database is back; by then the lease may be gone, and the signal ends the waiting. */
-async function whenReachable<T>(lease: RunLease, work: () => Promise<T>): Promise<T> {
-  for (;;) {
-    lease.signal.throwIfAborted();
-    try {
-      return await work();
-    } catch (error) {
-      lease.signal.throwIfAborted();
-      if (!isDatabaseAway(error)) throw error;
-      await delay(DATABASE_RETRY_MS, undefined, { signal: lease.signal }).catch(() => undefined);
-    }
-  }
-}
-
 /** The durable side of one attempt: everything is fenced by its epoch in the database and by its local deadline. */
 export function createRunRecord(
   deps: RunRecordDeps,
 ): RunRecord & { flush(): Promise<void>; close(): void } {
   const { db, claim, lease, log } = deps;
 
-  /** One fenced transaction; `work` says false when the attempt is stale, and then all of it is undone. */
-  async function fenced(work: (tx: WorkspaceTx) => Promise<boolean>): Promise<void> {
-    if (!lease.isValid()) lease.stop({ kind: "lost" });
-    lease.signal.throwIfAborted();
-    try {
-      await db.withWorkspace(claim.workspaceId, async (tx) => {
-        if (!(await work(tx))) throw new StaleAttempt();
-      });
-    } catch (error) {
-      if (!(error instanceof StaleAttempt)) throw error;
-      lease.stop({ kind: "lost" });
-      lease.signal.throwIfAborted();
-    }
+  /** One fenced transaction; `work` says false when the attempt is stale. */
+  function write(work: (tx: WorkspaceTx) => Promise<boolean>): Promise<void> {
+    return fenced(deps, async (tx) => {
+      if (!(await work(tx))) throw new StaleAttempt();
+    });
   }
 
   async function writeEvents(batch: readonly EventBody[]): Promise<void> {
     try {
-      await fenced((tx) => appendRunEvents(tx, claim, batch));
+      await write((tx) => appendRunEvents(tx, claim, batch));
     } catch (error) {
       // A stopped run says nothing more; and a lost piece of text is in the answer's own event again.
       if (!lease.signal.aborted)
@@ -92,7 +61,7 @@ export function createRunRecord(
           };
     const waiting = await events.take();
     await whenReachable(lease, () =>
-      fenced(async (tx) => {
+      write(async (tx) => {
         const all: EventBody[] = [...waiting, ...ofStep];
         if (file !== undefined)
           all.push({ type: "artifact.written", data: await upsertArtifact(tx, claim, file) });

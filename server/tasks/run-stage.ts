@@ -26,9 +26,10 @@ import {
 import { createBuiltInTools } from "../tools/built-in-tools.ts";
 import { createToolRegistry, type SealedTool } from "../tools/tools.ts";
 import { createRunJobs } from "./jobs.ts";
-import { createWorker, type Worker, type WorkerConfig, type WorkerDeps } from "./worker.ts";
+import type { WorkerConfig, WorkerDeps } from "./worker-runs.ts";
+import { createWorker, type Worker } from "./worker.ts";
 
-export const log = createLogger({ level: process.env["TEST_LOG_LEVEL"] ?? "silent" });
+const log = createLogger({ level: process.env["TEST_LOG_LEVEL"] ?? "silent" });
 
 /** Leases of a test: short, yet far longer than a busy machine delays a heartbeat. */
 export const workerConfig: WorkerConfig = {

@@ -1,7 +1,20 @@
 import { extendLeases, type Claim } from "./run-claims.ts";
-import { executeRun } from "./run-execution.ts";
+import { executeRun, type RunExecutionDeps } from "./run-execution.ts";
 import { createRunLease, type RunLease, type RunStop } from "./run-lease.ts";
-import type { WorkerDeps } from "./worker.ts";
+
+export type WorkerConfig = {
+  /** Runs that are executed at once. */
+  concurrency: number;
+  /** How long a claimed run stays with a silent worker. */
+  leaseMs: number;
+  /** How often the leases are extended; well below `leaseMs`. */
+  heartbeatMs: number;
+  /** How often it looks for work when no bell rings. */
+  pollMs: number;
+  agentTimeSliceMs: number;
+};
+
+export type WorkerDeps = Omit<RunExecutionDeps, "agentTimeSliceMs"> & { config: WorkerConfig };
 
 /** The runs that one worker executes. */
 export type WorkerRuns = {

@@ -1,23 +1,8 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { newId } from "../platform/ids.ts";
 import { claimRuns, isRunOver } from "./run-claims.ts";
-import type { RunExecutionDeps } from "./run-execution.ts";
 import { listRunFolders, removeRunFolder } from "./run-folder-setup.ts";
-import { createWorkerRuns } from "./worker-runs.ts";
-
-export type WorkerConfig = {
-  /** Runs that are executed at once. */
-  concurrency: number;
-  /** How long a claimed run stays with a silent worker. */
-  leaseMs: number;
-  /** How often the leases are extended; well below `leaseMs`. */
-  heartbeatMs: number;
-  /** How often it looks for work when no bell rings. */
-  pollMs: number;
-  agentTimeSliceMs: number;
-};
-
-export type WorkerDeps = Omit<RunExecutionDeps, "agentTimeSliceMs"> & { config: WorkerConfig };
+import { createWorkerRuns, type WorkerDeps } from "./worker-runs.ts";
 
 export type Worker = {
   /** `wrk_...`; new for each start of a process. */

@@ -15,7 +15,7 @@ const UNKNOWN_OUTCOME =
  * The last call of an answer that ended at the output limit is incomplete, whatever its input looks like: the stream
  * does not tell a finished input from one that was cut where it happened to be valid.
  */
-export function cutToolUse(step: ModelStep): ToolUse | undefined {
+function cutToolUse(step: ModelStep): ToolUse | undefined {
   const last = step.body.content.at(-1);
   return step.body.stop_reason === "max_tokens" && last?.type === "tool_use" ? last : undefined;
 }

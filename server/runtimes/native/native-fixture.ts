@@ -63,7 +63,7 @@ function frames(content: readonly object[], stop: string | null): string[] {
 }
 
 /** A provider that gives the scripted answers in turn, and remembers the bodies that it was sent. */
-export async function startScripted(script: readonly Scripted[]) {
+async function startScripted(script: readonly Scripted[]) {
   const bodies: string[] = [];
   const server = createServer((request, response) => {
     const chunks: Buffer[] = [];

@@ -1,0 +1,163 @@
+import { spawn, type ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { expect, it, onTestFinished } from "vitest";
+import { createTestDatabase } from "../test/database.ts";
+import {
+  eventsOf,
+  giveTask,
+  openStage,
+  openWorkspace,
+  salesCsv,
+  startJobs,
+  startWorker,
+  taskReaches,
+  workerConfig,
+  type Stage,
+} from "./run-stage.ts";
+import { createSendMessage } from "./worker-process.ts";
+
+const database = await createTestDatabase();
+const { admin, ownerUrl } = database;
+const prompt = "Profile these CSV files and write report.md";
+const inputs = { "sales.csv": salesCsv };
+
+function sentPathOf(stage: Stage): string {
+  return join(stage.dataDir, "sent.txt");
+}
+
+/** A worker in a process of its own that kills itself at the given point. */
+function startProcess(stage: Stage, faultAt = ""): ChildProcess {
+  const settings = {
+    ...stage,
+    databaseUrl: ownerUrl,
+    sentPath: sentPathOf(stage),
+    config: { ...workerConfig, leaseMs: 1_000, heartbeatMs: 200 },
+  };
+  const { dataDir, gatewayUrl, databaseUrl, sentPath, config } = settings;
+  const child = spawn(
+    process.execPath,
+    [
+      join(import.meta.dirname, "worker-process.ts"),
+      JSON.stringify({ dataDir, gatewayUrl, databaseUrl, sentPath, config }),
+    ],
+    { env: { ...process.env, FAULT_AT: faultAt }, stdio: ["ignore", "ignore", "inherit"] },
+  );
+  onTestFinished(() => void child.kill("SIGKILL"));
+  return child;
+}
+
+async function killedAt(stage: Stage, faultAt: string): Promise<void> {
+  const [, signal] = (await once(startProcess(stage, faultAt), "exit")) as [null, string];
+  expect(signal).toBe("SIGKILL");
+}
+
+/** The model steps that were stored, and what the provider has billed for them. */
+async function billing(stage: Stage, runId: string) {
+  const steps = await admin.query(
+    "SELECT 1 FROM steps WHERE run_id = $1 AND kind = 'model' AND state = 'done'",
+    [runId],
+  );
+  const holds = await admin.query<{ posted: number }>(
+    "SELECT coalesce(sum(posted), 0)::int AS posted FROM holds WHERE run_id = $1",
+    [runId],
+  );
+  const { billed_calls: billedCalls, cost_nano_usd: costNanoUsd } =
+    stage.simulator.meter.report().totals;
+  return {
+    modelSteps: steps.rowCount,
+    postedNanoUsd: holds.rows[0]?.posted,
+    billedCalls,
+    costNanoUsd,
+  };
+}
+
+/** The run dies at the point, goes on in another worker, and ends as if nothing had happened. */
+async function crashAndGoOn(faultAt: string, agentId = "gray") {
+  const stage = await openStage(database);
+  const tenant = await openWorkspace(database);
+  const task = await giveTask(database, { stage, tenant, agentId, prompt, inputs });
+  await killedAt(stage, faultAt);
+  startJobs(stage);
+  startWorker(stage, { extraTools: [createSendMessage(sentPathOf(stage))] });
+  const { state, result } = await taskReaches(database, task.taskId, "succeeded", "failed");
+  expect({ state, result }).toMatchObject({ state: "succeeded" });
+  return { stage, ...task, events: await eventsOf(database, task.taskId) };
+}
+
+it.each([
+  ["before it has done anything", "run.claimed"],
+  ["after a stored step", "step.stored:3"],
+  ["inside a tool that may be repeated", "tool.started:2"],
+  ["after such a tool, before its result is stored", "tool.executed:3"],
+  ["after an answer of the model, before it is stored", "model.answered:2"],
+  ["in the middle of an answer of the model", "model.text:6"],
+  ["before its end is written", "run.outcome"],
+])(
+  "a run whose worker is killed %s goes on elsewhere, and each model step is paid once",
+  async (_, faultAt) => {
+    const { stage, runId, events } = await crashAndGoOn(faultAt);
+    const { modelSteps, billedCalls, costNanoUsd, postedNanoUsd } = await billing(stage, runId);
+    expect(billedCalls).toBe(modelSteps);
+    expect(postedNanoUsd).toBe(costNanoUsd);
+
+    expect(events.map((event) => event.seq)).toEqual(events.map((_event, index) => index + 1));
+    const types = events.map((event) => event.type);
+    expect(types.filter((type) => type === "run.claimed")).toHaveLength(2);
+    expect(types).toContain("run.lease_lost");
+    expect(types.filter((type) => type === "task.succeeded")).toHaveLength(1);
+    const completed = events.flatMap((event) =>
+      event.type === "model.completed" ? [event.data] : [],
+    );
+    expect(completed).toHaveLength(modelSteps ?? -1);
+    expect(completed.reduce((sum, data) => sum + data.cost_nano_usd, 0)).toBe(costNanoUsd);
+  },
+);
+
+it("a tool that must not run twice is not repeated after a kill, and the model is told that its outcome is unknown", async () => {
+  // DeVonte asks for a review with his last call but one.
+  const { stage, runId } = await crashAndGoOn("tool.executed:5", "devonte");
+  const sent = (await readFile(sentPathOf(stage), "utf8")).trim().split("\n");
+  const { rows } = await admin.query<{ step_no: number; state: string }>(
+    "SELECT step_no, state FROM steps WHERE run_id = $1 AND body->>'name' = 'send_message'",
+    [runId],
+  );
+  expect(rows).toEqual([{ step_no: rows[0]?.step_no, state: "unknown" }]);
+  expect(sent).toEqual([`${runId}/${rows[0]?.step_no}`]);
+});
+
+it("a task that kills every worker fails after its third, with the cause", async () => {
+  const stage = await openStage(database);
+  const tenant = await openWorkspace(database);
+  const { taskId, runId } = await giveTask(database, { stage, tenant, prompt, inputs });
+  startJobs(stage);
+  for (let attempt = 1; attempt <= 3; attempt++) await killedAt(stage, "tool.started");
+  const task = await taskReaches(database, taskId, "failed");
+  expect(task.cause).toBe("attempts_exhausted");
+  const attempts = await admin.query("SELECT 1 FROM attempts WHERE run_id = $1", [runId]);
+  expect(attempts.rowCount).toBe(3);
+  expect((await eventsOf(database, taskId)).at(-1)?.type).toBe("task.failed");
+});
+
+it("a worker that is asked to stop hands its run over between two steps, and nothing counts as lost", async () => {
+  const stage = await openStage(database, { latency: { firstByteMs: 150, perEventMs: 0 } });
+  const tenant = await openWorkspace(database);
+  const { taskId, runId } = await giveTask(database, { stage, tenant, prompt, inputs });
+  const first = startProcess(stage);
+  await expect
+    .poll(
+      async () => (await admin.query("SELECT 1 FROM steps WHERE run_id = $1", [runId])).rowCount,
+    )
+    .toBeGreaterThan(1);
+  first.kill("SIGTERM");
+  const [code] = (await once(first, "exit")) as [number];
+  expect(code).toBe(0);
+  startWorker(stage);
+  await taskReaches(database, taskId, "succeeded");
+  const types = (await eventsOf(database, taskId)).map((event) => event.type);
+  expect(types).toContain("run.released");
+  expect(types).not.toContain("run.lease_lost");
+  const { modelSteps, billedCalls } = await billing(stage, runId);
+  expect(billedCalls).toBe(modelSteps);
+});
