@@ -1,62 +1,49 @@
-import { createHash } from "node:crypto";
-import { readdir, readFile, rm, writeFile } from "node:fs/promises";
-import { join, resolve, sep } from "node:path";
-import { fileURLToPath } from "node:url";
+import { randomBytes } from "node:crypto";
+import { mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { hashSources } from "./build-stamp.ts";
+import { viteConfig, webFolder } from "./vite-config.ts";
 
-const WEB = fileURLToPath(new URL("./", import.meta.url));
-/** What the page is made of beside its own folder: the contract, and the versions of everything else. */
-const OTHER_SOURCES = ["../sdk/contract", "../package-lock.json"];
-const STAMP = "source-hash";
+const stampName = "build.sha256";
 
-async function filesOf(path: string): Promise<string[]> {
-  const entries = await readdir(path, { recursive: true, withFileTypes: true }).catch(
-    () => undefined,
-  );
-  if (!entries) return [path];
-  return entries
-    .filter((entry) => entry.isFile())
-    .map((entry) => join(entry.parentPath, entry.name))
-    .filter((file) => !/\.test\.tsx?$/.test(file) && !file.split(sep).includes("node_modules"));
+function sourcesHash(): Promise<string> {
+  const root = join(webFolder, "..");
+  return hashSources({
+    folders: [webFolder, join(root, "sdk", "contract"), join(root, "sdk", "client")],
+    // Without a lockfile (in a package) the installed versions cannot change beneath the sources.
+    files: [join(root, "package-lock.json")],
+  });
 }
 
-/** Changes with any byte of the sources, and with nothing else. */
-async function hashSources(): Promise<string> {
-  const paths = [WEB, ...OTHER_SOURCES.map((path) => resolve(WEB, path))];
-  const files = (await Promise.all(paths.map(filesOf))).flat().toSorted();
-  const hash = createHash("sha256");
-  for (const file of files)
-    hash
-      .update(file.slice(WEB.length))
-      .update("\0")
-      .update(await readFile(file))
-      .update("\0");
-  return hash.digest("hex");
+async function stampOf(folder: string): Promise<string | undefined> {
+  return readFile(join(folder, stampName), "utf8").catch(() => undefined);
 }
 
 /**
- * Builds the page into `outDir` when its sources changed since the last build there.
- * -> whether it was built now, and the folder to serve
+ * Builds the page into `outDir` when its sources, the client or the lockfile have changed since the last build there,
+ * or with `force`. Reading the sources takes milliseconds, so every start may ask. A build that fails or is
+ * killed leaves what was there before.
  */
-export async function buildWeb(options: {
+export async function buildWeb({
+  outDir,
+  force = false,
+}: {
   outDir: string;
   force?: boolean;
 }): Promise<{ built: boolean; folder: string }> {
-  const folder = resolve(options.outDir);
-  const stampFile = `${folder}.${STAMP}`;
-  const hash = await hashSources();
-  const stamp = await readFile(stampFile, "utf8").catch(() => "");
-  if (stamp === hash && !options.force) return { built: false, folder };
-  // Loaded only for a build: it takes longer to load than a start without one may take.
-  const { build } = await import("vite");
-  const { default: config } = await import("./vite.config.ts");
-  await rm(stampFile, { force: true });
-  await build({
-    ...config,
-    root: WEB,
-    configFile: false,
-    logLevel: "warn",
-    build: { ...config.build, outDir: folder, emptyOutDir: true },
-  });
-  await writeFile(stampFile, hash);
-  return { built: true, folder };
+  const hash = await sourcesHash();
+  if (!force && (await stampOf(outDir)) === hash) return { built: false, folder: outDir };
+  const fresh = `${outDir}.${randomBytes(4).toString("hex")}`;
+  try {
+    await mkdir(fresh, { recursive: true });
+    // Loaded only when there is something to build: it costs more than all the rest of a start.
+    const { build } = await import("vite");
+    await build(viteConfig({ outDir: fresh }));
+    await writeFile(join(fresh, stampName), hash);
+    await rm(outDir, { recursive: true, force: true });
+    await rename(fresh, outDir);
+  } finally {
+    await rm(fresh, { recursive: true, force: true });
+  }
+  return { built: true, folder: outDir };
 }

@@ -1,4 +1,4 @@
-import type { Event, EventBody, EventType } from "@guildhall/sdk/contract/event";
+import type { Event, EventBody, EventType } from "@guildhall/sdk/contract/event.ts";
 
 export type { Event, EventType };
 

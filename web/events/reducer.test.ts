@@ -1,4 +1,4 @@
-import { eventSchema } from "@guildhall/sdk/contract/event";
+import { eventSchema } from "@guildhall/sdk/contract/event.ts";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { anyStream, streamOf } from "../test/events.ts";

@@ -1,5 +1,5 @@
 import type { TokenUsage, ToolInput } from "./event-parts.ts";
-import type { Artifact, Parked, TaskState } from "@guildhall/sdk/contract/task";
+import type { Artifact, Parked, TaskState } from "@guildhall/sdk/contract/task.ts";
 
 /** One model call as the transcript shows it. Money in nano-USD, times in ISO 8601. */
 export type ModelEntry = {

@@ -1,0 +1,66 @@
+import { infiniteQueryOptions, queryOptions } from "@tanstack/react-query";
+import type { TaskState } from "@guildhall/sdk/contract/task.ts";
+import { call } from "./api.ts";
+
+/** What a list of tasks shows; part of the address, so that a view can be shared and reloaded. */
+export type TaskFilter = { state?: TaskState | undefined; agent?: string | undefined };
+
+export const taskKeys = {
+  all: ["tasks"] as const,
+  lists: ["tasks", "list"] as const,
+  office: ["tasks", "office"] as const,
+  detail: (id: string) => ["tasks", "detail", id] as const,
+};
+export const usageKey = ["usage"] as const;
+
+export const meQuery = queryOptions({
+  queryKey: ["me"],
+  queryFn: () => call((client) => client.me()),
+  staleTime: 60_000,
+});
+
+export const agentsQuery = queryOptions({
+  queryKey: ["agents"],
+  queryFn: async () => (await call((client) => client.agents.list())).data,
+  staleTime: 60_000,
+});
+
+export const usageQuery = queryOptions({
+  queryKey: usageKey,
+  queryFn: () => call((client) => client.usage()),
+});
+
+export const apiKeysQuery = queryOptions({
+  queryKey: ["api-keys"],
+  queryFn: async () => (await call((client) => client.apiKeys.list())).data,
+});
+
+export const taskQuery = (id: string) =>
+  queryOptions({
+    queryKey: taskKeys.detail(id),
+    queryFn: () => call((client) => client.tasks.get(id)),
+  });
+
+const pageSize = 100;
+
+export const taskListQuery = (filter: TaskFilter) =>
+  infiniteQueryOptions({
+    queryKey: [...taskKeys.lists, filter],
+    queryFn: ({ pageParam }) =>
+      call((client) =>
+        client.tasks.list({
+          limit: pageSize,
+          ...(filter.state === undefined ? {} : { state: filter.state }),
+          ...(filter.agent === undefined ? {} : { agent: filter.agent }),
+          ...(pageParam === null ? {} : { cursor: pageParam }),
+        }),
+      ),
+    initialPageParam: null as string | null,
+    getNextPageParam: (page) => page.next_cursor,
+  });
+
+/** The newest tasks of the whole workspace: what the office is drawn from. */
+export const officeTasksQuery = queryOptions({
+  queryKey: taskKeys.office,
+  queryFn: async () => (await call((client) => client.tasks.list({ limit: 200 }))).data,
+});

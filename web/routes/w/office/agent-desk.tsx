@@ -1,0 +1,69 @@
+import type { Agent } from "@guildhall/sdk/contract/workspace.ts";
+import { formatCost, formatLimit } from "../../../format/money.ts";
+import { t } from "../../../messages/translate.ts";
+import type { AgentStatus } from "../../../office/agent-status.ts";
+import { Avatar } from "../../../office/avatar.tsx";
+import { describeAgent, statusBubble } from "../../../office/describe-status.ts";
+import { StatusBadge } from "../../../office/status-badge.tsx";
+import { MeterBar } from "../../../ui/meter-bar.tsx";
+import styles from "./office-page.module.css";
+
+/** One agent of the list: a button whose name says everything that the row shows. */
+export function AgentDesk({
+  agent,
+  status,
+  nowMs,
+  chosen,
+  onChoose,
+}: {
+  agent: Agent;
+  status: AgentStatus;
+  nowMs: number;
+  chosen: boolean;
+  onChoose: () => void;
+}) {
+  const bubble = statusBubble(status, nowMs);
+  const task = status.kind === "idle" ? undefined : status.task;
+  return (
+    <li>
+      <button
+        type="button"
+        data-agent={agent.id}
+        data-state={status.kind}
+        aria-label={describeAgent(agent, status, nowMs)}
+        aria-pressed={chosen}
+        tabIndex={chosen ? 0 : -1}
+        className={styles["desk"]}
+        onClick={onChoose}
+        onFocus={onChoose}
+      >
+        <Avatar id={agent.id} size={48} />
+        <span className={styles["who"]}>
+          <span className={styles["name"]}>{agent.name}</span>
+          <span className={styles["role"]}>{agent.role}</span>
+        </span>
+        <span className={styles["state"]}>
+          <StatusBadge status={status} />
+        </span>
+        <span className={styles["what"]}>
+          {task && <span className={styles["task"]}>{task.title}</span>}
+          {bubble !== undefined && <span className={styles["bubble"]}>{bubble}</span>}
+        </span>
+        {task && (
+          <span className={styles["cost"]}>
+            <span className="money">
+              {formatCost(task.usage.spent_nano_usd)}
+              <span className="dim"> / {formatLimit(task.limits.cost_nano_usd)}</span>
+            </span>
+            <MeterBar
+              used={task.usage.spent_nano_usd}
+              held={task.usage.held_nano_usd}
+              limit={task.limits.cost_nano_usd}
+              label={t("cost.bar")}
+            />
+          </span>
+        )}
+      </button>
+    </li>
+  );
+}
