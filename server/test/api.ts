@@ -43,7 +43,9 @@ export const testRootSecret = new Secret("a root secret of the tests, at least 3
 
 /** The whole API on a port of its own, over a database of the test file's own. Call at top level. */
 export async function startTestApi(
-  options: Partial<Pick<ApiOptions, "clock" | "web">> & { config?: Partial<ApiOptions["config"]> } = {},
+  options: Partial<Pick<ApiOptions, "clock" | "web">> & {
+    config?: Partial<ApiOptions["config"]>;
+  } = {},
 ): Promise<TestApi> {
   const database = await createTestDatabase();
   const folder = await mkdtemp(join(tmpdir(), "guildhall-api-"));
