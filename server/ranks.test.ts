@@ -12,7 +12,9 @@ async function sources(folder: string): Promise<string[]> {
   return entries
     .filter(
       (name) =>
-        /\.tsx?$/.test(name) && !name.includes("node_modules") && !/(^|[\\/])dist[\\/]/.test(name),
+        /\.tsx?$/.test(name) &&
+        !name.includes("node_modules") &&
+        !/(^|[\\/])(dist|generated)[\\/]/.test(name),
     )
     .map((name) => `${folder}/${name.split(sep).join("/")}`);
 }

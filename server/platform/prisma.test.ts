@@ -134,6 +134,19 @@ it("a database error keeps its SQLSTATE, and an error of the caller's own stays 
   ).rejects.toBe(own);
 });
 
+it("work that caught a database error is not taken for committed", async () => {
+  const id = newId("upl");
+  const quiet = db.withWorkspace(mine.workspaceId, (tx) =>
+    withPrisma(tx, async (prisma) => {
+      const upload = { workspaceId: mine.workspaceId, id, createdBy: "user:x" };
+      await prisma.upload.create({ data: upload });
+      await prisma.upload.create({ data: upload }).catch(() => undefined);
+      return "done";
+    }),
+  );
+  await expect(quiet).rejects.toMatchObject({ code: "23505" });
+});
+
 it("two transactions that lock each other out through Prisma both succeed", async () => {
   await createAgent(admin, { workspaceId: mine.workspaceId, agentId: "second" });
   let arrived = 0;

@@ -1,5 +1,6 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 import { PrismaPg } from "@prisma/adapter-pg";
+import type { SqlDriverAdapterFactory } from "@prisma/client/runtime/client";
 import pg from "pg";
 import type { Prisma, PrismaClient } from "../prisma/generated/client.ts";
 import { connectionOf, type WorkspaceTx } from "./db.ts";
@@ -13,8 +14,7 @@ export type PrismaTx = Omit<
 >;
 
 type PgAdapter = Awaited<ReturnType<PrismaPg["connect"]>>;
-type AdapterFactory = NonNullable<Prisma.PrismaClientOptions["adapter"]>;
-type Adapter = Awaited<ReturnType<AdapterFactory["connect"]>>;
+type Adapter = Awaited<ReturnType<SqlDriverAdapterFactory["connect"]>>;
 type Transaction = Awaited<ReturnType<Adapter["startTransaction"]>>;
 
 /** An open transaction and the first error that the database answered in it: all later ones only follow from it. */
@@ -77,7 +77,7 @@ const adapter: Adapter = {
   dispose: () => Promise.resolve(),
 };
 
-const factory: AdapterFactory = {
+const factory: SqlDriverAdapterFactory = {
   provider: "postgres",
   adapterName: "guildhall",
   connect: () => Promise.resolve(adapter),
@@ -127,9 +127,12 @@ export async function withPrisma<T>(
   client ??= loadClient();
   const prisma = await client;
   try {
-    return await joining.run(bound, () =>
+    const result = await joining.run(bound, () =>
       prisma.$transaction(work, { timeout: TRANSACTION_TIMEOUT_MS }),
     );
+    // After an error Postgres answers COMMIT with a rollback: work that caught it must not look as if it was kept.
+    if (bound.failure) throw bound.failure;
+    return result;
   } catch (error) {
     throw isOfPrisma(error) ? (bound.failure ?? error) : error;
   }
