@@ -3,7 +3,7 @@ import { explainConfig, readConfig } from "./platform/config.ts";
 import { AppError } from "./platform/errors.ts";
 import { createLogger } from "./platform/log.ts";
 import { startGuildhall } from "./main.ts";
-//Vimport { verify } from "./operator/verify.ts";
+import { verify } from "./operator/verify.ts";
 import { attachDatabase } from "./installation.ts";
 import { startStudio } from "./studio.ts";
 
