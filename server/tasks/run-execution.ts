@@ -7,8 +7,6 @@ import { faultPoint } from "../platform/fault-points.ts";
 import type { FileStore } from "../platform/file-store.ts";
 import type { Logger } from "../platform/log.ts";
 import type { RunOutcome, Runtime } from "../runtimes/runtime.ts";
-import type { RunFolder } from "../tools/run-folder.ts";
-import type { TeamPort } from "../tools/team/team-port.ts";
 import type { ToolRegistry } from "../tools/tools.ts";
 import { createAgentTime } from "./run-agent-time.ts";
 import { finishRun, isRunOver, parkRun, releaseRun, type Claim } from "./run-claims.ts";
@@ -16,6 +14,7 @@ import { removeRunFolder, runFolderLimits, setUpRunFolder } from "./run-folder-s
 import type { RunLease } from "./run-lease.ts";
 import { createRunRecord } from "./run-record.ts";
 import { loadRunTask } from "./run-task.ts";
+import { createTeam } from "./team.ts";
 
 export type RunExecutionDeps = {
   db: Db;
@@ -23,8 +22,6 @@ export type RunExecutionDeps = {
   runtimeFor(agent: Agent): Runtime;
   tools: ToolRegistry;
   files: FileStore;
-  /** What the run can do with colleagues and people; without it the tools for that say so. */
-  teamFor?(run: { claim: Claim; agentId: string; folder: RunFolder }): TeamPort;
   /** Absolute; run folders lie below it. */
   dataDir: string;
   /** Base URL of the model gateway. */
@@ -68,7 +65,7 @@ async function runToOutcome(deps: RunExecutionDeps, attempt: RunAttempt): Promis
     lease.signal.throwIfAborted();
     const folder = await setUpRunFolder(deps, { workspaceId, runId, task });
     const { maxFileBytes } = runFolderLimits;
-    const team = deps.teamFor?.({ claim, agentId: task.agent.id, folder });
+    const team = createTeam({ ...deps, folder, claim, lease, agentId: task.agent.id });
     const record = createRunRecord({ ...deps, folder, maxFileBytes, claim, lease });
     try {
       return await deps.runtimeFor(task.agent).run({
@@ -80,7 +77,7 @@ async function runToOutcome(deps: RunExecutionDeps, attempt: RunAttempt): Promis
         gateway: { baseUrl: deps.gatewayUrl, token: claim.token },
         tools: deps.tools,
         folder,
-        ...(team === undefined ? {} : { team }),
+        team,
         record,
         signal: lease.signal,
         shouldYield: attempt.isDraining,

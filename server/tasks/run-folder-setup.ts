@@ -3,6 +3,7 @@ import { join } from "node:path";
 import type { FileStore } from "../platform/file-store.ts";
 import { hasCode } from "../platform/system-error.ts";
 import { openRunFolder, type RunFolder } from "../tools/run-folder.ts";
+import { placeDelegatedFiles } from "./delegated-files.ts";
 import type { RunTask, StoredPath } from "./run-task.ts";
 
 export type RunFolderLimits = { maxFileBytes: number; maxTotalBytes: number; maxFiles: number };
@@ -33,8 +34,8 @@ async function place(
 }
 
 /**
- * Opens the run's folder with the task's inputs under `input/`, and with what earlier attempts wrote, also when they
- * ran on another machine. A folder that is there already stays as it is.
+ * Opens the run's folder with the task's inputs under `input/`, and with what earlier attempts and delegated tasks
+ * wrote, also when they ran on another machine. A folder that is there already stays as it is.
  */
 export async function setUpRunFolder(
   deps: { dataDir: string; files: FileStore },
@@ -48,7 +49,9 @@ export async function setUpRunFolder(
   const inputs = task.inputs.map((file) => ({ ...file, path: `input/${file.path}` }));
   const written = new Set((await folder.listWritten()).map((file) => file.path));
   const missing = task.artifacts.filter((file) => !written.has(file.path));
-  await place({ folder, files: deps.files, workspaceId }, [...inputs, ...missing]);
+  const placing = { folder, files: deps.files, workspaceId };
+  await place(placing, [...inputs, ...missing]);
+  await placeDelegatedFiles(placing, task.delegated);
   return folder;
 }
 

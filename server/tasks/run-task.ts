@@ -1,6 +1,7 @@
 import { findAgent, type Agent } from "../agents/agents.ts";
 import type { Db } from "../platform/db.ts";
 import { invariant } from "../platform/errors.ts";
+import { findDelegatedFiles, type DelegatedFile } from "./delegated-files.ts";
 import type { Claim } from "./run-claims.ts";
 
 /** A file that lies in the file store: an input of the task, or what an earlier attempt wrote. */
@@ -15,6 +16,8 @@ export type RunTask = {
   wallTimeLeftMs: number;
   inputs: readonly StoredPath[];
   artifacts: readonly StoredPath[];
+  /** What ended tasks that it delegated wrote. */
+  delegated: readonly DelegatedFile[];
 };
 
 type TaskRow = {
@@ -57,6 +60,7 @@ export function loadRunTask(db: Db, claim: Claim): Promise<RunTask> {
       wallTimeLeftMs: task.wall_time_left_ms,
       inputs: inputs.map(toStoredPath),
       artifacts: artifacts.map(toStoredPath),
+      delegated: await findDelegatedFiles(tx, taskId),
     };
   });
 }

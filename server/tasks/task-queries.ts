@@ -183,6 +183,14 @@ export function findInputFiles(
   });
 }
 
+/** The task that delegates; `delegationKey` names the tool call, which makes one task however often it is executed. */
+export type ParentTask = {
+  taskId: string;
+  rootTaskId: string;
+  depth: number;
+  delegationKey: string;
+};
+
 /** A task as it is made; limits in nano-USD, milliseconds and counts. */
 export type NewTask = {
   id: string;
@@ -191,7 +199,7 @@ export type NewTask = {
   title: string;
   prompt: string;
   uploadId: string | null;
-  parent: { taskId: string; rootTaskId: string; depth: number } | null;
+  parent: ParentTask | null;
   priority: number;
   costLimitNanoUsd: number;
   wallTimeLimitMs: number;
@@ -213,8 +221,8 @@ export function insertTask(task: NewTask): Statement {
     name: "insert_task",
     text: `WITH task AS (
         INSERT INTO tasks (workspace_id, id, agent_id, title, prompt, upload_id, parent_task_id, root_task_id, depth, priority,
-            cost_limit_nano_usd, wall_time_limit_ms, agent_time_limit_ms, model_call_limit, tool_call_limit, created_by)
-          VALUES (current_workspace(), $1, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
+            cost_limit_nano_usd, wall_time_limit_ms, agent_time_limit_ms, model_call_limit, tool_call_limit, created_by, delegation_key)
+          VALUES (current_workspace(), $1, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $18)
       ), run AS (
         INSERT INTO runs (workspace_id, id, task_id) VALUES (current_workspace(), $2, $1)
       ), stream AS (
@@ -241,6 +249,7 @@ export function insertTask(task: NewTask): Statement {
       task.toolCallLimit,
       task.createdBy,
       JSON.stringify(created),
+      task.parent?.delegationKey ?? null,
     ],
   };
 }

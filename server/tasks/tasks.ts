@@ -17,7 +17,14 @@ import type { EventBell } from "./event-bell.ts";
 import { type Idempotent, once } from "./idempotency.ts";
 import { taskAlreadyEnded, taskNotFound, unknownAgent, unknownUpload } from "./task-errors.ts";
 import { readEvents } from "./task-events.ts";
-import { findArtifacts, findInputFiles, findTask, findTasks, insertTask } from "./task-queries.ts";
+import {
+  findArtifacts,
+  findInputFiles,
+  findTask,
+  findTasks,
+  insertTask,
+  type ParentTask,
+} from "./task-queries.ts";
 
 /** What others in the process are told, after commit. Hints: whoever misses one looks by itself soon after. */
 export type TaskBell = {
@@ -101,7 +108,14 @@ async function requireReferences(tx: WorkspaceTx, body: CreateTask): Promise<voi
   if (!found.upload) throw unknownUpload();
 }
 
-async function createTask(tx: WorkspaceTx, caller: Caller, body: CreateTask): Promise<Task> {
+/**
+ * Makes a task in the caller's transaction, with its run, stream, first event, outbox row and audit line. Throws
+ * `agent_not_found` and `upload_not_found` (422).
+ */
+export async function createTask(
+  tx: WorkspaceTx,
+  { caller, body, parent = null }: { caller: Caller; body: CreateTask; parent?: ParentTask | null },
+): Promise<Task> {
   await requireReferences(tx, body);
   const id = newId("task");
   await tx.query(
@@ -112,7 +126,7 @@ async function createTask(tx: WorkspaceTx, caller: Caller, body: CreateTask): Pr
       title: body.title ?? titleOf(body.prompt),
       prompt: body.prompt,
       uploadId: body.upload_id ?? null,
-      parent: null,
+      parent,
       priority: body.priority ?? 0,
       costLimitNanoUsd: body.limits?.cost_nano_usd ?? defaults.costNanoUsd,
       wallTimeLimitMs: body.limits?.wall_time_ms ?? defaults.wallTimeMs,
@@ -215,7 +229,7 @@ export function createTasks(options: {
       const outcome = await once(
         db,
         { caller, route: "POST /v1/tasks", key: idempotencyKey, body },
-        (tx) => createTask(tx, caller, body),
+        (tx) => createTask(tx, { caller, body }),
       );
       if (!outcome.replayed) bell.runReady();
       return outcome;
