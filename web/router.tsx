@@ -11,6 +11,7 @@ import type { TaskState } from "@guildhall/sdk/contract/task.ts";
 import { session } from "./api/api.ts";
 import { agentsQuery, meQuery, taskQuery, usageQuery } from "./api/queries.ts";
 import { isSignedOut } from "./api/session.ts";
+import { closeRealtime, openRealtime } from "./realtime/workspace.ts";
 import { RouteProblem } from "./routes/route-problem.tsx";
 import { NotFound } from "./routes/not-found.tsx";
 import { SignIn } from "./routes/sign-in/sign-in.tsx";
@@ -54,6 +55,7 @@ const signIn = createRoute({
       : {}),
     ...(typeof search["problem"] === "string" ? { problem: search["problem"] } : {}),
   }),
+  beforeLoad: closeRealtime,
   component: SignIn,
 });
 
@@ -66,7 +68,10 @@ const workspace = createRoute({
     // Nothing of one workspace may stay on the page of another.
     if (before !== undefined && before !== params.workspaceId) context.queries.clear();
   },
-  loader: ({ context: { queries } }) => queries.ensureQueryData(meQuery),
+  loader: ({ context: { queries }, params }) => {
+    openRealtime(params.workspaceId, queries);
+    return queries.ensureQueryData(meQuery);
+  },
   component: Shell,
   errorComponent: RouteProblem,
 });

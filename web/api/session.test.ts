@@ -10,8 +10,8 @@ function createAuthApi() {
   const session = createSession({
     now: () => nowMs,
     fetch: async (input, init) => {
-      const body: unknown = JSON.parse(String(init?.body));
-      asked.push({ path: String(input), body });
+      const body: unknown = await new Response(init?.body ?? null).json();
+      asked.push({ path: input instanceof Request ? input.url : input.toString(), body });
       if (refused) {
         return Response.json(
           { type: "/x", title: "t", status: 401, code: "signed_out", detail: "d", request_id: "r" },

@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { anyStream, streamOf } from "../test/events.ts";
 import { reduce, reduceAll } from "./reducer.ts";
-import { emptyTaskView, type ModelEntry, type ToolEntry } from "./task-view.ts";
+import { emptyTaskView } from "./task-view.ts";
 
 const empty = emptyTaskView("task_1");
 const usage = { input_tokens: 10, cache_read_tokens: 2, cache_write_tokens: 1, output_tokens: 5 };
@@ -99,7 +99,7 @@ describe("reduce", () => {
       empty,
       streamOf([claimed(1), started(1), text(1, "lost"), claimed(2), started(1), text(1, "new")]),
     );
-    const steps = view.entries.filter((entry) => entry.kind === "model") as ModelEntry[];
+    const steps = view.entries.filter((entry) => entry.kind === "model");
     expect(steps).toHaveLength(1);
     expect(steps[0]).toMatchObject({ text: "new", tries: 2, status: "running" });
   });
@@ -123,10 +123,7 @@ describe("reduce", () => {
       ]),
     );
     expect(view).toMatchObject({ state: "cancelled", heldNanoUsd: 0 });
-    const steps = view.entries.filter((entry) => entry.kind !== "note") as (
-      | ModelEntry
-      | ToolEntry
-    )[];
+    const steps = view.entries.filter((entry) => entry.kind !== "note");
     expect(steps.map((entry) => entry.status)).toEqual(["interrupted", "interrupted"]);
   });
 

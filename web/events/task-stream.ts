@@ -10,6 +10,8 @@ export type TaskStream = {
   view(): TaskView;
   /** True once the server said that no event will follow. */
   closed(): boolean;
+  /** True while events are known that cannot be folded in yet, since some before them are missing. */
+  behind(): boolean;
   /** Takes events in any order, once or many times; what is missing is read by `readPage`. */
   receive(events: readonly Event[]): void;
   /** Reads until the view holds what the server has at this moment. Rejects when reading fails; the next call goes on. */
@@ -28,8 +30,6 @@ const maxEarlyEvents = 2_000;
 export function createTaskStream(deps: {
   taskId: string;
   readPage: (query: { after: number }) => Promise<EventPage>;
-  /** Told when a fill that nobody awaits has failed. */
-  onFillFailed?: (cause: unknown) => void;
 }): TaskStream {
   let view = emptyTaskView(deps.taskId);
   let closed = false;
@@ -85,8 +85,10 @@ export function createTaskStream(deps: {
   return {
     view: () => view,
     closed: () => closed,
+    behind: () => early.size > 0,
     receive(events) {
-      if (take(events)) fillGap().catch((cause: unknown) => deps.onFillFailed?.(cause));
+      // What cannot be read now leaves the view behind: the next delivery or fill reads it.
+      if (take(events)) fillGap().catch(() => undefined);
     },
     fill() {
       // A read that is under way may be older than what this caller wants to see.

@@ -109,6 +109,7 @@ export const taskMessages = {
   "cause.other.advice": "Run the task again, or ask whoever runs this installation.",
 
   "transcript.title": "Transcript",
+  "transcript.events": "Events, newest last",
   "transcript.empty": "Waiting for the first event",
   "transcript.jump": "Jump to latest",
   "transcript.jumpNew": {

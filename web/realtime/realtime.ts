@@ -1,5 +1,4 @@
 import { io, type Socket } from "socket.io-client";
-import type { Event } from "@guildhall/sdk/contract/event.ts";
 import type { ClientToServer, ServerToClient } from "@guildhall/sdk/contract/socket.ts";
 import type { Task } from "@guildhall/sdk/contract/task.ts";
 import { createTaskStream, type EventPage, type TaskStream } from "../events/task-stream.ts";
@@ -25,7 +24,13 @@ export type Realtime = {
   close(): void;
 };
 
-type Feed = { stream: TaskStream; users: number; reading: boolean };
+type Feed = {
+  stream: TaskStream;
+  users: number;
+  reading: boolean;
+  /** True while the server pushes this task's events. */
+  pushed: boolean;
+};
 type GuildhallSocket = Socket<ServerToClient, ClientToServer>;
 
 /**
@@ -34,8 +39,7 @@ type GuildhallSocket = Socket<ServerToClient, ClientToServer>;
  */
 export function createRealtime(deps: RealtimeDeps): Realtime {
   const feeds = new Map<string, Feed>();
-  const socket = openSocket(deps);
-  let closed = false;
+  const { socket, closeSocket } = openSocket(deps);
 
   async function read(feed: Feed): Promise<void> {
     if (feed.reading || feed.stream.closed()) return;
@@ -44,53 +48,70 @@ export function createRealtime(deps: RealtimeDeps): Realtime {
       await feed.stream.fill();
       if (!socket.connected) deps.onState("polling");
     } catch {
-      if (!socket.connected && !closed) deps.onState("offline");
+      if (!socket.connected) deps.onState("offline");
     } finally {
       feed.reading = false;
     }
   }
 
   function subscribe(taskId: string, feed: Feed): void {
-    if (!socket.connected || feed.stream.closed()) return;
+    if (!socket.connected || feed.users === 0 || feed.stream.closed()) return;
     socket.emit("follow", { task_id: taskId, after: feed.stream.view().lastSeq }, (answer) => {
+      // Refused, the task is polled: the server pushes only so many at once.
+      feed.pushed = answer.ok;
       if (answer.ok) feed.stream.receive(answer.events);
-      else void read(feed);
     });
+  }
+
+  function open(taskId: string): Feed {
+    const feed: Feed = {
+      stream: createTaskStream({
+        taskId,
+        readPage: ({ after }) => deps.readEvents({ taskId, after }),
+      }),
+      users: 0,
+      reading: false,
+      pushed: false,
+    };
+    feeds.set(taskId, feed);
+    // A long history comes in pages over HTTP; the socket only has to add what is new.
+    void read(feed).then(() => subscribe(taskId, feed));
+    return feed;
+  }
+
+  function close(taskId: string, feed: Feed): void {
+    feeds.delete(taskId);
+    if (socket.connected) socket.emit("unfollow", { task_id: taskId });
+    feed.pushed = false;
   }
 
   socket.on("connect", () => {
     deps.onState("live");
     for (const [taskId, feed] of feeds) subscribe(taskId, feed);
   });
-  socket.on("events", (batch: { stream_id: string; events: Event[] }) => {
+  socket.on("disconnect", () => {
+    for (const feed of feeds.values()) feed.pushed = false;
+  });
+  socket.on("events", (batch) => {
     feeds.get(batch.stream_id)?.stream.receive(batch.events);
   });
-  socket.on("task", deps.onTask);
+  socket.on("task", (task) => {
+    deps.onTask(task);
+    const feed = feeds.get(task.id);
+    // The row knows of events that were not pushed: the last ones have no later one to betray the gap.
+    if (feed && feed.stream.view().lastSeq < task.last_seq) void read(feed);
+  });
 
   const poll = setInterval(() => {
-    if (socket.connected) return;
-    for (const feed of feeds.values()) void read(feed);
+    for (const feed of feeds.values()) {
+      if (!feed.pushed || feed.stream.behind()) void read(feed);
+    }
   }, deps.pollMs);
 
   return {
     follow(taskId) {
-      const known = feeds.get(taskId);
-      const feed: Feed = known ?? {
-        stream: createTaskStream({
-          taskId,
-          readPage: ({ after }) => deps.readEvents({ taskId, after }),
-          // The next delivery or the next poll reads again.
-          onFillFailed: () => undefined,
-        }),
-        users: 0,
-        reading: false,
-      };
+      const feed = feeds.get(taskId) ?? open(taskId);
       feed.users += 1;
-      if (known === undefined) {
-        feeds.set(taskId, feed);
-        // A long history comes in pages over HTTP; the socket only has to add what is new.
-        void read(feed).then(() => subscribe(taskId, feed));
-      }
       let released = false;
       return {
         stream: feed.stream,
@@ -98,25 +119,24 @@ export function createRealtime(deps: RealtimeDeps): Realtime {
           if (released) return;
           released = true;
           feed.users -= 1;
-          if (feed.users > 0) return;
-          feeds.delete(taskId);
-          if (socket.connected) socket.emit("unfollow", { task_id: taskId });
+          if (feed.users === 0) close(taskId, feed);
         },
       };
     },
     close() {
-      closed = true;
       clearInterval(poll);
-      socket.disconnect();
+      closeSocket();
     },
   };
 }
 
-function openSocket(deps: RealtimeDeps): GuildhallSocket {
+/** The socket, which tries again until it is closed, and brings a new token when its old one is refused. */
+function openSocket(deps: RealtimeDeps): { socket: GuildhallSocket; closeSocket: () => void } {
   const socket: GuildhallSocket = io(deps.url, {
-    // Some proxies block WebSocket: then the same protocol goes over HTTP.
-    transports: ["websocket", "polling"],
-    tryAllTransports: true,
+    path: "/v1/socket",
+    // Where WebSocket is blocked the page polls the API, which needs no second protocol.
+    transports: ["websocket"],
+    forceNew: true,
     reconnectionDelayMax: 5_000,
     auth: (give) => {
       deps.token().then(
@@ -127,38 +147,42 @@ function openSocket(deps: RealtimeDeps): GuildhallSocket {
   });
   let refusals = 0;
   let retry: ReturnType<typeof setTimeout> | undefined;
+
+  /** The library does not try again by itself when the server has refused or closed. */
+  function tryAgain(): void {
+    clearTimeout(retry);
+    refusals += 1;
+    const connect = () => socket.connect();
+    retry = setTimeout(
+      () => void deps.renewToken().then(connect, connect),
+      Math.min(30_000, 250 * 2 ** refusals),
+    );
+  }
+
   socket.on("connect", () => {
     refusals = 0;
   });
   socket.on("connect_error", () => {
     deps.onState("polling");
-    // Refused by the server: the library does not try again by itself. A new token may be what is missing.
-    if (socket.active) return;
-    refusals += 1;
-    clearTimeout(retry);
-    retry = setTimeout(
-      () => {
-        deps.renewToken().then(
-          () => socket.connect(),
-          () => socket.connect(),
-        );
-      },
-      Math.min(30_000, 500 * 2 ** refusals),
-    );
+    if (!socket.active) tryAgain();
   });
   socket.on("disconnect", (reason) => {
-    if (reason === "io client disconnect") {
-      clearTimeout(retry);
-      return;
-    }
+    if (reason === "io client disconnect") return;
     deps.onState("connecting");
-    if (reason === "io server disconnect") socket.connect();
+    if (reason === "io server disconnect") tryAgain();
   });
   socket.on("expiring", () => {
     deps.renewToken().then(
       (token) => socket.emit("authenticate", { access_token: token }, () => undefined),
+      // The server closes the socket then, and the page signs in again.
       () => undefined,
     );
   });
-  return socket;
+  return {
+    socket,
+    closeSocket() {
+      clearTimeout(retry);
+      socket.disconnect();
+    },
+  };
 }

@@ -1,7 +1,6 @@
 import { Suspense } from "react";
 import { Outlet, useNavigate, useParams } from "@tanstack/react-router";
 import { t } from "../messages/translate.ts";
-import { RealtimeProvider } from "../realtime/workspace.tsx";
 import { LiveRegion } from "../ui/live-region.tsx";
 import { Loading } from "../ui/loading.tsx";
 import { DialogHost } from "./dialog-host.tsx";
@@ -27,7 +26,7 @@ export function Shell() {
     "g u": () => void navigate({ to: "/w/$workspaceId/usage", params }),
   });
   return (
-    <RealtimeProvider key={workspaceId}>
+    <>
       <a href="#content" className={styles["skip"]}>
         {t("skip")}
       </a>
@@ -46,6 +45,6 @@ export function Shell() {
       <DialogHost />
       <TaskNews />
       <LiveRegion />
-    </RealtimeProvider>
+    </>
   );
 }

@@ -34,9 +34,11 @@ export function CommandLine({ text, label }: { text: string; label: string }) {
     <div className="command-line">
       {/* Long lines scroll, and what scrolls must be reachable by keyboard. */}
       {/* oxlint-disable-next-line jsx-a11y/no-noninteractive-tabindex -- a scrolling region */}
-      <pre tabIndex={0} aria-label={label} role="region">
-        <code>{text}</code>
-      </pre>
+      <section tabIndex={0} aria-label={label}>
+        <pre>
+          <code>{text}</code>
+        </pre>
+      </section>
       <CopyButton text={text} label={t("copy.command")} />
     </div>
   );

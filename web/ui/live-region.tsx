@@ -4,8 +4,8 @@ import { useAnnouncement } from "./announce.ts";
 export function LiveRegion() {
   const { text, count } = useAnnouncement();
   return (
-    <div role="status" aria-live="polite" className="visually-hidden">
+    <output aria-live="polite" className="visually-hidden">
       <span key={count}>{text}</span>
-    </div>
+    </output>
   );
 }

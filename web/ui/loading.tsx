@@ -4,9 +4,9 @@ import styles from "./loading.module.css";
 /** Something is under way and nobody knows how long: no invented percentage. */
 export function Loading({ label = t("loading") }: { label?: string }) {
   return (
-    <p role="status" className={styles["loading"]}>
+    <output className={styles["loading"]}>
       <span className={styles["shimmer"]} aria-hidden />
       {label}
-    </p>
+    </output>
   );
 }

@@ -22,14 +22,10 @@ export function MeterBar({ used, held, limit, label }: MeterAmounts & { label: s
   const usedPart = limit === null ? 0 : share(used, limit);
   const heldPart = limit === null ? 0 : Math.min(100 - usedPart, share(held, limit));
   return (
-    <div
-      role="img"
-      aria-label={label}
-      className={`${styles["bar"]} ${styles[tone]}`}
-      data-tone={tone}
-    >
+    <span className={`${styles["bar"]} ${styles[tone]}`} data-tone={tone}>
+      <span className="visually-hidden">{label}</span>
       <span className={styles["used"]} style={{ width: `${usedPart}%` }} />
       <span className={styles["held"]} style={{ width: `${heldPart}%` }} />
-    </div>
+    </span>
   );
 }

@@ -32,10 +32,10 @@ export function TaskRow({
   const why = reason(task);
   return (
     <>
-      <span role="cell" className={styles["state"]}>
+      <td className={styles["state"]}>
         <TaskStateBadge state={task.state} parked={task.parked} />
-      </span>
-      <span role="cell" className={styles["title"]}>
+      </td>
+      <td className={styles["title"]}>
         <Link
           to="/w/$workspaceId/tasks/$taskId"
           params={{ workspaceId, taskId: task.id }}
@@ -46,21 +46,21 @@ export function TaskRow({
           {task.title}
         </Link>
         {why !== undefined && <span className={styles["why"]}>{why}</span>}
-      </span>
-      <span role="cell" className={styles["agent"]}>
+      </td>
+      <td className={styles["agent"]}>
         <AgentName id={task.agent_id} />
-      </span>
-      <span role="cell" className={styles["cost"]}>
+      </td>
+      <td className={styles["cost"]}>
         <CostCell task={task} />
-      </span>
-      <span role="cell" className={styles["started"]}>
+      </td>
+      <td className={styles["started"]}>
         <time dateTime={task.created_at} title={formatDateTime(task.created_at)}>
           {formatMoment(task.created_at, nowMs)}
         </time>
-      </span>
-      <span role="cell" className={styles["duration"]}>
+      </td>
+      <td className={styles["duration"]}>
         {durationMs === undefined ? t("none") : formatDuration(durationMs)}
-      </span>
+      </td>
     </>
   );
 }

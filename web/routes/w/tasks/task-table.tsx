@@ -1,10 +1,10 @@
-import { useEffect, useRef, useState, type KeyboardEvent } from "react";
+import { useEffect, useRef } from "react";
 import { useWindowVirtualizer } from "@tanstack/react-virtual";
 import type { Task } from "@guildhall/sdk/contract/task.ts";
 import { t } from "../../../messages/translate.ts";
-import { useShortcuts } from "../../../shell/shortcuts.ts";
 import { TaskRow } from "./task-row.tsx";
 import styles from "./task-table.module.css";
+import { useRowFocus } from "./use-row-focus.ts";
 
 const rowHeight = 48;
 
@@ -32,9 +32,8 @@ export function TaskTable({
   hasMore: boolean;
   onEnd: () => void;
 }) {
-  const body = useRef<HTMLDivElement>(null);
-  const [active, setActive] = useState(0);
-  const wanted = useRef<number>(undefined);
+  const body = useRef<HTMLTableSectionElement>(null);
+
   const virtualizer = useWindowVirtualizer({
     count: tasks.length,
     estimateSize: () => rowHeight,
@@ -44,63 +43,34 @@ export function TaskTable({
   });
   const rows = virtualizer.getVirtualItems();
   const lastDrawn = rows.at(-1)?.index ?? 0;
+  const { active, setActive, press } = useRowFocus({
+    body,
+    count: tasks.length,
+    scrollTo: (index) => virtualizer.scrollToIndex(index),
+  });
 
   useEffect(() => {
     if (hasMore && lastDrawn >= tasks.length - 10) onEnd();
   }, [hasMore, lastDrawn, onEnd, tasks.length]);
 
-  useEffect(() => {
-    if (wanted.current === undefined) return;
-    const link = body.current?.querySelector<HTMLElement>(`[data-row="${wanted.current}"] a`);
-    if (!link) return;
-    wanted.current = undefined;
-    link.focus();
-  });
-
-  function moveTo(index: number) {
-    const next = Math.max(0, Math.min(tasks.length - 1, index));
-    wanted.current = next;
-    setActive(next);
-    virtualizer.scrollToIndex(next);
-  }
-  const hasFocus = () => body.current?.contains(document.activeElement) === true;
-  useShortcuts({
-    j: () => moveTo(hasFocus() ? active + 1 : active),
-    k: () => moveTo(hasFocus() ? active - 1 : active),
-  });
-  function press(event: KeyboardEvent) {
-    const steps: Readonly<Record<string, number>> = {
-      ArrowDown: active + 1,
-      ArrowUp: active - 1,
-      Home: 0,
-      End: tasks.length - 1,
-    };
-    const next = Object.hasOwn(steps, event.key) ? steps[event.key] : undefined;
-    if (next === undefined) return;
-    event.preventDefault();
-    moveTo(next);
-  }
-
   return (
-    <div
-      role="table"
+    <table
       aria-label={t("tasks.title")}
       aria-rowcount={hasMore ? -1 : tasks.length + 1}
       className={styles["table"]}
     >
-      <div role="rowgroup">
-        <div role="row" aria-rowindex={1} className={`${styles["row"]} ${styles["head"]}`}>
+      <thead>
+        <tr aria-rowindex={1} className={`${styles["row"]} ${styles["head"]}`}>
           {columns.map((column) => (
-            <span key={column} role="columnheader">
+            <th key={column} scope="col">
               {t(column)}
-            </span>
+            </th>
           ))}
-        </div>
-      </div>
-      {/* oxlint-disable-next-line jsx-a11y/interactive-supports-focus, jsx-a11y/no-static-element-interactions -- the keys belong to the links inside, one of which is in the tab order */}
-      <div
+        </tr>
+      </thead>
+      {/* oxlint-disable-next-line jsx-a11y/no-noninteractive-element-interactions -- the keys belong to the links inside, one of which is in the tab order */}
+      <tbody
         ref={body}
-        role="rowgroup"
         className={styles["body"]}
         style={{ height: virtualizer.getTotalSize() }}
         onKeyDown={press}
@@ -109,13 +79,11 @@ export function TaskTable({
           const task = tasks[row.index];
           return (
             task && (
-              <div
+              <tr
                 key={row.key}
                 ref={virtualizer.measureElement}
-                role="row"
                 aria-rowindex={row.index + 2}
                 data-index={row.index}
-                data-row={row.index}
                 className={styles["row"]}
                 style={{
                   transform: `translateY(${row.start - virtualizer.options.scrollMargin}px)`,
@@ -127,11 +95,11 @@ export function TaskTable({
                   inTabOrder={row.index === active}
                   onFocus={() => setActive(row.index)}
                 />
-              </div>
+              </tr>
             )
           );
         })}
-      </div>
-    </div>
+      </tbody>
+    </table>
   );
 }

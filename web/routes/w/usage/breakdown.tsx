@@ -57,7 +57,7 @@ export function ByModel({ rows }: { rows: Usage["by_model"] }) {
       {rows.length === 0 && <p className="dim">{t("usage.none")}</p>}
       {rows.length > 0 && (
         // oxlint-disable-next-line jsx-a11y/no-noninteractive-tabindex -- a scrolling region must be reachable by keyboard
-        <div className={styles["scroll"]} tabIndex={0} role="region" aria-labelledby="by-model">
+        <div className={styles["scroll"]} tabIndex={0}>
           <table className={styles["table"]}>
             <thead>
               <tr>

@@ -40,6 +40,37 @@ function CreatedKey({ secret, onClose }: { secret: string; onClose: () => void }
   );
 }
 
+/** Which rights the key has; a right that its maker lacks cannot be given. */
+function ScopeFields({
+  allowed,
+  chosen,
+  onChange,
+}: {
+  allowed: readonly Scope[];
+  chosen: readonly Scope[];
+  onChange: (scopes: readonly Scope[]) => void;
+}) {
+  const toggle = (scope: Scope) =>
+    onChange(chosen.includes(scope) ? chosen.filter((each) => each !== scope) : [...chosen, scope]);
+  return (
+    <fieldset className={styles["fieldset"]}>
+      <legend>{t("apiKeys.scopes")}</legend>
+      {offeredScopes.map((scope) => (
+        <label key={scope} className={styles["check"]}>
+          <input
+            type="checkbox"
+            disabled={!allowed.includes(scope)}
+            checked={chosen.includes(scope)}
+            onChange={() => toggle(scope)}
+          />
+          <code>{scope}</code>
+          {t(`scope.${scope}`)}
+        </label>
+      ))}
+    </fieldset>
+  );
+}
+
 export function CreateKeyDialog({ onClose }: { onClose: () => void }) {
   const queries = useQueryClient();
   const { data: me } = useSuspenseQuery(meQuery);
@@ -63,10 +94,6 @@ export function CreateKeyDialog({ onClose }: { onClose: () => void }) {
   });
   if (create.data) return <CreatedKey secret={create.data.key} onClose={onClose} />;
   const ready = name.trim() !== "" && chosen.length > 0 && !create.isPending;
-  const toggle = (scope: Scope) =>
-    setChosen(
-      chosen.includes(scope) ? chosen.filter((each) => each !== scope) : [...chosen, scope],
-    );
   return (
     <Dialog title={t("apiKeys.create")} onClose={onClose}>
       <form
@@ -102,22 +129,7 @@ export function CreateKeyDialog({ onClose }: { onClose: () => void }) {
             ))}
           </select>
         </label>
-        <fieldset className={styles["fieldset"]}>
-          <legend>{t("apiKeys.scopes")}</legend>
-          {offeredScopes.map((scope) => (
-            <label key={scope} className={styles["check"]}>
-              <input
-                type="checkbox"
-                disabled={!me.scopes.includes(scope)}
-                checked={chosen.includes(scope)}
-                onChange={() => toggle(scope)}
-              />
-              <span>
-                <code>{scope}</code> <span className="dim">{t(`scope.${scope}`)}</span>
-              </span>
-            </label>
-          ))}
-        </fieldset>
+        <ScopeFields allowed={me.scopes} chosen={chosen} onChange={setChosen} />
         {create.isError && <ProblemNotice error={create.error} />}
         <DialogActions>
           <Button onClick={onClose}>{t("apiKeys.dismiss")}</Button>

@@ -102,9 +102,7 @@ export function KeysPage() {
       {keys.data?.length === 0 && (
         <EmptyState
           text={t("apiKeys.none")}
-          command={
-            'curl -H "authorization: Bearer $GUILDHALL_API_KEY" ' + `${location.origin}/v1/me`
-          }
+          command={`curl -H "authorization: Bearer $GUILDHALL_API_KEY" ${location.origin}/v1/me`}
         />
       )}
       {keys.data !== undefined && keys.data.length > 0 && (

@@ -1,4 +1,4 @@
-import { useEffect, useState } from "react";
+import { useCallback } from "react";
 import { useMutation, useQuery } from "@tanstack/react-query";
 import { Download } from "lucide-react";
 import type { Artifact } from "@guildhall/sdk/contract/task.ts";
@@ -14,13 +14,15 @@ import { CsvTable } from "./csv-table.tsx";
 import styles from "./artifact-dialog.module.css";
 
 function ImagePreview({ blob, path }: { blob: Blob; path: string }) {
-  const [url, setUrl] = useState<string>();
-  useEffect(() => {
-    const made = URL.createObjectURL(asImage(blob, path));
-    setUrl(made);
-    return () => URL.revokeObjectURL(made);
-  }, [blob, path]);
-  return url === undefined ? null : <img src={url} alt={path} className={styles["image"]} />;
+  const show = useCallback(
+    (image: HTMLImageElement) => {
+      const url = URL.createObjectURL(asImage(blob, path));
+      image.src = url;
+      return () => URL.revokeObjectURL(url);
+    },
+    [blob, path],
+  );
+  return <img ref={show} alt={path} className={styles["image"]} />;
 }
 
 function TextPreview({ blob, artifact }: { blob: Blob; artifact: Artifact }) {
@@ -62,13 +64,13 @@ export function ArtifactDialog({ artifact, onClose }: { artifact: Artifact; onCl
   return (
     <Dialog title={artifact.path} onClose={onClose} wide>
       {/* oxlint-disable-next-line jsx-a11y/no-noninteractive-tabindex -- a scrolling region must be reachable by keyboard */}
-      <div role="region" aria-label={artifact.path} tabIndex={0} className={styles["content"]}>
+      <section aria-label={artifact.path} tabIndex={0} className={styles["content"]}>
         {previewKind(artifact) === "none" ? (
           <p>{t("artifact.noPreview", { size: formatBytes(artifact.size_bytes) })}</p>
         ) : (
           <Preview artifact={artifact} />
         )}
-      </div>
+      </section>
       {save.isError && <ProblemNotice error={save.error} />}
       <DialogActions>
         <Button onClick={onClose}>{t("close")}</Button>

@@ -28,16 +28,17 @@ const EntryRow = memo(function EntryRow({ entry }: { entry: Entry }) {
  * is new below instead of pulling the text away.
  */
 export function Transcript({ view }: { view: TaskView }) {
-  const scroller = useRef<HTMLDivElement>(null);
+  const scroller = useRef<HTMLElement>(null);
   const [follows, setFollows] = useState(true);
   const [seen, setSeen] = useState(0);
-  const count = view.entries.length;
+  const { entries } = view;
+  const count = entries.length;
   const fresh = follows ? 0 : Math.max(0, count - seen);
 
   useLayoutEffect(() => {
     const element = scroller.current;
-    if (follows && element) element.scrollTop = element.scrollHeight;
-  }, [follows, view.entries]);
+    if (follows && element && entries.length > 0) element.scrollTop = element.scrollHeight;
+  }, [follows, entries]);
 
   function scrolled() {
     const element = scroller.current;
@@ -52,24 +53,23 @@ export function Transcript({ view }: { view: TaskView }) {
     <section aria-labelledby="transcript" className={`panel ${styles["transcript"]}`}>
       <h2 id="transcript">{t("transcript.title")}</h2>
       <div className={styles["frame"]}>
-        {/* oxlint-disable-next-line jsx-a11y/no-noninteractive-tabindex -- a scrolling region must be reachable by keyboard */}
-        <div
+        <section
           ref={scroller}
-          role="region"
-          aria-label={t("transcript.title")}
+          aria-label={t("transcript.events")}
+          // oxlint-disable-next-line jsx-a11y/no-noninteractive-tabindex -- a scrolling region must be reachable by keyboard
           tabIndex={0}
           className={styles["scroller"]}
           onScroll={scrolled}
         >
           {count === 0 && <Loading label={t("transcript.empty")} />}
           <ol className={styles["entries"]}>
-            {view.entries.map((entry) => (
+            {entries.map((entry) => (
               <li key={entry.key}>
                 <EntryRow entry={entry} />
               </li>
             ))}
           </ol>
-        </div>
+        </section>
         {!follows && (
           <Button
             className={styles["jump"] ?? ""}
