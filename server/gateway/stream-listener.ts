@@ -53,6 +53,8 @@ export function createStreamListener(pricing: AnswerPricing): StreamListener {
       const kind = frame.event === "" ? data?.["type"] : frame.event;
       const reports = kind === "message_start" || kind === "message_delta";
       if (reports && data === undefined) malformed = true;
+      // A last frame that was cut off is no clean end.
+      else if (kind === "message_stop" && data === undefined) return;
       else if (kind === "message_start") {
         if (isObject(data?.["message"])) meter.note(data["message"]["usage"], false);
       } else if (kind === "message_delta") onDelta(data);

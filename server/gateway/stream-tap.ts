@@ -9,7 +9,7 @@ export type StreamTap = Pick<StreamListener, "verdict" | "usageRecord" | "thinki
   end(): Buffer[];
   /** True once the frame that ends the answer has come. */
   finished(): boolean;
-  /** The bytes from the last frame on, kept back until the charge is durable. */
+  /** The bytes from the last frame on, kept back until the charge is durable; its blank line is added if it is missing. */
   takeHeld(): Buffer[];
   /** True when the client was given a part of a frame whose end has not come. */
   openFrame(): boolean;
@@ -50,6 +50,7 @@ export function createStreamTap(pricing: AnswerPricing): StreamTap {
   const listener = createStreamListener(pricing);
   const waiting = createWaitingBytes();
   let open = false;
+  let withoutEnd = false;
   const parser = createSseParser((frame) => {
     open = false;
     listener.onFrame(frame);
@@ -74,10 +75,15 @@ export function createStreamTap(pricing: AnswerPricing): StreamTap {
     },
     end() {
       parser.end();
-      return listener.terminal() === undefined ? [] : takeFree();
+      withoutEnd = listener.terminal() !== undefined;
+      return withoutEnd ? takeFree() : [];
     },
     finished: () => listener.terminal() !== undefined,
-    takeHeld: () => waiting.take(waiting.received()),
+    takeHeld() {
+      const held = waiting.take(waiting.received());
+      // Clients do not see a frame without its blank line.
+      return withoutEnd ? [...held, Buffer.from("\n\n")] : held;
+    },
     openFrame: () => open,
   };
 }
