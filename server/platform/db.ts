@@ -116,6 +116,12 @@ async function transaction<T>(
       throw translated(error);
     });
     let broken: Error | undefined;
+    // The pool listens only while a connection is idle: one that is lost in use would end the process. Its next query
+    // fails with the same error.
+    const onLost = (error: Error): void => {
+      broken = error;
+    };
+    client.on("error", onLost);
     try {
       await client.query(begin);
       const result = await work(client);
@@ -127,6 +133,7 @@ async function transaction<T>(
       });
       if (attempt >= MAX_TRIES || !RETRIED.has(sqlState(error) ?? "")) throw translated(error);
     } finally {
+      client.off("error", onLost);
       client.release(broken);
     }
     await new Promise((resolve) => setTimeout(resolve, Math.random() * 20 * attempt));
@@ -149,6 +156,13 @@ export function createDb(options: DbOptions): Db {
       idleTimeoutMillis: 30_000,
       application_name: role,
     });
+    // A connection that is lost while a transaction holds it, between two statements, has nobody else to listen: without
+    // a listener the error would end the process. The next statement fails with the same cause.
+    pool.on("connect", (client) =>
+      client.on("error", (error) =>
+        options.log.warn({ err: error, role }, "a database connection was lost"),
+      ),
+    );
     pool.on("error", (error) =>
       options.log.warn({ err: error, role }, "an idle database connection was lost"),
     );

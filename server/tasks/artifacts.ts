@@ -49,7 +49,7 @@ export function inlineTypeOf(path: string): string | undefined {
 /** `Content-Disposition` (RFC 6266) with the name in ASCII for old clients and in UTF-8 (RFC 8187) for the others. */
 export function dispositionOf(kind: "inline" | "attachment", path: string): string {
   const name = basename(path);
-  const ascii = name.replace(/[^\w.\- ]/g, "_");
+  const ascii = name.replace(/[^\w.\- ]/gu, "_");
   const utf8 = encodeURIComponent(name).replace(
     /['()*]/g,
     (char) => `%${char.charCodeAt(0).toString(16).toUpperCase()}`,

@@ -8,6 +8,8 @@ import {
 import { type Caller, expectProblem, startTestApi, withoutRequestId } from "../test/api.ts";
 import { createAgent, createClaimedRun, createQueuedRun } from "../test/tenant.ts";
 import { verifyAudit } from "../audit/audit.ts";
+import { request } from "../ledger/fixture.ts";
+import { createLedger } from "../ledger/ledger.ts";
 
 const api = await startTestApi();
 const { admin, db, send } = api;
@@ -217,11 +219,6 @@ test.each([
 test("a task shows what its calls used, and its newest limit", async () => {
   const caller = await api.caller();
   const run = await createClaimedRun(admin, caller);
-  await admin.query(
-    `INSERT INTO budgets (workspace_id, meter, level, scope_id, period, posted, held) VALUES
-      ($1, 'model_cost', 'task', $2, 'all', 700, 30), ($1, 'agent_time', 'task', $2, 'all', 4000, 0)`,
-    [caller.workspaceId, run.taskId],
-  );
   const usage = {
     input_tokens: 10,
     cache_read_input_tokens: 5,
@@ -229,19 +226,19 @@ test("a task shows what its calls used, and its newest limit", async () => {
     cache_creation_1h_input_tokens: 1,
     output_tokens: 7,
   };
-  // Call 1 took two attempts; the void one never left.
-  const holds = [
-    ["hold_1", 1, 1, "SETTLED", usage],
-    ["hold_2", 1, 2, "SETTLED", usage],
-    ["hold_3", 2, 1, "DISPATCHED", null],
-    ["hold_4", 3, 1, "VOID", null],
-  ] as const;
-  for (const [id, call, attempt, state, counts] of holds)
-    await admin.query(
-      `INSERT INTO holds (workspace_id, id, run_id, call_no, attempt_no, epoch, owner_id, state, model, price_version, amount, max_tokens, levels, posted, usage, dispatched_at)
-       VALUES ($1, $2, $3, $4, $5, 1, 'wrk_1', $6, 'm', 'v', 500, 1, '[]', CASE WHEN $6 = 'SETTLED' THEN 350 END, $7, clock_now())`,
-      [caller.workspaceId, id, run.runId, call, attempt, state, counts],
-    );
+  const ledger = createLedger({ db, processId: "wrk_test" });
+  const { workspaceId } = caller;
+  // Call 1 takes two attempts, call 2 runs, and call 3 never left.
+  const holds = [1, 1, 2, 3].map((callNo, n) =>
+    request(run, { callNo, attemptNo: n === 1 ? 2 : 1, dispatch: callNo !== 3 }),
+  );
+  for (const hold of holds) expect(await ledger.reserve(hold)).toMatchObject({ status: "held" });
+  for (const { holdId } of holds.slice(0, 2))
+    await ledger.settle({ workspaceId, holdId, outcome: "settled", actualNanoUsd: 150, usage });
+  await ledger.settle({ workspaceId, holdId: holds[3]!.holdId, outcome: "void" });
+  expect(await ledger.leaseAgentTime({ ...run, sliceMs: 4_000 })).toMatchObject({
+    status: "granted",
+  });
   await admin.query(
     `INSERT INTO steps (workspace_id, run_id, step_no, epoch, kind, state, body) VALUES
       ($1, $2, 1, 1, 'model', 'done', '{}'), ($1, $2, 2, 1, 'tool', 'done', '{}')`,
@@ -253,8 +250,8 @@ test("a task shows what its calls used, and its newest limit", async () => {
   });
   const task = taskDetailSchema.parse(await (await get(`/v1/tasks/${run.taskId}`, caller)).json());
   expect(task.usage).toEqual({
-    spent_nano_usd: 700,
-    held_nano_usd: 30,
+    spent_nano_usd: 300,
+    held_nano_usd: 200,
     agent_time_ms: 4_000,
     model_calls: 2,
     tool_calls: 1,

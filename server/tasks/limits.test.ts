@@ -1,0 +1,140 @@
+import { expect, test } from "vitest";
+import { limitSchema, usageSchema } from "@guildhall/sdk/contract/workspace.ts";
+import { verifyAudit } from "../audit/audit.ts";
+import { type Caller, expectProblem, startTestApi, withoutRequestId } from "../test/api.ts";
+import { createAgent, createQueuedRun } from "../test/tenant.ts";
+
+const api = await startTestApi();
+const { admin, db, send } = api;
+const mine = await api.caller({ costLimitNanoUsd: 1_000 });
+
+const put = (json: object, caller: Caller = mine) =>
+  send("PUT", "/v1/limits", { key: caller.key, json });
+async function limitsOf(caller: Caller): Promise<number> {
+  const { rows } = await admin.query<{ n: number }>(
+    "SELECT count(*)::int AS n FROM limits WHERE workspace_id = $1",
+    [caller.workspaceId],
+  );
+  return rows[0]!.n;
+}
+
+test("a new limit is a new version, is in force at once, and is in the audit", async () => {
+  const caller = await api.caller({ costLimitNanoUsd: 1_000 });
+  const before = api.rung.length;
+  const response = await put({ meter: "model_cost", level: "workspace", amount: 5_000 }, caller);
+  expect(response.status).toBe(200);
+  expect(limitSchema.strict().parse(await response.json())).toEqual({
+    meter: "model_cost",
+    level: "workspace",
+    scope_id: caller.workspaceId,
+    amount: 5_000,
+    version: 2,
+  });
+  const usage = usageSchema.parse(
+    await (await send("GET", "/v1/usage", { key: caller.key })).json(),
+  );
+  expect(usage.meters.find((meter) => meter.meter === "model_cost")?.limit).toBe(5_000);
+  expect(api.rung.slice(before)).toEqual(["ready"]);
+  const { rows } = await admin.query(
+    "SELECT action, target, before_hash IS NOT NULL AS before, after_hash IS NOT NULL AS after FROM audit_lines WHERE workspace_id = $1 ORDER BY seq DESC LIMIT 1",
+    [caller.workspaceId],
+  );
+  expect(rows).toEqual([
+    {
+      action: "limit.set",
+      target: `model_cost/workspace/${caller.workspaceId}`,
+      before: true,
+      after: true,
+    },
+  ]);
+  expect(await db.withWorkspace(caller.workspaceId, verifyAudit)).toMatchObject({ ok: true });
+});
+
+test("a limit can be removed, and be 0 so that nothing is admitted", async () => {
+  const caller = await api.caller({ costLimitNanoUsd: 1_000 });
+  for (const amount of [null, 0]) {
+    const response = await put({ meter: "model_cost", level: "workspace", amount }, caller);
+    expect(limitSchema.parse(await response.json()).amount).toBe(amount);
+  }
+});
+
+test("agents and tasks of the workspace have limits of their own", async () => {
+  const { taskId } = await createQueuedRun(admin, mine);
+  for (const [level, scope_id] of [
+    ["agent", "gray"],
+    ["task", taskId],
+  ]) {
+    const response = await put({ meter: "agent_time", level, scope_id, amount: 60_000 });
+    expect(limitSchema.parse(await response.json())).toMatchObject({ level, scope_id, version: 1 });
+  }
+});
+
+test.each([
+  ["a negative amount", { meter: "model_cost", level: "workspace", amount: -1 }, "amount"],
+  ["a fraction", { meter: "model_cost", level: "workspace", amount: 0.5 }, "amount"],
+  ["an amount as text", { meter: "model_cost", level: "workspace", amount: "5" }, "amount"],
+  [
+    "an amount beyond the safe integers",
+    { meter: "model_cost", level: "workspace", amount: 2 ** 53 },
+    "amount",
+  ],
+  ["no amount", { meter: "model_cost", level: "workspace" }, "amount"],
+  ["an unknown meter", { meter: "members", level: "workspace", amount: 1 }, "meter"],
+  ["a level above the workspace", { meter: "model_cost", level: "owner", amount: 1 }, "level"],
+  ["an agent without its id", { meter: "model_cost", level: "agent", amount: 1 }, "scope_id"],
+  [
+    "an unknown field",
+    { meter: "model_cost", level: "workspace", amount: 1, version: 9 },
+    "version",
+  ],
+])("%s is refused with the field, and nothing changes", async (_title, json, field) => {
+  const before = await limitsOf(mine);
+  const problem = await expectProblem(await put(json), 400, "validation_failed");
+  expect(problem.errors?.map((error) => error.field)).toEqual([field]);
+  expect(await limitsOf(mine)).toBe(before);
+});
+
+test("what makes no sense at a level is refused: slots of an agent, a task without money", async () => {
+  const { taskId } = await createQueuedRun(admin, mine);
+  for (const json of [
+    { meter: "concurrent_tasks", level: "agent", scope_id: "gray", amount: 1 },
+    { meter: "model_cost", level: "task", scope_id: taskId, amount: 0 },
+    { meter: "model_cost", level: "task", scope_id: taskId, amount: null },
+  ])
+    await expectProblem(await put(json), 422, "limit_not_supported");
+});
+
+test("another workspace's agent, task or id is as unknown as one that does not exist", async () => {
+  const other = await api.caller();
+  await createAgent(admin, { workspaceId: other.workspaceId, agentId: "theirs" });
+  const { taskId } = await createQueuedRun(admin, other);
+  for (const [level, foreign, unknown] of [
+    ["agent", "theirs", "nobody"],
+    ["task", taskId, "task_00000000000000000000000000"],
+    ["workspace", other.workspaceId, "ws_nobody"],
+  ] as const) {
+    const answers = await Promise.all(
+      [foreign, unknown].map((scope_id) =>
+        put({ meter: "model_cost", level, scope_id, amount: 1 }),
+      ),
+    );
+    expect(answers.map((answer) => answer.status)).toEqual([422, 422]);
+    const [a, b] = await Promise.all(answers.map(withoutRequestId));
+    expect(a).toContain("limit_scope_not_found");
+    expect(a).toBe(b);
+  }
+  expect(await limitsOf(other)).toBe(0);
+});
+
+test("limits set at once get versions one after the other", async () => {
+  const caller = await api.caller();
+  const answers = await Promise.all(
+    Array.from({ length: 5 }, (_, n) =>
+      put({ meter: "model_cost", level: "workspace", amount: n + 1 }, caller),
+    ),
+  );
+  const versions = await Promise.all(
+    answers.map(async (answer) => limitSchema.parse(await answer.json()).version),
+  );
+  expect(versions.toSorted((a, b) => a - b)).toEqual([1, 2, 3, 4, 5]);
+});
