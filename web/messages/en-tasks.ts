@@ -182,6 +182,7 @@ export const taskMessages = {
   "newTask.cli": "CLI",
   "newTask.curl": "curl",
   "newTask.noCost": "No task was created and nothing was spent.",
+  "newTask.sendAgain": "Run it again safely: the same task is never created twice.",
   "newTask.dismiss": "Not now",
   "newTask.run": "Run",
   "newTask.sending": "Starting…",

@@ -2,6 +2,7 @@ import { useState } from "react";
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useNavigate, useParams } from "@tanstack/react-router";
 import type { InputFile } from "@guildhall/sdk/client/client.ts";
+import { GuildhallError } from "@guildhall/sdk/client/errors.ts";
 import { call } from "../api/api.ts";
 import { agentsQuery, meQuery, taskKeys } from "../api/queries.ts";
 import { formatLimit, parseUsd } from "../format/money.ts";
@@ -145,7 +146,15 @@ export default function NewTaskDialog({
           }}
         />
         {readError !== undefined && <ProblemNotice error={readError} />}
-        {create.isError && <ProblemNotice error={create.error} money={t("newTask.noCost")} />}
+        {create.isError && (
+          <ProblemNotice
+            error={create.error}
+            // Without an answer nobody knows: but the same sent again stays one task.
+            money={
+              create.error instanceof GuildhallError ? t("newTask.noCost") : t("newTask.sendAgain")
+            }
+          />
+        )}
         <DialogActions>
           <Button onClick={onClose}>{t("newTask.dismiss")}</Button>
           <Button type="submit" look="primary" disabled={!ready}>

@@ -64,15 +64,7 @@ export function createRealtime(deps: RealtimeDeps): Realtime {
   }
 
   function open(taskId: string): Feed {
-    const feed: Feed = {
-      stream: createTaskStream({
-        taskId,
-        readPage: ({ after }) => deps.readEvents({ taskId, after }),
-      }),
-      users: 0,
-      reading: false,
-      pushed: false,
-    };
+    const feed = createFeed(deps, taskId);
     feeds.set(taskId, feed);
     // A long history comes in pages over HTTP; the socket only has to add what is new.
     void read(feed).then(() => subscribe(taskId, feed));
@@ -127,6 +119,18 @@ export function createRealtime(deps: RealtimeDeps): Realtime {
       clearInterval(poll);
       closeSocket();
     },
+  };
+}
+
+function createFeed(deps: RealtimeDeps, taskId: string): Feed {
+  return {
+    stream: createTaskStream({
+      taskId,
+      readPage: ({ after }) => deps.readEvents({ taskId, after }),
+    }),
+    users: 0,
+    reading: false,
+    pushed: false,
   };
 }
 
