@@ -156,13 +156,6 @@ export function createDb(options: DbOptions): Db {
       idleTimeoutMillis: 30_000,
       application_name: role,
     });
-    // A connection that is lost while a transaction holds it, between two statements, has nobody else to listen: without
-    // a listener the error would end the process. The next statement fails with the same cause.
-    pool.on("connect", (client) =>
-      client.on("error", (error) =>
-        options.log.warn({ err: error, role }, "a database connection was lost"),
-      ),
-    );
     pool.on("error", (error) =>
       options.log.warn({ err: error, role }, "an idle database connection was lost"),
     );
