@@ -4,8 +4,9 @@ import { formatBytes } from "./number.ts";
 
 describe("times and sizes", () => {
   it.each([
-    [0, "0.0 s"],
-    [430, "0.4 s"],
+    [0, "0 ms"],
+    [430, "430 ms"],
+    [1_390, "1.4 s"],
     [12_900, "12 s"],
     [134_000, "2 m 14 s"],
     [3_900_000, "1 h 05 m"],

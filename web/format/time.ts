@@ -45,9 +45,10 @@ export function formatPeriod(period: string): string {
     : period;
 }
 
-/** 0.4 s, 12 s, 2 m 14 s, 3 h 05 m. */
+/** 430 ms, 1.4 s, 12 s, 2 m 14 s, 3 h 05 m. */
 export function formatDuration(ms: number): string {
-  if (ms < 10_000) return `${(Math.max(0, ms) / 1_000).toFixed(1)} s`;
+  if (ms < 1_000) return `${Math.max(0, Math.round(ms))} ms`;
+  if (ms < 10_000) return `${(ms / 1_000).toFixed(1)} s`;
   const seconds = Math.floor(ms / 1_000);
   if (seconds < 60) return `${seconds} s`;
   const minutes = Math.floor(seconds / 60);

@@ -59,6 +59,11 @@ export function statusDetail(status: AgentStatus, nowMs: number): string {
   return statusBubble(status, nowMs) ?? statusLabel(status);
 }
 
+/** What colleagues call an agent: the name in quotes when there is one, else the first. */
+export function shortName(name: string): string {
+  return /"([^"]+)"/.exec(name)?.[1] ?? name.split(" ")[0] ?? name;
+}
+
 /** The whole row in words, for those who hear it: who, what, and what of the budget is gone. */
 export function describeAgent(agent: Agent, status: AgentStatus, nowMs: number): string {
   const bubble = statusBubble(status, nowMs);

@@ -4,6 +4,7 @@ import type { Agent } from "@guildhall/sdk/contract/workspace.ts";
 import { agentsQuery } from "../../../api/queries.ts";
 import { t } from "../../../messages/translate.ts";
 import { Avatar } from "../../../office/avatar.tsx";
+import { shortName } from "../../../office/describe-status.ts";
 import { openNewTask } from "../../../shell/dialogs.ts";
 import { Button, buttonClass } from "../../../ui/button.tsx";
 import { PageHead } from "../../../ui/page-head.tsx";
@@ -37,7 +38,7 @@ function Profile({ agent, workspaceId }: { agent: Agent; workspaceId: string }) 
       </dl>
       <div className={styles["actions"]}>
         <Button look="primary" onClick={() => openNewTask({ agent: agent.id })}>
-          {t("newTask.give", { name: agent.name.split(" ")[0] ?? agent.name })}
+          {t("newTask.give", { name: shortName(agent.name) })}
         </Button>
         <Link
           to="/w/$workspaceId/tasks"

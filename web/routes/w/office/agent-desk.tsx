@@ -3,7 +3,7 @@ import { formatCost, formatLimit } from "../../../format/money.ts";
 import { t } from "../../../messages/translate.ts";
 import type { AgentStatus } from "../../../office/agent-status.ts";
 import { Avatar } from "../../../office/avatar.tsx";
-import { describeAgent, statusBubble } from "../../../office/describe-status.ts";
+import { describeAgent, statusBubble, statusDetail } from "../../../office/describe-status.ts";
 import { StatusBadge } from "../../../office/status-badge.tsx";
 import { MeterBar } from "../../../ui/meter-bar.tsx";
 import styles from "./office-page.module.css";
@@ -47,7 +47,7 @@ export function AgentDesk({
         </span>
         <span className={styles["what"]}>
           {task && <span className={styles["task"]}>{task.title}</span>}
-          {bubble !== undefined && <span className={styles["bubble"]}>{bubble}</span>}
+          <span className={styles["bubble"]}>{bubble ?? statusDetail(status, nowMs)}</span>
         </span>
         {task && (
           <span className={styles["cost"]}>

@@ -6,7 +6,7 @@ import { formatClock, formatDuration } from "../../../format/time.ts";
 import { t } from "../../../messages/translate.ts";
 import type { AgentStatus } from "../../../office/agent-status.ts";
 import { Avatar } from "../../../office/avatar.tsx";
-import { statusDetail } from "../../../office/describe-status.ts";
+import { shortName, statusDetail } from "../../../office/describe-status.ts";
 import { StatusBadge } from "../../../office/status-badge.tsx";
 import { openDialog, openNewTask } from "../../../shell/dialogs.ts";
 import { raisable } from "../../../tasks/limit-text.ts";
@@ -124,7 +124,7 @@ export function Inspector({
       <p>{statusDetail(status, nowMs)}</p>
       {status.kind === "idle" ? (
         <Button look="primary" onClick={() => openNewTask({ agent: agent.id })}>
-          {t("newTask.give", { name: agent.name.split(" ")[0] ?? agent.name })}
+          {t("newTask.give", { name: shortName(agent.name) })}
         </Button>
       ) : (
         <CurrentTask status={status} view={view} workspaceId={workspaceId} nowMs={nowMs} />

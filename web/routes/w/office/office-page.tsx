@@ -7,10 +7,8 @@ import { t } from "../../../messages/translate.ts";
 import { agentStatus, type AgentStatus } from "../../../office/agent-status.ts";
 import { officeSummary } from "../../../office/describe-status.ts";
 import { useTaskViews } from "../../../realtime/use-task-view.ts";
-import { openNewTask } from "../../../shell/dialogs.ts";
 import { useShortcuts } from "../../../shell/shortcuts.ts";
 import { hasEnded } from "../../../tasks/task-state.tsx";
-import { Button } from "../../../ui/button.tsx";
 import { PageHead } from "../../../ui/page-head.tsx";
 import { ProblemNotice } from "../../../ui/problem.tsx";
 import { useNow } from "../../../ui/use-now.ts";
@@ -79,14 +77,7 @@ export function OfficePage() {
 
   return (
     <>
-      <PageHead
-        title={t("office.title")}
-        actions={
-          <Button onClick={() => openNewTask(chosen === undefined ? {} : { agent: chosen })}>
-            {t("newTask.give", { name: agent?.name.split(" ")[0] ?? "" })}
-          </Button>
-        }
-      >
+      <PageHead title={t("office.title")}>
         <p className="dim">{officeSummary([...statuses.values()])}</p>
       </PageHead>
       {error && <ProblemNotice error={error} />}

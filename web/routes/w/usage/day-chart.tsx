@@ -5,14 +5,18 @@ import { formatCount } from "../../../format/number.ts";
 import { formatDay } from "../../../format/time.ts";
 import { t } from "../../../messages/translate.ts";
 import { Button } from "../../../ui/button.tsx";
+import { fillDays } from "./fill-days.ts";
 import styles from "./usage-page.module.css";
 
 type Day = Usage["by_day"][number];
 
 const height = 160;
 const slot = 32;
+/** A single day would be one huge bar, and tell nothing. */
+const leastDays = 14;
 
-function Bars({ days }: { days: readonly Day[] }) {
+function Bars({ days: known }: { days: readonly Day[] }) {
+  const days = fillDays(known, leastDays);
   const most = Math.max(1, ...days.map((day) => day.spent_nano_usd));
   const total = days.reduce((sum, day) => sum + day.spent_nano_usd, 0);
   return (
