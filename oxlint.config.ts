@@ -4,7 +4,7 @@ import { ranks } from "./server/ranks.ts";
 /** The rank rule: what a slice must not import, as relative paths. */
 const rankRules: NonNullable<OxlintConfig["overrides"]> = ranks.map((slice, rank) => ({
   files: [`server/${slice}/**/*.ts`],
-  excludeFiles: ["**/*.test.ts"],
+  excludeFiles: ["**/*.test.ts", "**/*fixture.ts"],
   rules: {
     "no-restricted-imports": [
       "error",
@@ -58,7 +58,7 @@ export default defineConfig({
   },
   overrides: [
     {
-      files: ["**/*.test.ts", "**/*.test.tsx", "server/test/**", "bench/**"],
+      files: ["**/*.test.ts", "**/*.test.tsx", "**/*fixture.ts", "server/test/**", "bench/**"],
       rules: {
         "typescript/no-non-null-assertion": "off",
         "max-lines-per-function": "off",

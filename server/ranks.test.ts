@@ -42,7 +42,7 @@ async function allImports(folders: readonly string[]): Promise<Import[]> {
 }
 
 const isTest = (file: string): boolean =>
-  /\.test\.tsx?$/.test(file) || file.startsWith("server/test/");
+  /(\.test\.tsx?|fixture\.ts)$/.test(file) || file.startsWith("server/test/");
 
 it("a slice imports only slices of a lower rank", async () => {
   const order: readonly string[] = ranks;

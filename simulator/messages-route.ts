@@ -16,7 +16,7 @@ import type { PromptCache } from "./metering/prompt-cache.ts";
 import { breakpointProblem } from "./metering/prompt-cache.ts";
 import type { PromptSegment } from "./metering/prompt-segments.ts";
 import { inputTokensOf, promptSegments } from "./metering/prompt-segments.ts";
-import type { MessagesRequest } from "./protocol/request.ts";
+import type { MessagesRequest } from "./protocol/request-schema.ts";
 import { parseCountRequest, parseMessagesRequest } from "./protocol/request.ts";
 
 export type RouteDeps = {

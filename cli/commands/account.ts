@@ -3,7 +3,7 @@ import { type Scope, scopes } from "@guildhall/sdk/contract/workspace.ts";
 import type { Context } from "../context.ts";
 import { type ExitCode, exitCode, UsageError } from "../exit.ts";
 import { duration, parseUsd, table, usd } from "../format.ts";
-import type { Run } from "../program.ts";
+import type { Run } from "../run.ts";
 
 async function showUsage(context: Context): Promise<ExitCode> {
   const usage = await context.client.usage();

@@ -12,7 +12,7 @@ import { type ExitCode, exitCode, UsageError } from "../exit.ts";
 import { followTask } from "../follow.ts";
 import { bytes, duration, parseUsd, plain, table, usd } from "../format.ts";
 import { collectInput } from "../input-files.ts";
-import type { Run } from "../program.ts";
+import type { Run } from "../run.ts";
 
 type RunFlags = {
   agent: string;

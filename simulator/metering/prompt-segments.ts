@@ -1,4 +1,4 @@
-import type { ContentBlock, CountRequest, RequestTool } from "../protocol/request.ts";
+import type { ContentBlock, CountRequest, RequestTool } from "../protocol/request-schema.ts";
 import { canonicalJson } from "../hash.ts";
 import { countTokens, DOCUMENT_TOKENS, IMAGE_TOKENS } from "./tokens.ts";
 

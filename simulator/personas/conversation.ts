@@ -1,4 +1,4 @@
-import type { ContentBlock, MessagesRequest, RequestMessage } from "../protocol/request.ts";
+import type { ContentBlock, MessagesRequest, RequestMessage } from "../protocol/request-schema.ts";
 
 /** A tool call that came back, with what it said. */
 export type ToolOutcome = {

@@ -3,7 +3,7 @@ import type { Conversation, ToolOutcome } from "./conversation.ts";
 import { plainToolName, readConversation } from "./conversation.ts";
 import type { Persona, Step, ToolCall } from "./persona.ts";
 import { findPersona } from "./roster.ts";
-import type { MessagesRequest } from "../protocol/request.ts";
+import type { MessagesRequest } from "../protocol/request-schema.ts";
 import { exampleOf } from "../protocol/schema-example.ts";
 
 /** A script that still wants tools after so many answers is brought to its end. */

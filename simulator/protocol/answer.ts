@@ -1,6 +1,6 @@
 import type { Decision } from "../personas/decide.ts";
 import { hashOf } from "../hash.ts";
-import type { MessagesRequest } from "./request.ts";
+import type { MessagesRequest } from "./request-schema.ts";
 import { countTokens, takeTokens } from "../metering/tokens.ts";
 
 /** A block of the answer, cut to what `max_tokens` allows. `json` of a cut tool use is incomplete. */

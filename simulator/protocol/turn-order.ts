@@ -1,4 +1,4 @@
-import type { ContentBlock, RequestMessage } from "./request.ts";
+import type { ContentBlock, RequestMessage } from "./request-schema.ts";
 
 function blocksOf(message: RequestMessage | undefined): readonly ContentBlock[] {
   return message === undefined || typeof message.content === "string" ? [] : message.content;
