@@ -15,6 +15,20 @@ export type TestDatabase = {
   dropConnections(): Promise<void>;
 };
 
+const LEAK_LOOKS = 40;
+
+/** What is still busy after the pools were closed. A server process takes a moment to notice that its client has left. */
+async function openConnections(admin: pg.Client, database: string): Promise<object[]> {
+  for (let look = 1; ; look++) {
+    const { rows } = await admin.query<object>(
+      `SELECT application_name, state, query FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid() AND usename LIKE 'guildhall%' AND state <> 'idle'`,
+      [database],
+    );
+    if (rows.length === 0 || look === LEAK_LOOKS) return rows;
+    await new Promise((resolve) => setTimeout(resolve, 25));
+  }
+}
+
 /** A database of this test file's own, cloned from the migrated template and dropped afterwards. Call at top level. */
 export async function createTestDatabase(
   options: { maxConnections?: number } = {},
@@ -36,15 +50,11 @@ export async function createTestDatabase(
 
   afterAll(async () => {
     await db.close();
-    const leaked = await admin.query(
-      `SELECT application_name, state, query FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid() AND usename LIKE 'guildhall%' AND state <> 'idle'`,
-      [name],
-    );
+    const leaked = await openConnections(admin, name);
     await admin.end();
     await root.query(`DROP DATABASE ${name} WITH (FORCE)`);
     await root.end();
-    if (leaked.rows.length > 0)
-      throw new Error(`connections were left open: ${JSON.stringify(leaked.rows)}`);
+    if (leaked.length > 0) throw new Error(`connections were left open: ${JSON.stringify(leaked)}`);
   });
 
   return {
