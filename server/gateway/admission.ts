@@ -1,5 +1,5 @@
 import type { Ledger, ReserveOutcome } from "../ledger/ledger.ts";
-import type { AppError } from "../platform/errors.ts";
+import { AppError } from "../platform/errors.ts";
 import { newId } from "../platform/ids.ts";
 import type { RunToken } from "../platform/run-token.ts";
 import { describeBudgetRefusal, describeCallLimit } from "./budget-refusal.ts";
@@ -49,18 +49,23 @@ function refusalOf(outcome: Exclude<ReserveOutcome, { status: "held" }>): AppErr
   }
 }
 
+function databaseUnavailable(what: string, cause?: unknown): AppError {
+  return gatewayError({
+    status: 503,
+    code: "database_unavailable",
+    message: `${what} No call is started without a durable hold. Try again later.`,
+    cause,
+    retryAfterMs: 5_000,
+  });
+}
+
 /** Holds the worst case of one upstream attempt, marked as dispatched in the same transaction, or says why not. */
 export function createAdmission(deps: AdmissionDeps): Admit {
   return async function admit({ token, request, callNo, attemptNo, gone }) {
     if (deps.settlements.pending() > MAX_PENDING_SETTLEMENTS)
       return {
         status: "refused",
-        error: gatewayError({
-          status: 503,
-          code: "database_unavailable",
-          message: "Charges wait for the database; no further call is started. Try again later.",
-          retryAfterMs: 5_000,
-        }),
+        error: databaseUnavailable("Charges wait for the database."),
       };
     const { workspaceId, runId, epoch } = token;
     const holdId = newId("hold");
@@ -86,12 +91,13 @@ export function createAdmission(deps: AdmissionDeps): Admit {
         dispatch: true,
       });
     };
-    const outcome = await deps.queue.admit({
-      workspaceId,
-      reserve,
-      waitMs: deps.budgetWaitMs,
-      signal: gone,
-    });
+    const outcome = await deps.queue
+      .admit({ workspaceId, reserve, waitMs: deps.budgetWaitMs, signal: gone })
+      .catch((error: unknown) => {
+        throw error instanceof AppError
+          ? error
+          : databaseUnavailable("The budget could not be asked.", error);
+      });
     if (outcome.status !== "held") return { status: "refused", error: refusalOf(outcome) };
     return {
       status: "held",

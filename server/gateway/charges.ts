@@ -1,4 +1,5 @@
 import type { Settlement } from "../ledger/ledger.ts";
+import { faultPoint } from "../platform/fault-points.ts";
 import type { Logger } from "../platform/log.ts";
 import type { AnswerVerdict } from "./answer-verdict.ts";
 import type { BudgetQueue } from "./budget-queue.ts";
@@ -57,7 +58,9 @@ async function settleFully(
   input: { hold: Hold; settlement: Settlement; request: MessagesRequest | undefined },
 ): Promise<Durability> {
   const { hold, settlement, request } = input;
+  faultPoint("gateway.answered");
   const result = await deps.settlements.settle(settlement);
+  faultPoint("gateway.settled");
   if (result === undefined) return "late";
   if (result.status === "unchanged") return "durable";
   deps.queue.returned(hold.workspaceId);

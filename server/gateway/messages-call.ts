@@ -1,5 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { Ledger } from "../ledger/ledger.ts";
+import { faultPoint } from "../platform/fault-points.ts";
 import type { Logger } from "../platform/log.ts";
 import type { RunToken } from "../platform/run-token.ts";
 import type { Admit } from "./admission.ts";
@@ -103,6 +104,7 @@ export async function serveMessagesCall(deps: MessagesCallDeps, call: MessagesCa
     if (admission.status === "refused") return client.fail(admission.error, droppedHeader(request));
     const { hold } = admission;
     callNo = hold.callNo;
+    faultPoint("gateway.held");
     const headers = holdHeaders(call, hold);
     const end = await runAttempt(deps, { request, hold, client, headers });
     if (end.status === "answered") return;

@@ -4,7 +4,7 @@ import { createByteLines, type ByteLine } from "./byte-lines.ts";
 export type SseFrame = {
   /** Value of the `event` field; empty when there was none. */
   event: string;
-  /** The `data` lines, joined; undefined when there were none or when they were too large to be kept. */
+  /** The `data` lines, joined; undefined when they were too large to be kept. */
   data: string | undefined;
   startOffset: number;
   endOffset: number;
@@ -31,7 +31,6 @@ type OpenFrame = {
   data: string[];
   dataBytes: number;
   hasData: boolean;
-  hasField: boolean;
   oversized: boolean;
 };
 
@@ -42,7 +41,6 @@ function newFrame(startOffset: number): OpenFrame {
     data: [],
     dataBytes: 0,
     hasData: false,
-    hasField: false,
     oversized: false,
   };
 }
@@ -64,16 +62,15 @@ export function createSseParser(onFrame: (frame: SseFrame) => void): SseParser {
   let received = 0;
 
   function dispatch(endOffset: number): void {
-    const { hasField, hasData, oversized, event, data, startOffset } = frame;
+    const { hasData, oversized, event, data, startOffset } = frame;
     frame = newFrame(endOffset);
-    if (!hasField) return;
-    const kept = hasData && !oversized ? data.join("\n") : undefined;
-    onFrame({ event, data: kept, startOffset, endOffset });
+    // An event without data is none.
+    if (!hasData) return;
+    onFrame({ event, data: oversized ? undefined : data.join("\n"), startOffset, endOffset });
   }
 
   function takeData(value: Buffer, cut: boolean): void {
     frame.hasData = true;
-    frame.hasField = true;
     frame.dataBytes += value.length;
     if (cut || frame.dataBytes > MAX_KEPT_BYTES) frame.oversized = true;
     if (frame.oversized) frame.data = [];
@@ -87,7 +84,6 @@ export function createSseParser(onFrame: (frame: SseFrame) => void): SseParser {
     if (name !== "event") return;
     if (frame.hasData) dispatch(line.startOffset);
     frame.event = value.toString("utf8");
-    frame.hasField = true;
   }
 
   const lines = createByteLines({ maxBytes: MAX_KEPT_BYTES, onLine });
