@@ -314,7 +314,9 @@ it("each answer in the journal is given out once per later attempt, also to equa
   const second = await claimRun(admin, first);
   expect(await take(first)).toBeUndefined();
   const taken = await Promise.all([take(second), take(second), take(second)]);
-  expect(taken.map((one) => one?.body.toString()).toSorted()).toEqual(["one", "two", undefined]);
+  expect(new Set(taken.map((one) => one?.body.toString()))).toEqual(
+    new Set(["one", "two", undefined]),
+  );
   const third = await claimRun(admin, second);
   expect((await take(third))?.body.toString()).toBe("one");
 });
@@ -399,6 +401,6 @@ it("impossible amounts are refused before they reach a balance", async () => {
     { outputNanoUsdPerToken: 9_000_000_000_000, maxTokens: 2_000 },
     { inputNanoUsd: Number.NaN },
   ])
-    await expect(ledger.reserve(request(run, changes)), JSON.stringify(changes)).rejects.toThrow();
+    await expect(ledger.reserve(request(run, changes))).rejects.toThrow(/impossible|worst case/);
   expect(await balance(run.workspaceId, "run", run.runId)).toMatchObject({ held: 0 });
 });

@@ -193,40 +193,44 @@ BEGIN
 END
 $$;
 
--- Hands the workspace a further chunk of a top level: at least what is needed, else 1 % of the limit, else what is
--- left. When too little is left, what other workspaces were handed and do not use is taken back first, so a chunk that
--- nobody needs refuses nobody else. Rows in use by others at this moment are passed over, never waited for.
--- -> how much the row's limit grew
+-- Sets the workspace's chunk of a top level so that it fits `needed` more than it has: by at least 1 % of the limit,
+-- or what is left. When too little is left, all that workspaces were handed and do not use is taken back first, this
+-- one's own too; so a chunk that nobody needs refuses nobody, and after the limit was lowered money that returns does
+-- not stay with whom it returned to. Rows in use by others at this moment are passed over, never waited for.
+-- -> how much the row's limit changed
 CREATE FUNCTION grant_chunk(b budgets, needed bigint) RETURNS bigint
   LANGUAGE plpgsql SET search_path = public, pg_temp
 AS $$
 DECLARE
   top top_budgets;
+  own bigint := 0;
+  others bigint := 0;
   chunk bigint;
-  taken bigint;
 BEGIN
   SELECT * INTO top FROM top_budgets t WHERE t.level = b.level AND t.scope_id = b.scope_id AND t.meter = b.meter AND t.period = b.period FOR UPDATE;
   IF NOT FOUND THEN RETURN 0; END IF;
-  IF top.limit_amount - top.granted < needed THEN
-    WITH unused AS (
-      SELECT x.workspace_id, x.limit_amount - x.posted - x.held AS amount FROM budgets x
-        WHERE x.level = b.level AND x.scope_id = b.scope_id AND x.meter = b.meter AND x.period = b.period AND x.level IN ('owner', 'platform')
-          AND x.workspace_id <> b.workspace_id AND x.limit_amount > x.posted + x.held
-        FOR UPDATE SKIP LOCKED
-    ), lowered AS (
-      UPDATE budgets x SET limit_amount = x.limit_amount - u.amount FROM unused u
-        WHERE x.workspace_id = u.workspace_id AND x.level = b.level AND x.scope_id = b.scope_id AND x.meter = b.meter AND x.period = b.period
-        RETURNING u.amount
-    )
-    SELECT coalesce(sum(l.amount), 0) INTO taken FROM lowered l;
-    top.granted := top.granted - taken;
+  IF top.limit_amount - top.granted < greatest(needed, 0) THEN
+    own := greatest(0, b.limit_amount - b.posted - b.held);
+    IF top.limit_amount - top.granted < needed THEN
+      WITH unused AS (
+        SELECT x.workspace_id, x.limit_amount - x.posted - x.held AS amount FROM budgets x
+          WHERE x.level = b.level AND x.scope_id = b.scope_id AND x.meter = b.meter AND x.period = b.period AND x.level IN ('owner', 'platform')
+            AND x.workspace_id <> b.workspace_id AND x.limit_amount > x.posted + x.held
+          FOR UPDATE SKIP LOCKED
+      ), lowered AS (
+        UPDATE budgets x SET limit_amount = x.limit_amount - u.amount FROM unused u
+          WHERE x.workspace_id = u.workspace_id AND x.level = b.level AND x.scope_id = b.scope_id AND x.meter = b.meter AND x.period = b.period
+          RETURNING u.amount
+      )
+      SELECT coalesce(sum(l.amount), 0) INTO others FROM lowered l;
+    END IF;
   END IF;
-  chunk := greatest(0, least(top.limit_amount - top.granted, greatest(needed, top.limit_amount / 100)));
-  UPDATE top_budgets t SET granted = top.granted + chunk
-    WHERE t.level = b.level AND t.scope_id = b.scope_id AND t.meter = b.meter AND t.period = b.period AND t.granted <> top.granted + chunk;
-  UPDATE budgets x SET limit_amount = x.limit_amount + chunk
-    WHERE chunk > 0 AND x.workspace_id = b.workspace_id AND x.meter = b.meter AND x.level = b.level AND x.scope_id = b.scope_id AND x.period = b.period;
-  RETURN chunk;
+  chunk := greatest(0, least(top.limit_amount - top.granted + own + others, greatest(needed + own, top.limit_amount / 100)));
+  UPDATE top_budgets t SET granted = top.granted - own - others + chunk
+    WHERE t.level = b.level AND t.scope_id = b.scope_id AND t.meter = b.meter AND t.period = b.period AND chunk <> own + others;
+  UPDATE budgets x SET limit_amount = x.limit_amount - own + chunk
+    WHERE chunk <> own AND x.workspace_id = b.workspace_id AND x.meter = b.meter AND x.level = b.level AND x.scope_id = b.scope_id AND x.period = b.period;
+  RETURN chunk - own;
 END
 $$;
 
@@ -254,7 +258,8 @@ AS $$
 $$;
 
 -- Locks the levels from leaf to root and answers their rows in that order. Rows that do not exist yet are opened
--- before any is locked. Top levels that leave less than `needed` get a chunk, after all rows are locked.
+-- before any is locked. After all are locked, top levels that leave less than `needed` get a chunk, and those that were
+-- lowered below what they had handed out give back what is unused; NULL leaves chunks as they are.
 CREATE FUNCTION lock_levels(workspace text, a_meter text, keys budget_key[], needed bigint) RETURNS budgets[]
   LANGUAGE plpgsql SET search_path = public, pg_temp
 AS $$
@@ -280,7 +285,8 @@ BEGIN
   END IF;
   FOR i IN 1 .. cardinality(seen) LOOP
     b := seen[i];
-    IF b.level IN ('owner', 'platform') AND b.posted + b.held + needed > b.limit_amount THEN
+    IF b.level IN ('owner', 'platform') AND (b.posted + b.held + needed > b.limit_amount OR (needed IS NOT NULL AND b.limit_amount IS NOT NULL
+      AND EXISTS (SELECT FROM top_budgets t WHERE t.level = b.level AND t.scope_id = b.scope_id AND t.meter = a_meter AND t.period = b.period AND t.granted > t.limit_amount))) THEN
       b.limit_amount := b.limit_amount + grant_chunk(b, b.posted + b.held + needed - b.limit_amount);
       seen[i] := b;
     END IF;
@@ -411,7 +417,7 @@ CREATE FUNCTION book(workspace text, a_meter text, keys budget_key[], held_chang
   LANGUAGE plpgsql SET search_path = public, pg_temp
 AS $$
 BEGIN
-  PERFORM lock_levels(workspace, a_meter, keys, 0);
+  PERFORM lock_levels(workspace, a_meter, keys, NULL);
   UPDATE budgets b SET held = b.held + held_change, posted = b.posted + posted_change FROM unnest(keys) k
     WHERE b.workspace_id = workspace AND b.meter = a_meter AND b.level = k.level AND b.scope_id = k.scope_id AND b.period = k.period;
   IF line.kind IS NOT NULL THEN
