@@ -6,14 +6,12 @@ import type { Logger } from "../platform/log.ts";
 import type { Claim } from "./run-claims.ts";
 import type { RunLease } from "./run-lease.ts";
 
-/** Waking a run for less than this would be all overhead; milliseconds. */
-const LEAST_USEFUL_MS = 1_000;
 const RETRY_MS = 250;
 
 export type AgentTime = {
   /** Books the first slice. When there is none, it stops the lease's signal. */
   start(): Promise<void>;
-  /** Gives back what was booked and not used, while the attempt still holds the lease. */
+  /** Gives back what was booked and not used, unless a later attempt has begun. Never rejects. */
   end(): Promise<void>;
 };
 
@@ -28,7 +26,7 @@ export type AgentTimeDeps = {
 
 type Answer = Awaited<ReturnType<Ledger["leaseAgentTime"]>>;
 
-function toStop(answer: Extract<Answer, { status: "exhausted" }>, sliceMs: number) {
+function toStop(answer: Extract<Answer, { status: "exhausted" }>) {
   const wakeAt = periodResetsAt(answer.period);
   const reason: Parked = {
     kind: "limit",
@@ -38,7 +36,7 @@ function toStop(answer: Extract<Answer, { status: "exhausted" }>, sliceMs: numbe
     limit: answer.limit,
     posted: answer.posted,
     held: answer.held,
-    needed: Math.min(sliceMs, LEAST_USEFUL_MS),
+    needed: answer.needed,
     ...(wakeAt === undefined ? {} : { resets_at: wakeAt }),
   };
   return { kind: "agent_time" as const, reason, wakeAt };
@@ -82,12 +80,11 @@ export function createAgentTime(deps: AgentTimeDeps): AgentTime {
         lease.stop({ kind: "lost" });
         return;
       case "exhausted":
-        exhausted = toStop(answer, sliceMs);
+        exhausted = toStop(answer);
         return;
       default:
         endsAtMs += answer.ms;
-        if (answer.ms >= LEAST_USEFUL_MS || answer.ms === sliceMs)
-          at(endsAtMs - answer.ms / 3, () => void renew());
+        at(endsAtMs - answer.ms / 3, () => void renew());
     }
   }
 
@@ -112,8 +109,13 @@ export function createAgentTime(deps: AgentTimeDeps): AgentTime {
       for (const timer of timers) clearTimeout(timer);
       timers.clear();
       const unusedMs = Math.floor(endsAtMs - clock.monotonicMs());
-      if (unusedMs > 0 && lease.isValid())
+      if (unusedMs <= 0) return;
+      try {
         await ledger.returnAgentTime({ workspaceId, runId, epoch, unusedMs });
+      } catch (error) {
+        // At most a slice is lost; the outcome of the run must not be.
+        deps.log.warn({ err: error, run_id: runId }, "unused agent time was not given back");
+      }
     },
   };
 }

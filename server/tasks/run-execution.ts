@@ -1,3 +1,4 @@
+import { setTimeout as delay } from "node:timers/promises";
 import type { Agent } from "../agents/agents.ts";
 import type { Ledger } from "../ledger/ledger.ts";
 import type { Clock } from "../platform/clock.ts";
@@ -12,6 +13,7 @@ import { createAgentTime } from "./run-agent-time.ts";
 import { finishRun, isRunOver, parkRun, releaseRun, type Claim } from "./run-claims.ts";
 import { removeRunFolder, runFolderLimits, setUpRunFolder } from "./run-folder-setup.ts";
 import type { RunLease } from "./run-lease.ts";
+import { DATABASE_RETRY_MS, isDatabaseAway } from "./run-fence.ts";
 import { createRunRecord } from "./run-record.ts";
 import { loadRunTask } from "./run-task.ts";
 import { createTeam } from "./team.ts";
@@ -118,6 +120,7 @@ function outcomeOfError(error: unknown, { lease, claim }: RunAttempt, log: Logge
       };
     }
     case undefined:
+      if (isDatabaseAway(error)) return { status: "yielded" };
       log.error({ err: error, run_id: claim.runId, task_id: claim.taskId }, "a run broke");
       return error instanceof AppError
         ? { status: "failed", cause: error.code, message: error.publicMessage }
@@ -152,6 +155,24 @@ function writeOutcome(db: Db, claim: Claim, outcome: RunOutcome): Promise<boolea
   }
 }
 
+/** Writes the outcome as long as the lease lasts, for the database may be away for a moment. */
+async function settleOutcome(
+  { db, log }: RunExecutionDeps,
+  { claim, lease }: RunAttempt,
+  outcome: RunOutcome,
+): Promise<void> {
+  while (outcome.status !== "lost" && lease.isValid()) {
+    try {
+      await writeOutcome(db, claim, outcome);
+      return;
+    } catch (error) {
+      if (!isDatabaseAway(error)) throw error;
+      log.warn({ err: error, run_id: claim.runId }, "the end of a run waits for the database");
+      await delay(DATABASE_RETRY_MS);
+    }
+  }
+}
+
 /** Executes one leased run until it ends, parks, is handed over, or is lost. Never rejects for a fault of the run. */
 export async function executeRun(deps: RunExecutionDeps, attempt: RunAttempt): Promise<void> {
   const { claim, lease } = attempt;
@@ -164,7 +185,7 @@ export async function executeRun(deps: RunExecutionDeps, attempt: RunAttempt): P
   }
   try {
     faultPoint("run.outcome");
-    if (outcome.status !== "lost" && lease.isValid()) await writeOutcome(deps.db, claim, outcome);
+    await settleOutcome(deps, attempt, outcome);
     // A run that ended here or was cancelled needs its folder no more; one that others go on with does.
     if (await isRunOver(deps.db, claim)) await removeRunFolder(deps.dataDir, claim);
   } catch (error) {

@@ -4,12 +4,13 @@ import { AppError } from "../platform/errors.ts";
 import type { Claim } from "./run-claims.ts";
 import type { RunLease } from "./run-lease.ts";
 
-const DATABASE_RETRY_MS = 200;
+export const DATABASE_RETRY_MS = 200;
 
 /** Thrown inside a fenced transaction when the attempt turns out to be stale; all of it is undone. */
 export class StaleAttempt extends Error {}
 
-function isDatabaseAway(error: unknown): boolean {
+/** True for what passes when the database is back. */
+export function isDatabaseAway(error: unknown): boolean {
   return error instanceof AppError && error.code === "database_unavailable";
 }
 

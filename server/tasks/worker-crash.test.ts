@@ -15,8 +15,8 @@ import {
   taskReaches,
   workerConfig,
   type Stage,
-} from "./run-stage.ts";
-import { createSendMessage } from "./worker-process.ts";
+} from "../test/run-stage.ts";
+import { createSendMessage } from "../test/worker-process.ts";
 
 const database = await createTestDatabase();
 const { admin, ownerUrl } = database;
@@ -39,7 +39,7 @@ function startProcess(stage: Stage, faultAt = ""): ChildProcess {
   const child = spawn(
     process.execPath,
     [
-      join(import.meta.dirname, "worker-process.ts"),
+      join(import.meta.dirname, "../test/worker-process.ts"),
       JSON.stringify({ dataDir, gatewayUrl, databaseUrl, sentPath, config }),
     ],
     { env: { ...process.env, FAULT_AT: faultAt }, stdio: ["ignore", "ignore", "inherit"] },

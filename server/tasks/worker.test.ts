@@ -8,7 +8,7 @@ import {
   salesCsv,
   startWorker,
   taskReaches,
-} from "./run-stage.ts";
+} from "../test/run-stage.ts";
 
 const database = await createTestDatabase();
 const { admin } = database;

@@ -16,11 +16,14 @@ export type Worker = {
   running(): number;
   /**
    * Claims nothing more, lets runs come to the end of their step, stops them after `drainMs`, and hands them over.
-   * Resolves when every run has been handed over or has ended.
+   * Resolves when every run has been handed over or has ended; with the database away, a little later: then the leases
+   * run out by themselves.
    */
   close(options: { drainMs: number }): Promise<void>;
 };
 
+/** After the drain: time to hand the last runs over. */
+const LAST_WRITES_MS = 5_000;
 /** Runs that are claimed with one statement. */
 const CLAIM_AT_MOST = 16;
 
@@ -119,11 +122,22 @@ export function createWorker(deps: WorkerDeps): Worker {
       drain.abort();
       bell.ring();
       const timer = setTimeout(() => runs.stop({ kind: "shutdown" }), drainMs);
-      await runs.allEnded();
+      const handedOver = (async () => {
+        await runs.allEnded();
+        closed.abort();
+        // A claim that was under way when the drain began still begins its runs.
+        await loops;
+        await runs.allEnded();
+      })();
+      const giveUp = new AbortController();
+      await Promise.race([
+        handedOver,
+        delay(drainMs + LAST_WRITES_MS, undefined, { signal: giveUp.signal }).catch(
+          () => undefined,
+        ),
+      ]);
+      giveUp.abort();
       closed.abort();
-      // A claim that was under way when the drain began still begins its runs.
-      await loops;
-      await runs.allEnded();
       clearTimeout(timer);
     },
   };

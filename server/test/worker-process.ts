@@ -8,10 +8,10 @@ import { createFileStore } from "../platform/file-store.ts";
 import { newId } from "../platform/ids.ts";
 import { createLogger } from "../platform/log.ts";
 import { createNativeRuntime } from "../runtimes/native/native.ts";
-import { testPasswordOf } from "../test/postgres.ts";
+import { testPasswordOf } from "./postgres.ts";
 import { createBuiltInTools } from "../tools/built-in-tools.ts";
 import { createToolRegistry, defineTool } from "../tools/tools.ts";
-import { createWorker } from "./worker.ts";
+import { createWorker } from "../tasks/worker.ts";
 
 /** What a test says to a worker of a process of its own, which it may kill. */
 export const workerProcessSchema = z.object({

@@ -15,19 +15,19 @@ import { newId } from "../platform/ids.ts";
 import { createLogger } from "../platform/log.ts";
 import { Secret } from "../platform/secret.ts";
 import { createNativeRuntime } from "../runtimes/native/native.ts";
-import type { TestDatabase } from "../test/database.ts";
+import type { TestDatabase } from "./database.ts";
 import {
   createQueuedRun,
   createTenant,
   type TaskOptions,
   type TenantOptions,
   type Tenant,
-} from "../test/tenant.ts";
+} from "./tenant.ts";
 import { createBuiltInTools } from "../tools/built-in-tools.ts";
 import { createToolRegistry, type SealedTool } from "../tools/tools.ts";
-import { createRunJobs } from "./jobs.ts";
-import type { WorkerConfig, WorkerDeps } from "./worker-runs.ts";
-import { createWorker, type Worker } from "./worker.ts";
+import { createRunJobs } from "../tasks/jobs.ts";
+import type { WorkerConfig, WorkerDeps } from "../tasks/worker-runs.ts";
+import { createWorker, type Worker } from "../tasks/worker.ts";
 
 const log = createLogger({ level: process.env["TEST_LOG_LEVEL"] ?? "silent" });
 
@@ -195,20 +195,22 @@ export async function taskState(
   return task;
 }
 
+/** Waits until the check no longer throws; long enough for a busy machine. */
+export function eventually<T>(check: () => T | Promise<T>): Promise<T> {
+  return vi.waitFor(check, { timeout: 20_000, interval: 20 });
+}
+
 /** Waits until the task is in one of the states. */
 export function taskReaches(
   database: Pick<TestDatabase, "admin">,
   taskId: string,
   ...states: string[]
 ): Promise<TaskState> {
-  return vi.waitFor(
-    async () => {
-      const task = await taskState(database, taskId);
-      if (!states.includes(task.state)) throw new Error(`the task is ${JSON.stringify(task)}`);
-      return task;
-    },
-    { timeout: 25_000, interval: 20 },
-  );
+  return eventually(async () => {
+    const task = await taskState(database, taskId);
+    if (!states.includes(task.state)) throw new Error(`the task is ${JSON.stringify(task)}`);
+    return task;
+  });
 }
 
 /** The events of a task as clients get them, checked against the contract. */
