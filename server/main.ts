@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { buildWeb } from "@guildhall/web/build.ts";
+import { buildWeb, webBuilds } from "@guildhall/web/build.ts";
 import { seedAgents } from "./agents/agents.ts";
 import { createApi } from "./api.ts";
 import { createExecution } from "./execution.ts";
@@ -101,6 +101,22 @@ async function ensureWorkspace({ config }: StartOptions, installation: Installat
   });
 }
 
+/** The folder of the built page: in the checkout, for all its installations, or beside the data when that is read-only. */
+async function openPage(dataDir: string): Promise<string> {
+  try {
+    const { folder } = await buildWeb({ places: [webBuilds, join(dataDir, "web")] });
+    return folder;
+  } catch (error) {
+    throw new AppError({
+      code: "page_not_built",
+      status: 500,
+      publicMessage: "The page could not be built; what is wrong with its sources is said above.",
+      hint: "If you did not change them, install again: npm ci",
+      cause: error,
+    });
+  }
+}
+
 async function startApi(
   { config, log }: StartOptions,
   parts: {
@@ -115,7 +131,7 @@ async function startApi(
   const { installation, provider, identity, execution, files, closers } = parts;
   const { db } = installation;
   const eventBell = createEventBell();
-  const { folder } = await buildWeb({ outDir: join(installation.dataDir, "web") });
+  const folder = await openPage(installation.dataDir);
   const app = await createApi({
     db,
     config,

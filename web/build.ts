@@ -43,7 +43,7 @@ async function isThere(path: string): Promise<boolean> {
 async function runBuild(outDir: string): Promise<void> {
   const program = fileURLToPath(new URL("./build-page.ts", import.meta.url));
   const child = spawn(process.execPath, [program, outDir], {
-    env: { ...process.env, NODE_ENVX: "production" },
+    env: { ...process.env, NODE_ENV: "production" },
     stdio: ["ignore", "ignore", "inherit"],
   });
   const [code] = (await once(child, "close")) as [number | null];
