@@ -37,12 +37,12 @@ function alreadyAnswered(): AppError {
 }
 
 /**
- * Locks the open run of the question's task before it looks at the question. A run that parks holds the same row: so
- * either it sees the answer, or the answer sees it parked, and no wake-up falls between the two.
+ * Locks the question, then the open run of its task: the order in which a run that parks locks them, too. So either it
+ * sees the answer, or the answer sees it parked, and no wake-up falls between the two.
  */
 async function lockQuestion(tx: WorkspaceTx, id: string): Promise<string> {
   const [question] = await tx.query<{ task_id: string }>({
-    text: "SELECT task_id FROM questions WHERE workspace_id = current_workspace() AND id = $1",
+    text: "SELECT task_id FROM questions WHERE workspace_id = current_workspace() AND id = $1 FOR UPDATE",
     values: [id],
   });
   if (!question) throw questionNotFound();
