@@ -1,5 +1,5 @@
 import type { Column, ColumnProfile } from "./column.ts";
-import type { DataCell, DataSession } from "./engine.ts";
+import { quoteName, type DataCell, type DataSession } from "./engine.ts";
 import { findTextIssues } from "./text-issues.ts";
 import { findNumberIssues } from "./number-issues.ts";
 import { isNumeric, showMean, showValue } from "./value.ts";
