@@ -137,8 +137,6 @@ it("a run is stopped where its agent time ends, also in the middle of a call, an
   );
   expect(attempt.rows[0]!.ms).toBeGreaterThanOrEqual(1_400);
 });
-  await taskReaches(database, taskId, "succeeded");
-});
 
 it("what a run did not use of its booked agent time is given back when it ends", async () => {
   const stage = await openStage(database);
