@@ -1,5 +1,6 @@
 import { expect, test, vi } from "vitest";
 import type { Event } from "@guildhall/sdk/contract/event.ts";
+import { verify } from "../operator/verify.ts";
 import { createTestDatabase } from "../test/database.ts";
 import {
   eventsOf,
@@ -17,6 +18,12 @@ import { createQuestions } from "./questions.ts";
 
 const database = await createTestDatabase();
 const { db, admin } = database;
+
+/** No law is broken, and nothing is left open. */
+async function expectLawful(): Promise<void> {
+  const results = await verify(db, { quiet: true });
+  expect(results.filter((result) => !result.ok)).toEqual([]);
+}
 
 async function childrenOf(taskId: string) {
   const { rows } = await admin.query<{ id: string; agent_id: string }>(
@@ -125,6 +132,7 @@ test("with one slot a task that delegates gives its slot to the child, gets it b
   expect(money.of.get(taskId)).toMatchObject({ posted: money.posted, held: 0 });
   expect(money.of.get(child!.id)!.posted).toBeGreaterThan(0);
   expect(money.of.get(child!.id)!.posted).toBeLessThan(money.posted);
+  await expectLawful();
 });
 
 test("a task that is ended while its child works takes the child with it, and nothing follows", async () => {
@@ -155,6 +163,7 @@ test("a task that is ended while its child works takes the child with it, and no
   });
   for (const id of [taskId, child.id])
     expect((await eventsOf(database, id)).at(-1)?.type).toBe("task.cancelled");
+  await expectLawful();
 });
 
 function openQuestions(wake: () => void) {
@@ -201,4 +210,5 @@ test.each([
     is_error: false,
     preview: '{"answer":"Leave out the year 2020."}',
   });
+  await expectLawful();
 });
