@@ -41,15 +41,20 @@ export type RunAttempt = {
   isDraining(): boolean;
 };
 
-/** Node's timers count in 32 bits; a run that lasts longer is looked at again then. */
+/** Node's timers count in 32 bits, and a task may have thirty days. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 /** Stops the run when the task's wall-clock limit is reached. -> a function that ends the watch */
 function watchWallTime(lease: RunLease, leftMs: number): () => void {
-  const timer = setTimeout(
-    () => lease.stop({ kind: "wall_time" }),
-    Math.min(Math.max(1, leftMs), LONGEST_TIMER_MS),
-  );
+  let rest = leftMs;
+  let timer: NodeJS.Timeout | undefined;
+  function next(): void {
+    if (rest <= 0) return lease.stop({ kind: "wall_time" });
+    const partMs = Math.min(rest, LONGEST_TIMER_MS);
+    rest -= partMs;
+    timer = setTimeout(next, partMs);
+  }
+  next();
   return () => clearTimeout(timer);
 }
 
@@ -61,7 +66,6 @@ async function runToOutcome(deps: RunExecutionDeps, attempt: RunAttempt): Promis
   const unwatch = watchWallTime(lease, task.wallTimeLeftMs);
   const agentTime = createAgentTime({ ...deps, claim, lease, sliceMs: deps.agentTimeSliceMs });
   try {
-    if (task.wallTimeLeftMs <= 0) lease.stop({ kind: "wall_time" });
     lease.signal.throwIfAborted();
     await agentTime.start();
     lease.signal.throwIfAborted();

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { expect, it, onTestFinished } from "vitest";
 import { createTestDatabase } from "../test/database.ts";
 import {
+  brokenLaws,
   eventsOf,
   giveTask,
   openStage,
@@ -83,6 +84,7 @@ async function crashAndGoOn(faultAt: string, agentId = "gray") {
   startWorker(stage, { extraTools: [createSendMessage(sentPathOf(stage))] });
   const { state, result } = await taskReaches(database, task.taskId, "succeeded", "failed");
   expect({ state, result }).toMatchObject({ state: "succeeded" });
+  expect(await brokenLaws(database)).toEqual([]);
   return { stage, ...task, events: await eventsOf(database, task.taskId) };
 }
 
@@ -138,6 +140,7 @@ it("a task that kills every worker fails after its third, with the cause", async
   const attempts = await admin.query("SELECT 1 FROM attempts WHERE run_id = $1", [runId]);
   expect(attempts.rowCount).toBe(3);
   expect((await eventsOf(database, taskId)).at(-1)?.type).toBe("task.failed");
+  expect(await brokenLaws(database)).toEqual([]);
 });
 
 it("a worker that is asked to stop hands its run over between two steps, and nothing counts as lost", async () => {

@@ -1,7 +1,10 @@
+import { readFile, stat } from "node:fs/promises";
 import { expect, it } from "vitest";
 import { createTestDatabase } from "../test/database.ts";
 import {
+  brokenLaws,
   eventsOf,
+  eventually,
   giveTask,
   openStage,
   openWorkspace,
@@ -9,6 +12,7 @@ import {
   startWorker,
   taskReaches,
 } from "../test/run-stage.ts";
+import { runFolderPath } from "./run-folder-setup.ts";
 
 const database = await createTestDatabase();
 const { admin } = database;
@@ -47,4 +51,62 @@ it("a task over files runs to its end: real figures in the report, artifacts kep
     [runId],
   );
   expect(artifacts.rows.map((row) => row.path)).toContain("report.md");
+  expect(await brokenLaws(database)).toEqual([]);
+});
+
+it("the five agents go about the same task with different tools and in another order, and all deliver", async () => {
+  const stage = await openStage(database);
+  const tenant = await openWorkspace(database);
+  startWorker(stage);
+  const ways = new Map<string, string>();
+  for (const agentId of ["marcus", "sable", "devonte", "yuki", "gray"]) {
+    const { taskId } = await giveTask(database, {
+      stage,
+      tenant,
+      agentId,
+      prompt: "Profile these CSV files and write report.md",
+      inputs: { "sales.csv": salesCsv, "notes.md": "# Notes\n\nTODO: check region west.\n" },
+    });
+    const { state } = await taskReaches(database, taskId, "succeeded", "failed");
+    expect({ agentId, state }).toEqual({ agentId, state: "succeeded" });
+    const events = await eventsOf(database, taskId);
+    const calls = events.flatMap((event) =>
+      event.type === "tool.started" ? [event.data.name] : [],
+    );
+    ways.set(agentId, calls.join(" "));
+    const written = events.flatMap((event) =>
+      event.type === "artifact.written" ? [event.data.path] : [],
+    );
+    expect({ agentId, written }).toMatchObject({
+      written: expect.arrayContaining(["report.md"]) as string[],
+    });
+  }
+  expect(new Set(ways.values()).size).toBe(5);
+});
+
+it("a run's folder is gone once the run is over, and what it wrote is in the file store", async () => {
+  const stage = await openStage(database);
+  const tenant = await openWorkspace(database);
+  const { workspaceId } = tenant;
+  const { taskId, runId } = await giveTask(database, {
+    stage,
+    tenant,
+    prompt: "Profile these CSV files and write report.md",
+    inputs: { "sales.csv": salesCsv },
+  });
+  startWorker(stage);
+  await taskReaches(database, taskId, "succeeded");
+  await eventually(async () => {
+    await expect(stat(runFolderPath(stage.dataDir, { workspaceId, runId }))).rejects.toThrow(
+      "ENOENT",
+    );
+  });
+  const { rows } = await admin.query<{ sha256: string; size: number }>(
+    "SELECT sha256, size_bytes::int AS size FROM artifacts WHERE task_id = $1 AND path = 'report.md'",
+    [taskId],
+  );
+  const [report] = rows;
+  const text = await readFile(stage.files.path({ workspaceId, sha256: report!.sha256 }), "utf8");
+  expect(Buffer.byteLength(text)).toBe(report!.size);
+  expect(text).toContain("sales.csv");
 });

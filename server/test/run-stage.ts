@@ -14,6 +14,7 @@ import { createFileStore } from "../platform/file-store.ts";
 import { newId } from "../platform/ids.ts";
 import { createLogger } from "../platform/log.ts";
 import { Secret } from "../platform/secret.ts";
+import { verify } from "../operator/verify.ts";
 import { createNativeRuntime } from "../runtimes/native/native.ts";
 import type { TestDatabase } from "./database.ts";
 import {
@@ -193,6 +194,12 @@ export async function taskState(
   const [task] = rows;
   if (task === undefined) throw new Error(`there is no task ${taskId}`);
   return task;
+}
+
+/** What `guildhall verify` finds wrong in the database: nothing, after whatever a test has done. */
+export async function brokenLaws({ db }: Pick<TestDatabase, "db">): Promise<object[]> {
+  const laws = await verify(db, { quiet: false });
+  return laws.flatMap(({ law, violations }) => violations.map((violation) => ({ law, violation })));
 }
 
 /** Waits until the check no longer throws; long enough for a busy machine. */
