@@ -3,7 +3,7 @@ export const taskMessages = {
   "state.queued": "Queued",
   "state.running": "Working",
   "state.waiting": "Waiting",
-  "state.question": "Needs an answer",
+  "state.question": "Needs you",
   "state.paused": "Paused",
   "state.succeeded": "Done",
   "state.failed": "Failed",
@@ -20,7 +20,7 @@ export const taskMessages = {
   "limit.meter.model_cost": "{level} budget {limit}",
   "limit.meter.agent_time": "{level} agent time {limit}",
   "limit.story":
-    "Paused: {name} reached ({used} spent, {held} reserved; the next step needs up to {needed}).",
+    "Paused by a limit: {name}. {used} spent, {held} reserved, and the next step needs up to {needed}.",
   "limit.resets": "The period turns {at}.",
   "limit.banner": "A limit holds work up",
   "limit.safe": "Nothing is lost: the task goes on at the same step once there is room.",

@@ -6,6 +6,7 @@ export const en = {
   skip: "Skip to content",
   close: "Close",
   loading: "Loading…",
+  menu: "Menu",
   tryAgain: "Try again",
   none: "–",
   breadcrumb: "Where you are",
@@ -44,6 +45,7 @@ export const en = {
   "connection.offline.title":
     "The server cannot be reached. Running tasks go on without this page.",
 
+  "theme.title": "Colours",
   "theme.label": "Colours: {theme}. Change",
   "theme.system": "as the system",
   "theme.dark": "dark",

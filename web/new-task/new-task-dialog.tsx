@@ -60,8 +60,7 @@ function PromptField({
       <span>{t("newTask.prompt")}</span>
       <textarea
         rows={4}
-        // oxlint-disable-next-line jsx-a11y/no-autofocus -- focus inside a dialog that the person opened
-        autoFocus
+        data-first-focus
         maxLength={longestPrompt}
         placeholder={t("newTask.example")}
         value={value}

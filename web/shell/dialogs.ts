@@ -12,7 +12,8 @@ export type TaskDraft = {
 export type OpenDialog =
   | { kind: "new-task"; draft: TaskDraft }
   | { kind: "raise-limit"; stop: LimitStop }
-  | { kind: "shortcuts" };
+  | { kind: "shortcuts" }
+  | { kind: "menu" };
 
 /** The one dialog that is open, from wherever it was asked for. */
 export const useDialog = create<{ open: OpenDialog | undefined }>(() => ({ open: undefined }));

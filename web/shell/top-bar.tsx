@@ -1,29 +1,21 @@
 import { useSuspenseQuery } from "@tanstack/react-query";
-import { Keyboard, LogOut, Plus } from "lucide-react";
-import { session } from "../api/api.ts";
+import { Ellipsis, Keyboard, LogOut, Plus } from "lucide-react";
 import { meQuery } from "../api/queries.ts";
 import { t } from "../messages/translate.ts";
 import { Button, IconButton } from "../ui/button.tsx";
 import { BudgetPill } from "./budget-pill.tsx";
 import { ConnectionBadge } from "./connection-badge.tsx";
 import { openDialog, openNewTask } from "./dialogs.ts";
+import { signOut } from "./sign-out.ts";
 import { ThemeButton } from "./theme-button.tsx";
 import styles from "./top-bar.module.css";
-
-async function leave(): Promise<void> {
-  try {
-    await session.signOut();
-  } finally {
-    // A fresh start also drops everything that was read in this session.
-    location.assign("/sign-in");
-  }
-}
 
 export function TopBar() {
   const { data: me } = useSuspenseQuery(meQuery);
   return (
     <header className={styles["bar"]}>
       <p className={styles["workspace"]}>
+        <img src="/coin.svg" alt="" width={24} height={24} className={styles["coin"]} />
         <span className={styles["sign"]}>Guildhall</span>
         <span className={styles["name"]}>{me.workspace.name}</span>
       </p>
@@ -47,7 +39,14 @@ export function TopBar() {
         <IconButton
           label={t("signOut", { name: me.actor.name })}
           icon={<LogOut size={16} aria-hidden />}
-          onClick={() => void leave()}
+          onClick={() => void signOut()}
+        />
+      </span>
+      <span className={styles["menu"]}>
+        <IconButton
+          label={t("menu")}
+          icon={<Ellipsis size={16} aria-hidden />}
+          onClick={() => openDialog({ kind: "menu" })}
         />
       </span>
       <Button

@@ -71,8 +71,7 @@ export default function RaiseLimitDialog({
           <input
             inputMode="decimal"
             autoComplete="off"
-            // oxlint-disable-next-line jsx-a11y/no-autofocus -- focus inside a dialog that the person opened
-            autoFocus
+            data-first-focus
             className="money"
             value={text}
             aria-invalid={!enough}

@@ -23,6 +23,8 @@ export function Dialog({
     if (element === null || element.open) return;
     const before = document.activeElement;
     element.showModal();
+    // The browser would choose the first button, which is the one that closes.
+    element.querySelector<HTMLElement>("[data-first-focus]")?.focus();
     return () => {
       element.close();
       if (before instanceof HTMLElement && before.isConnected) before.focus();

@@ -4,7 +4,7 @@ export type Theme = "system" | "dark" | "light";
 type Preferences = { theme: Theme; shortcuts: boolean };
 
 const storageKey = "guildhall.preferences";
-const themes: readonly Theme[] = ["system", "dark", "light"];
+export const themes: readonly Theme[] = ["system", "dark", "light"];
 
 function read(): Preferences {
   try {

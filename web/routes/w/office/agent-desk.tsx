@@ -14,13 +14,15 @@ export function AgentDesk({
   status,
   nowMs,
   chosen,
-  onChoose,
+  onFocus,
+  onClick,
 }: {
   agent: Agent;
   status: AgentStatus;
   nowMs: number;
   chosen: boolean;
-  onChoose: () => void;
+  onFocus: () => void;
+  onClick: () => void;
 }) {
   const bubble = statusBubble(status, nowMs);
   const task = status.kind === "idle" ? undefined : status.task;
@@ -34,8 +36,8 @@ export function AgentDesk({
         aria-pressed={chosen}
         tabIndex={chosen ? 0 : -1}
         className={styles["desk"]}
-        onClick={onChoose}
-        onFocus={onChoose}
+        onClick={onClick}
+        onFocus={onFocus}
       >
         <Avatar id={agent.id} size={48} />
         <span className={styles["who"]}>

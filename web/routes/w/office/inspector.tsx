@@ -1,3 +1,4 @@
+import type { Ref } from "react";
 import { Link } from "@tanstack/react-router";
 import type { Agent } from "@guildhall/sdk/contract/workspace.ts";
 import type { Entry, TaskView } from "../../../events/task-view.ts";
@@ -96,12 +97,14 @@ function CurrentTask({
 
 /** The chosen agent in detail. */
 export function Inspector({
+  ref,
   agent,
   status,
   view,
   workspaceId,
   nowMs,
 }: {
+  ref: Ref<HTMLElement>;
   agent: Agent;
   status: AgentStatus;
   view: TaskView | undefined;
@@ -110,6 +113,7 @@ export function Inspector({
 }) {
   return (
     <aside
+      ref={ref}
       aria-label={t("inspector.label", { name: agent.name })}
       className={`panel ${styles["inspector"]}`}
     >

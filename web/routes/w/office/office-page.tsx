@@ -16,6 +16,9 @@ import { AgentDesk } from "./agent-desk.tsx";
 import { Inspector } from "./inspector.tsx";
 import styles from "./office-page.module.css";
 
+/** On narrow screens the inspector stands below the list, mostly out of sight. */
+const stacked = "(max-width: 900px)";
+
 /** More open tasks than this are shown by their rows alone, without their steps. */
 const mostFollowed = 24;
 
@@ -46,6 +49,8 @@ export function OfficePage() {
   const desks = useMemo(() => agents.toSorted((left, right) => left.desk - right.desk), [agents]);
   const [chosen, setChosen] = useState(desks[0]?.id);
   const list = useRef<HTMLUListElement>(null);
+  const inspector = useRef<HTMLElement>(null);
+  const showInspector = () => inspector.current?.scrollIntoView({ block: "nearest" });
   const index = Math.max(
     0,
     desks.findIndex((agent) => agent.id === chosen),
@@ -96,7 +101,11 @@ export function OfficePage() {
                     status={own}
                     nowMs={nowMs}
                     chosen={desk.id === agent?.id}
-                    onChoose={() => setChosen(desk.id)}
+                    onFocus={() => setChosen(desk.id)}
+                    onClick={() => {
+                      setChosen(desk.id);
+                      if (matchMedia(stacked).matches) showInspector();
+                    }}
                   />
                 )
               );
@@ -105,6 +114,7 @@ export function OfficePage() {
         </section>
         {agent && status && (
           <Inspector
+            ref={inspector}
             agent={agent}
             status={status}
             view={status.kind === "idle" ? undefined : views.get(status.task.id)}

@@ -106,8 +106,7 @@ export function CreateKeyDialog({ onClose }: { onClose: () => void }) {
         <label className="field">
           <span>{t("apiKeys.name")}</span>
           <input
-            // oxlint-disable-next-line jsx-a11y/no-autofocus -- focus inside a dialog that the person opened
-            autoFocus
+            data-first-focus
             maxLength={100}
             value={name}
             placeholder={t("apiKeys.nameExample")}
