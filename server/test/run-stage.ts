@@ -88,12 +88,15 @@ export function startWorker(
   stage: Stage,
   options: Partial<Omit<WorkerDeps, "config">> & {
     config?: Partial<WorkerConfig>;
+    /** Instead of the built-in tools of the same names, or beside them. */
     extraTools?: readonly SealedTool[];
   } = {},
 ): Worker {
   const { config, extraTools = [], ...deps } = options;
+  const replaced = new Set(extraTools.map((tool) => tool.name));
+  const builtIn = createBuiltInTools({ scratchFolder: join(stage.dataDir, "scratch") });
   const tools = createToolRegistry(
-    [...createBuiltInTools({ scratchFolder: join(stage.dataDir, "scratch") }), ...extraTools],
+    [...builtIn.filter((tool) => !replaced.has(tool.name)), ...extraTools],
     { onUnexpected: ({ tool, error }) => log.error({ err: error, tool }, "a tool broke") },
   );
   const native = createNativeRuntime({ retryDelaysMs: [20, 40, 80] });

@@ -55,15 +55,14 @@ function start(settings: z.infer<typeof workerProcessSchema>): void {
     log,
   });
   const runtime = createNativeRuntime({ retryDelaysMs: [20, 40, 80] });
+  const builtIn = createBuiltInTools({ scratchFolder: join(dataDir, "scratch") });
+  const sendMessage = createSendMessage(sentPath);
   const worker = createWorker({
     db,
     ledger: createLedger({ db, processId: newId("wrk") }),
     runtimeFor: () => runtime,
     tools: createToolRegistry(
-      [
-        ...createBuiltInTools({ scratchFolder: join(dataDir, "scratch") }),
-        createSendMessage(sentPath),
-      ],
+      [...builtIn.filter((tool) => tool.name !== sendMessage.name), sendMessage],
       { onUnexpected: ({ tool, error }) => log.error({ err: error, tool }, "a tool broke") },
     ),
     files: createFileStore({ root: join(dataDir, "files") }),
