@@ -59,6 +59,10 @@ export async function openContext(
     throw new UsageError(
       "No installation found from this folder upwards. Start one with `npm start`, or set GUILDHALL_URL and GUILDHALL_API_KEY.",
     );
+  if (!URL.canParse(baseUrl))
+    throw new UsageError(
+      `${baseUrl} is not an address. Give one such as http://127.0.0.1:4000 with --url or GUILDHALL_URL.`,
+    );
   return {
     client: createClient({ baseUrl, token: apiKey }),
     baseUrl,

@@ -21,7 +21,9 @@ export function exitCodeOf(error: unknown): ExitCode {
 /** What a person reads about an error: what was wrong, where, what to do. */
 export function describeError(error: unknown): string {
   if (error instanceof GuildhallError) {
-    const fields = (error.problem.errors ?? []).map((item) => `  ${item.field}: ${item.message}`);
+    const fields = (error.problem.errors ?? [])
+      .filter((item) => !error.message.includes(item.message))
+      .map((item) => `  ${item.field}: ${item.message}`);
     const hint = error.problem.hint === undefined ? [] : [error.problem.hint];
     return [
       error.message,

@@ -55,6 +55,10 @@ function show(event: Event, progress: Progress): void {
   progress.midLine = false;
 }
 
+async function isPaused(context: Context, taskId: string): Promise<boolean> {
+  return (await context.client.tasks.get(taskId)).state === "paused";
+}
+
 /**
  * Prints a task's events as they come, until it ends or pauses at a limit. With `json` one event a line.
  * -> the exit code that tells how it went
@@ -64,7 +68,8 @@ export async function followTask(context: Context, taskId: string, after = 0): P
   for await (const event of context.client.tasks.stream(taskId, { after })) {
     if (context.json) context.print(JSON.stringify(event));
     else show(event, progress);
-    if (event.type === "task.paused") return exitCode.limit;
+    // Told from the beginning, an old pause may be over; only one that still holds ends the watching.
+    if (event.type === "task.paused" && (await isPaused(context, taskId))) return exitCode.limit;
     if (event.type === "task.succeeded") {
       if (!context.json) context.print(`✓ done · ${usd(progress.spentNanoUsd)}`);
       return exitCode.ok;

@@ -19,9 +19,8 @@ import { addTaskRoutes } from "./tasks/routes.ts";
 import { addWorkspaceRoutes } from "./tasks/routes-workspace.ts";
 import { createTasks, type TaskBell } from "./tasks/tasks.ts";
 import { createUploads } from "./tasks/uploads.ts";
+import { VERSION } from "./version.ts";
 import { addWebFiles, openPage } from "./web-files.ts";
-
-const VERSION = "0.1.0";
 
 export type ApiOptions = {
   db: Db;

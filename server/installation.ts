@@ -1,6 +1,7 @@
 import { readFile, rm, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import type { Config } from "./platform/config.ts";
+import { closeAll } from "./platform/close-all.ts";
 import { makeDataFolder } from "./platform/data-folder.ts";
 import { createDb, type Db, type DbRole } from "./platform/db.ts";
 import { startEmbeddedPostgres } from "./platform/postgres-server/embedded-postgres.ts";
@@ -118,7 +119,7 @@ export async function openInstallation(config: Config, log: Logger): Promise<Ins
   const lock: InstanceLock = await acquireInstanceLock(dataDir);
   const undo: (() => Promise<void>)[] = [() => lock.release()];
   async function close(): Promise<void> {
-    for (const step of undo.toReversed()) await step();
+    await closeAll(undo.splice(0).toReversed());
   }
   try {
     await preparePrisma();
@@ -167,7 +168,16 @@ export async function attachDatabase(
     if (!(error instanceof AppError) || error.code !== "instance_running") throw error;
   }
   const dataDir = resolve(config.GUILDHALL_DATA_DIR);
-  const ownerUrl = await readFile(join(dataDir, ADDRESS_FILE), "utf8");
+  const ownerUrl = await readFile(join(dataDir, ADDRESS_FILE), "utf8").catch((error: unknown) => {
+    if (!hasCode(error, "ENOENT")) throw error;
+    throw new AppError({
+      code: "instance_starting",
+      status: 503,
+      publicMessage: `Guildhall is just starting or stopping on the data folder ${dataDir}.`,
+      hint: "Try again in a few seconds.",
+      cause: error,
+    });
+  });
   const rootSecret = await openRootSecret(config, dataDir);
   const passwordOf = (role: DbRole): string => deriveSecret(rootSecret, `database-role:${role}`);
   const db = openDb({ config, ownerUrl, passwordOf, log });

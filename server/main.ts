@@ -12,6 +12,7 @@ import { planLimits } from "./ledger/plans.ts";
 import { writeLocalCredential } from "./local-access.ts";
 import { type ModelProvider, openModelProvider } from "./model-provider.ts";
 import { systemClock } from "./platform/clock.ts";
+import { closeAll } from "./platform/close-all.ts";
 import type { Config } from "./platform/config.ts";
 import { AppError } from "./platform/errors.ts";
 import { createFileStore } from "./platform/file-store.ts";
@@ -39,7 +40,7 @@ function createClosers() {
   return {
     add: (close: () => Promise<unknown>) => closers.push(close),
     async closeAll() {
-      for (const close of closers.splice(0).toReversed()) await close();
+      await closeAll(closers.splice(0).toReversed());
     },
   };
 }

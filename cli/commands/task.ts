@@ -24,6 +24,8 @@ type RunFlags = {
   idempotencyKey?: string;
 };
 
+const MOST_LISTED = 200;
+
 const collect = (value: string, before: string[]): string[] => [...before, value];
 
 function costLimitOf(text: string | undefined): number | undefined {
@@ -50,6 +52,7 @@ async function download(context: Context, task: TaskDetail, folder: string): Pro
 }
 
 async function runTask(context: Context, prompt: string, flags: RunFlags): Promise<ExitCode> {
+  if (prompt.trim() === "") throw new UsageError("The prompt is empty: say what is to be done.");
   const costLimit = costLimitOf(flags.costLimit);
   const files = await collectInput(flags.input);
   const upload = files.length > 0 ? await context.client.uploads.create(files) : undefined;
@@ -96,8 +99,11 @@ async function listTasks(
   const state = taskStates.find((known): known is TaskState => known === flags.state);
   if (flags.state !== undefined && !state)
     throw new UsageError(`--state ${flags.state}: one of ${taskStates.join(", ")}.`);
+  const limit = Number(flags.limit);
+  if (!Number.isInteger(limit) || limit < 1 || limit > MOST_LISTED)
+    throw new UsageError(`--limit ${flags.limit}: a whole number from 1 to ${MOST_LISTED}.`);
   const page = await context.client.tasks.list({
-    limit: Number(flags.limit),
+    limit,
     ...(state ? { state } : {}),
     ...(flags.agent === undefined ? {} : { agent: flags.agent }),
   });

@@ -140,9 +140,23 @@ async function transaction<T>(
   }
 }
 
+/** `pool.end()` resolves before its connections are closed; a server that stops meanwhile would cut them, and say so. */
+async function endPool(pool: pg.Pool, open: ReadonlySet<unknown>): Promise<void> {
+  const closed = new Promise<void>((resolve) => {
+    const look = (): void => {
+      if (open.size === 0) resolve();
+    };
+    pool.on("remove", look);
+    look();
+  });
+  await pool.end();
+  await closed;
+}
+
 /** Opens one pool per role, lazily connected. */
 export function createDb(options: DbOptions): Db {
   const pools = new Map<DbRole, pg.Pool>();
+  const openOf = new Map<pg.Pool, Set<pg.ClientBase>>();
   function poolOf(role: DbRole): pg.Pool {
     const existing = pools.get(role);
     if (existing) return existing;
@@ -159,6 +173,10 @@ export function createDb(options: DbOptions): Db {
     pool.on("error", (error) =>
       options.log.warn({ err: error, role }, "an idle database connection was lost"),
     );
+    const open = new Set<pg.ClientBase>();
+    pool.on("connect", (client) => open.add(client));
+    pool.on("remove", (client) => open.delete(client));
+    openOf.set(pool, open);
     pools.set(role, pool);
     return pool;
   }
@@ -197,7 +215,7 @@ export function createDb(options: DbOptions): Db {
       }
     },
     async close() {
-      await Promise.all([...pools.values()].map((pool) => pool.end()));
+      await Promise.all([...openOf].map(([pool, open]) => endPool(pool, open)));
     },
   };
 }
