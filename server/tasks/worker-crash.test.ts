@@ -143,6 +143,19 @@ it("a task that kills every worker fails after its third, with the cause", async
   expect(await brokenLaws(database)).toEqual([]);
 });
 
+it("a worker that is killed after it delegated, before it waits, leaves one child, and its run gets the result", async () => {
+  // Marcus lists the files, then he delegates.
+  const { taskId, events } = await crashAndGoOn("tool.executed:2", "marcus");
+  const { rows } = await admin.query<{ state: string }>(
+    "SELECT state FROM tasks WHERE parent_task_id = $1",
+    [taskId],
+  );
+  expect(rows).toEqual([{ state: "succeeded" }]);
+  const types = events.map((event) => event.type);
+  expect(types).toContain("run.lease_lost");
+  expect(types.filter((type) => type === "task.delegated")).toHaveLength(1);
+});
+
 it("a worker that is asked to stop hands its run over between two steps, and nothing counts as lost", async () => {
   const stage = await openStage(database, { latency: { firstByteMs: 150, perEventMs: 0 } });
   const tenant = await openWorkspace(database);
