@@ -1,0 +1,137 @@
+import type { Rule } from "./rules.ts";
+
+const counted = (table: string): string => `SELECT count(*) AS checked FROM ${table}`;
+
+/** What each level had left when something was admitted there. */
+const SEEN = `(
+  SELECT h.workspace_id, 'hold' AS what, h.id AS ref, h.amount, l FROM holds h, jsonb_array_elements(h.levels) l
+  UNION ALL SELECT s.workspace_id, 'agent time', concat(s.run_id, '/', s.slice_no), s.granted_ms, l FROM time_slices s, jsonb_array_elements(s.levels) l
+)`;
+
+/** I2: one set of lines per hold and slice. */
+const twice: readonly Rule[] = [
+  {
+    law: "I2",
+    name: "a hold is booked once at each of its levels, and only when it has ended",
+    counts: counted("holds"),
+    finds: `SELECT h.workspace_id, h.id AS hold_id, h.state, h.posted, h.overrun, n.levels, l.first_lines, l.lowered_lines, l.total::text AS total, l.overrun_total::text AS overrun_total
+      FROM holds h CROSS JOIN LATERAL (SELECT jsonb_array_length(h.levels) AS levels) n
+      CROSS JOIN LATERAL (SELECT count(*) FILTER (WHERE x.kind IN ('settle', 'provisional')) AS first_lines, count(*) FILTER (WHERE x.kind = 'lowered') AS lowered_lines,
+          coalesce(sum(x.amount) FILTER (WHERE x.level <> 'overrun'), 0) AS total, coalesce(sum(x.amount) FILTER (WHERE x.level = 'overrun'), 0) AS overrun_total
+        FROM ledger_lines x WHERE x.workspace_id = h.workspace_id AND x.hold_id = h.id) l
+      WHERE NOT CASE WHEN h.state IN ('SETTLED', 'PROVISIONAL')
+        THEN l.first_lines = n.levels AND l.lowered_lines IN (0, CASE h.state WHEN 'SETTLED' THEN n.levels ELSE 0 END)
+          AND l.total = h.posted::numeric * n.levels AND l.overrun_total = h.overrun
+        ELSE l.first_lines = 0 AND l.lowered_lines = 0 AND l.total = 0 AND l.overrun_total = 0 AND h.overrun = 0 END`,
+  },
+];
+
+/** I3: no overshoot. */
+const overshoot: readonly Rule[] = [
+  {
+    law: "I3",
+    name: "at its admission everything fitted at every level",
+    counts: counted(`${SEEN} s`),
+    finds: `SELECT workspace_id, what, ref, amount, l->>'level' AS level, l->>'scope_id' AS scope_id, l->>'limit' AS "limit", l->>'posted' AS posted, l->>'held' AS held FROM ${SEEN} s
+      WHERE (l->>'posted')::numeric + (l->>'held')::numeric + amount > (l->>'limit')::numeric`,
+  },
+  {
+    law: "I3",
+    name: "a balance holds what its open holds hold",
+    counts: counted("budgets"),
+    finds: `SELECT workspace_id, meter, level, scope_id, period, coalesce(b.held, 0) AS held, coalesce(o.held, 0)::text AS open_holds FROM budgets b
+      FULL JOIN (SELECT h.workspace_id, 'model_cost' AS meter, l->>'level' AS level, l->>'scope_id' AS scope_id, l->>'period' AS period, sum(h.amount) AS held
+        FROM holds h, jsonb_array_elements(h.levels) l WHERE h.state IN ('HELD', 'DISPATCHED') GROUP BY 1, 2, 3, 4, 5) o USING (workspace_id, meter, level, scope_id, period)
+      WHERE coalesce(b.held, 0) <> coalesce(o.held, 0)`,
+  },
+  {
+    law: "I3",
+    name: "a shared limit has handed out what its workspaces have",
+    counts: counted("top_budgets"),
+    // Workspaces without a limit of their own were there before the shared limit, or stay after it was removed.
+    finds: `SELECT t.level, t.scope_id, t.meter, t.period, t.granted, sum(b.limit_amount)::text AS handed_out FROM top_budgets t
+      LEFT JOIN budgets b ON b.level = t.level AND b.scope_id = t.scope_id AND b.meter = t.meter AND b.period = t.period
+      GROUP BY t.level, t.scope_id, t.meter, t.period, t.granted
+      HAVING coalesce(sum(b.limit_amount), 0) <> t.granted AND count(b.limit_amount) = count(b.level)`,
+  },
+  {
+    law: "I3",
+    name: "no more runs have a slot than the workspace was ever allowed",
+    counts: counted("runs WHERE slot_no IS NOT NULL"),
+    finds: `SELECT r.workspace_id, r.slots, l.allowed FROM (SELECT workspace_id, count(*) AS slots FROM runs WHERE slot_no IS NOT NULL GROUP BY workspace_id) r
+      JOIN (SELECT workspace_id, max(amount) AS allowed FROM limits WHERE meter = 'concurrent_tasks' AND level = 'workspace'
+        GROUP BY workspace_id HAVING count(amount) = count(*)) l USING (workspace_id) WHERE r.slots > l.allowed`,
+  },
+];
+
+/** Only when the caller says that nothing is under way. */
+export const quietRules: readonly Rule[] = [
+  {
+    law: "I3",
+    name: "after quiet nothing is held",
+    counts: counted("holds"),
+    finds: `SELECT workspace_id, id AS hold_id, run_id, state, amount, held_at FROM holds WHERE state IN ('HELD', 'DISPATCHED')`,
+  },
+];
+
+const APPEND_ONLY = `(VALUES ('ledger_lines'), ('events'), ('audit_lines'), ('limits')) AS t(name)`;
+
+/** I4: conservation. */
+const conservation: readonly Rule[] = [
+  {
+    law: "I4",
+    name: "the lines of an account sum to its balance",
+    counts: counted("budgets"),
+    finds: `SELECT workspace_id, meter, level, scope_id, period, b.posted, coalesce(l.total, 0)::text AS lines FROM budgets b
+      FULL JOIN (SELECT workspace_id, meter, level, scope_id, period, sum(amount) AS total FROM ledger_lines GROUP BY 1, 2, 3, 4, 5) l USING (workspace_id, meter, level, scope_id, period)
+      WHERE b.posted IS DISTINCT FROM coalesce(l.total, 0)`,
+  },
+  {
+    law: "I4",
+    name: "a slice of agent time is booked at each of its levels, less what was returned",
+    counts: counted("time_slices"),
+    finds: `SELECT s.workspace_id, s.run_id, s.slice_no, s.granted_ms, s.returned_ms, l.lines, l.total::text AS total FROM time_slices s
+      CROSS JOIN LATERAL (SELECT count(*) FILTER (WHERE x.kind = 'agent_time') AS lines, coalesce(sum(x.amount), 0) AS total FROM ledger_lines x
+        WHERE x.workspace_id = s.workspace_id AND x.run_id = s.run_id AND x.slice_no = s.slice_no) l
+      WHERE l.lines <> jsonb_array_length(s.levels) OR l.total <> (s.granted_ms - s.returned_ms)::numeric * jsonb_array_length(s.levels)`,
+  },
+  {
+    law: "I4",
+    name: "nobody who serves requests can change or delete what is only ever added",
+    counts: counted(APPEND_ONLY),
+    finds: `SELECT r.rolname AS role, t.name AS table_name, p.name AS privilege FROM pg_roles r, ${APPEND_ONLY}, (VALUES ('UPDATE'), ('DELETE'), ('TRUNCATE')) AS p(name)
+      WHERE r.rolname LIKE 'guildhall\\_%' AND (has_table_privilege(r.oid, t.name, p.name) OR (p.name = 'UPDATE' AND has_any_column_privilege(r.oid, t.name, 'UPDATE')))`,
+  },
+];
+
+/** I5: truth, as far as it does not need prices. */
+const truth: readonly Rule[] = [
+  {
+    law: "I5",
+    name: "nobody is charged more than was held, and an unknown outcome is charged in full",
+    counts: counted("holds WHERE posted IS NOT NULL"),
+    finds: `SELECT workspace_id, id AS hold_id, state, amount, posted FROM holds
+      WHERE posted > amount OR (state = 'PROVISIONAL' AND posted <> amount)`,
+  },
+  {
+    law: "I5",
+    name: "a charge is lowered later, never raised",
+    counts: counted("ledger_lines WHERE kind = 'lowered'"),
+    finds: `SELECT workspace_id, id AS line_id, hold_id, level, amount FROM ledger_lines WHERE kind = 'lowered' AND amount > 0`,
+  },
+  {
+    law: "I5",
+    name: "the platform pays only what a full charge does not cover",
+    counts: counted("holds WHERE overrun > 0"),
+    finds: `SELECT workspace_id, id AS hold_id, state, amount, posted, overrun FROM holds WHERE overrun > 0 AND posted IS DISTINCT FROM amount`,
+  },
+  {
+    law: "I5",
+    name: "what was sent is never voided",
+    counts: counted("holds WHERE state = 'VOID'"),
+    finds: `SELECT workspace_id, id AS hold_id, dispatched_at FROM holds WHERE state = 'VOID' AND dispatched_at IS NOT NULL`,
+  },
+];
+
+/** Rules about holds, balances and lines. */
+export const moneyRules: readonly Rule[] = [...twice, ...overshoot, ...conservation, ...truth];

@@ -1,0 +1,76 @@
+import type { Db, Tx } from "../platform/db.ts";
+import { moneyRules, quietRules } from "./money-rules.ts";
+import { checkProviderCost } from "./provider-cost.ts";
+import type { Law, Rule } from "./rules.ts";
+import { runRules } from "./run-rules.ts";
+
+const statements: readonly { law: Law; statement: string }[] = [
+  { law: "I1", statement: "nothing lost" },
+  { law: "I2", statement: "nothing twice" },
+  { law: "I3", statement: "no overshoot" },
+  { law: "I4", statement: "conservation" },
+  { law: "I5", statement: "truth" },
+  { law: "I6", statement: "fence" },
+  { law: "I8", statement: "order" },
+];
+
+/** What was broken: the sentence that does not hold, and the ids and figures that show it. */
+export type Violation = { rule: string } & Record<string, unknown>;
+
+export type LawResult = {
+  law: Law;
+  statement: string;
+  ok: boolean;
+  /** How many things its rules looked at, one counted once per rule. */
+  checked: number;
+  /** At most 100 per rule. */
+  violations: Violation[];
+};
+
+const MOST_VIOLATIONS = 100;
+
+type Finding = { law: Law; checked: number; violations: Violation[] };
+
+async function applyRule(tx: Tx, rule: Rule): Promise<Finding> {
+  const [count] = await tx.query<{ checked: number }>({ text: rule.counts, values: [] });
+  const rows = await tx.query<Record<string, unknown>>({
+    text: `SELECT * FROM (${rule.finds}) v LIMIT ${MOST_VIOLATIONS}`,
+    values: [],
+  });
+  const violations = rows.map((row) => ({ rule: rule.name, ...row }));
+  return { law: rule.law, checked: count?.checked ?? 0, violations };
+}
+
+async function findAll(tx: Tx, quiet: boolean): Promise<Finding[]> {
+  // One snapshot for all rules, so that work under way between two of them is no violation.
+  await tx.query({
+    text: "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY",
+    values: [],
+  });
+  await tx.query({ text: "SET LOCAL statement_timeout = '10min'", values: [] });
+  const findings: Finding[] = [];
+  for (const rule of [...runRules, ...moneyRules, ...(quiet ? quietRules : [])])
+    findings.push(await applyRule(tx, rule));
+  const { checked, violations } = await checkProviderCost(tx);
+  const rule = "what the provider charges for the reported usage is paid";
+  findings.push({
+    law: "I5",
+    checked,
+    violations: violations.slice(0, MOST_VIOLATIONS).map((row) => ({ rule, ...row })),
+  });
+  return findings;
+}
+
+/**
+ * Checks the laws in the database, over all workspaces, without changing anything; safe beside running work.
+ * `quiet` also demands that nothing is held: for after everything has ended.
+ */
+export async function verify(db: Db, options: { quiet?: boolean } = {}): Promise<LawResult[]> {
+  const findings = await db.withPlatform((tx) => findAll(tx, options.quiet ?? false));
+  return statements.map(({ law, statement }) => {
+    const own = findings.filter((finding) => finding.law === law);
+    const violations = own.flatMap((finding) => finding.violations);
+    const checked = own.reduce((total, finding) => total + finding.checked, 0);
+    return { law, statement, ok: violations.length === 0, checked, violations };
+  });
+}
