@@ -1,5 +1,5 @@
 import pg from "pg";
-import { expect, it, onTestFinished } from "vitest";
+import { expect, it, onTestFinished, vi } from "vitest";
 import { newId } from "../platform/ids.ts";
 import { createTestDatabase } from "../test/database.ts";
 import {
@@ -18,15 +18,36 @@ type Row = Record<string, unknown>;
 
 /** A second connection, to hold a transaction open while another one runs. */
 async function connection(): Promise<pg.Client> {
-  const client = new pg.Client({ connectionString: ownerUrl });
+  const name = newId("req");
+  const client = new pg.Client({ connectionString: ownerUrl, application_name: name });
   await client.connect();
+  names.set(client, name);
   onTestFinished(() => client.end());
   return client;
 }
 
+const names = new Map<pg.Client, string>();
+const nameOf = (client: pg.Client): string => names.get(client) ?? "";
+
 async function begin(client: pg.Client, tenant: Tenant): Promise<void> {
   await client.query("BEGIN");
   await client.query("SELECT set_config('app.workspace_id', $1, true)", [tenant.workspaceId]);
+}
+
+/** Waits until the work is done, or waits itself for a lock of another transaction. */
+async function doneOrBlocked(work: Promise<unknown>, client: pg.Client): Promise<void> {
+  let done = false;
+  void work.then(() => (done = true));
+  await vi.waitFor(
+    async () => {
+      const { rowCount } = await admin.query(
+        "SELECT 1 FROM pg_stat_activity WHERE application_name = $1 AND wait_event_type = 'Lock'",
+        [nameOf(client)],
+      );
+      expect(done || rowCount === 1).toBe(true);
+    },
+    { timeout: 10_000, interval: 5 },
+  );
 }
 
 async function askQuestion(tenant: Tenant, taskId: string): Promise<string> {
@@ -83,12 +104,14 @@ it.each(["the park commits first", "the answer commits first"])(
     if (order === "the park commits first") {
       await park();
       const answered = answer();
+      await doneOrBlocked(answered, answering);
       await parking.query("COMMIT");
       await answered;
       await answering.query("COMMIT");
     } else {
       await answer();
       const parked = park();
+      await doneOrBlocked(parked, parking);
       await answering.query("COMMIT");
       await parked;
       await parking.query("COMMIT");
@@ -151,6 +174,7 @@ it.each(["the park commits first", "the child's end commits first"])(
         : [end, park, ending, parking];
     await first();
     const waits = second();
+    await doneOrBlocked(waits, secondClient);
     await firstClient.query("COMMIT");
     await waits;
     await secondClient.query("COMMIT");

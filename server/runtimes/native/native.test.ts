@@ -1,6 +1,7 @@
 import { expect, it } from "vitest";
 import { z } from "zod";
 import { defineTool, type SealedTool, type ToolEffect } from "../../tools/tools.ts";
+import { stepSchema } from "../step.ts";
 import { call, runNative, say, type Stored } from "./native-fixture.ts";
 
 type Seen = { keys: string[] };
@@ -19,6 +20,17 @@ function echo(seen: Seen, effect: ToolEffect = "read"): SealedTool {
       return Promise.resolve({ isError: false, content: JSON.stringify(input), summary: "Echoed" });
     },
   });
+}
+
+/** The same value with the keys of every object in the other order. */
+function reversedKeys(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map((member) => reversedKeys(member));
+  if (typeof value !== "object" || value === null) return value;
+  return Object.fromEntries(
+    Object.entries(value)
+      .map(([key, member]) => [key, reversedKeys(member)] as const)
+      .toReversed(),
+  );
 }
 
 const eventTypes = (stored: Stored): string[] => stored.events.map((event) => event.type);
@@ -54,10 +66,9 @@ it("a resumed run sends the very bytes that the first attempt sent, whatever ord
   const input = { zebra: 1, word: "a\u0000b\uD800", deep: { z: [1, { y: 1, a: 2 }], b: null } };
   const first = { content: [say("Looking."), call("a", "echo", input)] };
   const whole = await runNative({ tools, script: [first, { content: [say("End.")] }] });
-  const reordered = whole.stored.steps.slice(0, 2).map((step) => {
-    const body = Object.fromEntries(Object.entries(step.body).toReversed());
-    return { ...step, body } as typeof step;
-  });
+  const reordered = whole.stored.steps
+    .slice(0, 2)
+    .map((step) => stepSchema.parse({ ...step, body: reversedKeys(step.body) }));
   const resumed = await runNative({
     tools,
     attempt: 2,
