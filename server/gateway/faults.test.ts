@@ -20,15 +20,19 @@ const database = await createTestDatabase();
 type Fault = FaultPlan[number];
 
 /** One call under a fault; what the client got, what the ledger says and what the provider's meter says. */
-async function callUnder(fault: Fault, options: { stream: boolean; idleTimeoutMs?: number }) {
+async function callUnder(fault: Fault, options: { stream: boolean; maxTokens?: number }) {
   const both = await startBoth(database, {
     provider: { faults: [fault] },
-    limits: { idleTimeoutMs: options.idleTimeoutMs ?? 5_000, callTimeoutMs: 10_000 },
+    limits: { idleTimeoutMs: 5_000, callTimeoutMs: 10_000 },
   });
   const run = await startRun(database);
   const response = await post(both.url, {
     token: run.token,
-    body: { ...SMALL, stream: options.stream },
+    body: {
+      ...SMALL,
+      max_tokens: options.maxTokens ?? SMALL.max_tokens,
+      stream: options.stream,
+    },
   });
   const text = await response.text();
   const holds = await quiet(database, run);
@@ -92,6 +96,25 @@ describe.each([true, false])("faults of the provider (stream: %s)", (stream) => 
     const { holds, calls, response } = await callUnder(fault, { stream });
     expect(response.status).toBe(200);
     expect(holds).toMatchObject([{ state: "SETTLED", posted: calls[0]!.cost_nano_usd }]);
+  });
+
+  test("a charge above its hold is borne by the platform, and such calls are stopped", async () => {
+    const { holds, calls, url, run } = await callUnder(
+      { kind: "usage", form: "times_ten", times: 1 },
+      { stream, maxTokens: 60 },
+    );
+    expect(calls[0]!.output_tokens).toBeGreaterThan(10);
+    expect(holds).toMatchObject([{ state: "SETTLED", posted: holds[0]!.amount }]);
+    expect(holds[0]!.posted! + holds[0]!.overrun).toBe(10 * calls[0]!.cost_nano_usd);
+    const frozen = await post(url, { token: run.token, body: SMALL });
+    expect(frozen.status).toBe(503);
+    expect(await frozen.json()).toMatchObject({ error: { code: "model_frozen" } });
+    const other = await post(url, {
+      token: run.token,
+      body: { ...SMALL, model: "claude-opus-5-5" },
+    });
+    expect(other.status).toBe(200);
+    await other.text();
   });
 
   test("a status before the first byte costs nothing and is tried again, each time with a hold of its own", async () => {

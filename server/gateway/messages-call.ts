@@ -108,10 +108,9 @@ export async function serveMessagesCall(deps: MessagesCallDeps, call: MessagesCa
     const headers = holdHeaders(call, hold);
     const end = await runAttempt(deps, { request, hold, client, headers });
     if (end.status === "answered") return;
-    const waitMs =
-      end.retryable && !ended.aborted
-        ? deps.retries.next({ attemptNo, retryAfterMs: end.retryAfterMs })
-        : undefined;
+    const waitMs = end.retryable
+      ? deps.retries.next({ attemptNo, retryAfterMs: end.retryAfterMs })
+      : undefined;
     deps.log.info(
       { err: end.error, hold_id: hold.id, attempt_no: attemptNo, retry_in_ms: waitMs },
       "an attempt failed",
