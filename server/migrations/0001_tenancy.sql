@@ -204,7 +204,8 @@ CREATE TABLE outbox (
   PRIMARY KEY (workspace_id, position)
 );
 CREATE INDEX outbox_position ON outbox (position);
-CALL make_tenant_table('outbox', 'INSERT', 'INSERT', 'SELECT, DELETE');
+-- UPDATE only to lock rows while they are handed on.
+CALL make_tenant_table('outbox', 'INSERT', 'INSERT', 'SELECT, UPDATE, DELETE');
 
 -- Answers to repeated POSTs. Scoped to principal and route: the same key of somebody else is another key.
 CREATE TABLE idempotency_keys (

@@ -11,6 +11,15 @@ const LOGIN_ROLES: readonly DbRole[] = ["guildhall_app", "guildhall_ledger", "gu
 /** One lock for all migrators of a database: two processes that start together must not both migrate. */
 const MIGRATION_LOCK = 7_119_408_231;
 
+/**
+ * The checksums that are checked in beside the files: a migration that was changed after it had been released is
+ * noticed by the test of this list, before any database refuses it.
+ */
+export function manifestOf(migrations: readonly Migration[]): string {
+  const checksums = Object.fromEntries(migrations.map(({ name, checksum }) => [name, checksum]));
+  return `${JSON.stringify(checksums, null, 2)}\n`;
+}
+
 /** All migrations in order; the file name is `<4 digits>_<name>.sql`, the checksum is SHA-256 of the text. */
 export async function readMigrations(folder: URL = FOLDER): Promise<Migration[]> {
   const names = (await readdir(folder)).filter((name) => /^\d{4}_.+\.sql$/.test(name)).toSorted();
