@@ -1,0 +1,298 @@
+import { afterEach, beforeEach, expect, it } from "vitest";
+import { PRICE_VERSION } from "../gateway/prices.ts";
+import { request } from "../ledger/fixture.ts";
+import { createLedger } from "../ledger/ledger.ts";
+import { createTestDatabase } from "../test/database.ts";
+import {
+  claimRun,
+  type ClaimedRun,
+  createClaimedRun,
+  createQueuedRun,
+  createTenant,
+  limitTop,
+  type Tenant,
+} from "../test/tenant.ts";
+import type { Law } from "./rules.ts";
+import { verify } from "./verify.ts";
+
+const { db, admin } = await createTestDatabase();
+const ledger = createLedger({ db, processId: "wrk_verify" });
+
+/** A database in which everything has happened that the laws speak about. */
+type Scene = {
+  tenant: Tenant;
+  working: ClaimedRun;
+  resumed: ClaimedRun;
+  ended: ClaimedRun;
+  parked: ClaimedRun;
+};
+let scene: Scene;
+
+async function setScene(): Promise<Scene> {
+  const tenant = await createTenant(admin, { costLimitNanoUsd: 100_000, concurrentTasks: 9 });
+  const { workspaceId, billingAccountId } = tenant;
+  await limitTop(admin, {
+    level: "owner",
+    scopeId: billingAccountId,
+    meter: "model_cost",
+    amount: 90_000,
+  });
+  await createQueuedRun(admin, tenant);
+  const working = await createClaimedRun(admin, tenant);
+  const first = await createClaimedRun(admin, tenant, { parentTaskId: working.taskId });
+  const ended = await createClaimedRun(admin, tenant);
+  const parked = await createClaimedRun(admin, tenant);
+  await ledger.processSeen("gateway");
+
+  const settle = async (run: ClaimedRun, outcome: "settled" | "provisional", actualNanoUsd = 0) => {
+    const ask = request(run, { model: "claude-sonnet-4-5", priceVersion: PRICE_VERSION });
+    await ledger.reserve(ask);
+    const usage = { input_tokens: 0, output_tokens: 0, cache_read_input_tokens: 0 };
+    await ledger.settle({ workspaceId, holdId: ask.holdId, outcome, actualNanoUsd, usage });
+    return ask.holdId;
+  };
+  await settle(first, "settled", 120);
+  await settle(first, "settled", 500);
+  await settle(working, "provisional");
+  const lowered = await settle(working, "provisional");
+  await ledger.settle({ workspaceId, holdId: lowered, outcome: "settled", actualNanoUsd: 110 });
+  await ledger.reserve(request(working));
+  const voided = request(working, { dispatch: false });
+  await ledger.reserve(voided);
+  await ledger.settle({ workspaceId, holdId: voided.holdId, outcome: "void" });
+  await ledger.leaseAgentTime({ ...first, sliceMs: 15_000 });
+  await ledger.returnAgentTime({ ...first, unusedMs: 4_000 });
+
+  for (const stepNo of [1, 2, 3])
+    await admin.query(
+      `INSERT INTO steps (workspace_id, run_id, step_no, epoch, kind, state, body, ended_at) VALUES ($1, $2, $3, 1, $4, 'done', $5, clock_now())`,
+      [
+        workspaceId,
+        first.runId,
+        stepNo,
+        stepNo === 2 ? "tool" : "model",
+        { tool_use_id: `toolu_${stepNo}` },
+      ],
+    );
+  const resumed = await claimRun(admin, first);
+  await settle(resumed, "settled", 100);
+  await admin.query(
+    `INSERT INTO questions (workspace_id, id, task_id, question, idempotency_key) VALUES ($1, 'qst_1', $2, 'Which?', 'k')`,
+    [workspaceId, parked.taskId],
+  );
+  const reason = { kind: "question", question_id: "qst_1", question: "Which?" };
+  await db.withWorkspace(workspaceId, (tx) =>
+    tx.query({
+      text: "SELECT park_run($1, 1, 'waiting', $2, NULL, 'task.waiting')",
+      values: [parked.runId, JSON.stringify(reason)],
+    }),
+  );
+  await db.withWorkspace(workspaceId, (tx) =>
+    tx.query({
+      text: "SELECT end_task($1, $2, 'succeeded', NULL, 'done', '{}')",
+      values: [workspaceId, ended.taskId],
+    }),
+  );
+  return { tenant, working, resumed, ended, parked };
+}
+
+beforeEach(async () => {
+  scene = await setScene();
+});
+
+afterEach(async () => {
+  await admin.query(
+    `RESET session_replication_role; REVOKE UPDATE ON ledger_lines FROM guildhall_app; TRUNCATE billing_accounts, workspaces, users, top_budgets, top_limits, processes CASCADE`,
+  );
+});
+
+it("a database in which all went well keeps every law", async () => {
+  const results = await verify(db);
+  expect(results.flatMap((result) => result.violations)).toEqual([]);
+  expect(results.map((result) => [result.law, result.ok, result.checked > 0])).toEqual(
+    ["I1", "I2", "I3", "I4", "I5", "I6", "I8"].map((law) => [law, true, true]),
+  );
+});
+
+it("a hold that is still open breaks no law, unless quiet is claimed", async () => {
+  const results = await verify(db, { quiet: true });
+  expect(results.filter((result) => !result.ok).map((result) => result.law)).toEqual(["I3"]);
+  expect(results.flatMap((result) => result.violations)).toMatchObject([
+    { rule: "after quiet nothing is held", state: "DISPATCHED", run_id: scene.working.runId },
+  ]);
+});
+
+/** One wrong byte each: what is done to the database, and which rule sees it. `$ws` and the runs' names are filled in. */
+const corruptions: readonly [law: Law, rule: string, sql: string][] = [
+  [
+    "I1",
+    "exactly one open run",
+    `DELETE FROM runs WHERE id = (SELECT r.id FROM runs r WHERE r.state = 'queued')`,
+  ],
+  [
+    "I1",
+    "no open run",
+    `UPDATE runs SET state = 'queued', ended_at = NULL WHERE id = '$ended.run'`,
+  ],
+  ["I1", "agree on who is working", `UPDATE tasks SET state = 'queued' WHERE id = '$working.task'`],
+  [
+    "I1",
+    "open attempt of its epoch",
+    `UPDATE attempts SET ended_at = clock_now() WHERE run_id = '$working.run'`,
+  ],
+  [
+    "I1",
+    "still can wake it",
+    `UPDATE questions SET answer = 'this', answered_at = clock_now() WHERE task_id = '$parked.task'`,
+  ],
+  [
+    "I1",
+    "still can wake it",
+    `UPDATE tasks SET parked = '{"kind":"child","child_task_id":"$ended.task"}' WHERE id = '$parked.task'`,
+  ],
+  [
+    "I1",
+    "still can wake it",
+    `UPDATE tasks SET parked = '{"kind":"limit","meter":"model_cost"}' WHERE id = '$parked.task'`,
+  ],
+  [
+    "I1",
+    "still can wake it",
+    `UPDATE tasks SET parked = '{"kind":"other"}' WHERE id = '$parked.task'; UPDATE runs SET wake_at = NULL WHERE id = '$parked.run'`,
+  ],
+  [
+    "I2",
+    "one terminal event",
+    `DELETE FROM events WHERE stream_id = '$ended.task' AND type = 'task.succeeded'`,
+  ],
+  [
+    "I2",
+    "one terminal event",
+    `UPDATE events SET type = 'task.failed' WHERE stream_id = '$ended.task' AND type = 'task.succeeded'`,
+  ],
+  ["I2", "one terminal event", `UPDATE streams SET closed = true WHERE id = '$working.task'`],
+  [
+    "I2",
+    "numbered from 1 without a gap",
+    `DELETE FROM steps WHERE run_id = '$resumed.run' AND step_no = 2`,
+  ],
+  [
+    "I2",
+    "one step of its run",
+    `UPDATE steps SET kind = 'tool', body = '{"tool_use_id":"toolu_2"}' WHERE run_id = '$resumed.run' AND step_no = 3`,
+  ],
+  [
+    "I2",
+    "at most one open attempt",
+    `UPDATE attempts SET ended_at = NULL WHERE run_id = '$resumed.run' AND epoch = 1`,
+  ],
+  [
+    "I2",
+    "booked once at each of its levels",
+    `INSERT INTO ledger_lines (workspace_id, meter, level, scope_id, period, kind, amount, hold_id, run_id) SELECT workspace_id, meter, level, scope_id, period, 'provisional', 0, hold_id, run_id FROM ledger_lines WHERE kind = 'settle'`,
+  ],
+  [
+    "I2",
+    "booked once at each of its levels",
+    `UPDATE holds SET posted = posted + 1 WHERE state = 'SETTLED' AND posted < amount`,
+  ],
+  [
+    "I3",
+    "fitted at every level",
+    `UPDATE holds SET levels = jsonb_set(levels, '{1,limit}', '150') WHERE state = 'SETTLED'`,
+  ],
+  [
+    "I3",
+    "fitted at every level",
+    `UPDATE time_slices SET levels = jsonb_set(levels, '{0,limit}', '14999')`,
+  ],
+  [
+    "I3",
+    "holds what its open holds hold",
+    `UPDATE budgets SET held = held + 1 WHERE level = 'workspace'`,
+  ],
+  [
+    "I3",
+    "holds what its open holds hold",
+    `UPDATE holds SET state = 'VOID', dispatched_at = NULL WHERE state = 'DISPATCHED'`,
+  ],
+  ["I3", "handed out what its workspaces have", `UPDATE top_budgets SET granted = granted - 1`],
+  [
+    "I3",
+    "than the workspace was ever allowed",
+    `UPDATE limits SET amount = 1 WHERE meter = 'concurrent_tasks'`,
+  ],
+  [
+    "I4",
+    "sum to its balance",
+    `UPDATE budgets SET posted = posted + 1 WHERE level = 'agent' AND meter = 'model_cost'`,
+  ],
+  ["I4", "sum to its balance", `DELETE FROM ledger_lines WHERE kind = 'overrun'`],
+  ["I4", "sum to its balance", `DELETE FROM budgets WHERE level = 'overrun'`],
+  ["I4", "less what was returned", `UPDATE time_slices SET returned_ms = returned_ms + 1`],
+  ["I4", "change or delete", `GRANT UPDATE (amount) ON ledger_lines TO guildhall_app`],
+  ["I5", "charged in full", `UPDATE holds SET posted = posted - 1 WHERE state = 'PROVISIONAL'`],
+  ["I5", "never raised", `UPDATE ledger_lines SET amount = 1 WHERE kind = 'lowered'`],
+  [
+    "I5",
+    "a full charge does not cover",
+    `UPDATE holds SET overrun = 1 WHERE state = 'SETTLED' AND posted < amount`,
+  ],
+  ["I5", "never voided", `UPDATE holds SET dispatched_at = clock_now() WHERE state = 'VOID'`],
+  [
+    "I5",
+    "reported usage is paid",
+    `UPDATE holds SET usage = '{"output_tokens":1000}' WHERE state = 'SETTLED'`,
+  ],
+  [
+    "I6",
+    "written by an attempt of its run",
+    `UPDATE holds SET epoch = 7 WHERE run_id = '$working.run'`,
+  ],
+  [
+    "I6",
+    "after a later one had",
+    `UPDATE holds SET held_at = clock_now() WHERE run_id = '$resumed.run' AND epoch = 1`,
+  ],
+  [
+    "I6",
+    "after a later one had",
+    `UPDATE time_slices SET granted_at = clock_now() - interval '1 hour'`,
+  ],
+  [
+    "I6",
+    "wrote after its end",
+    `UPDATE attempts SET ended_at = started_at - interval '1 hour' WHERE run_id = '$resumed.run' AND epoch = 1`,
+  ],
+  [
+    "I6",
+    "epochs never fall",
+    `UPDATE steps SET epoch = 2 WHERE run_id = '$resumed.run' AND step_no = 2`,
+  ],
+  [
+    "I6",
+    "each claim that is told of",
+    `UPDATE events SET data = jsonb_set(data, '{attempt}', '1') WHERE type = 'run.claimed' AND stream_id = '$resumed.task'`,
+  ],
+  ["I8", "without a gap", `DELETE FROM events WHERE stream_id = '$working.task' AND seq = 1`],
+  ["I8", "without a gap", `UPDATE streams SET last_seq = last_seq + 1 WHERE id = '$working.task'`],
+  [
+    "I8",
+    "every task has its stream",
+    `DELETE FROM events WHERE stream_id = '$working.task'; DELETE FROM streams WHERE id = '$working.task'`,
+  ],
+];
+
+it.each(corruptions)("%s is seen to be broken when not: %s", async (law, rule, sql) => {
+  const filled = sql.replace(/\$(working|resumed|ended|parked)\.(run|task)/g, (_, name, kind) => {
+    const run = scene[name as Exclude<keyof Scene, "tenant">];
+    return kind === "run" ? run.runId : run.taskId;
+  });
+  // Past foreign keys, as a lost page or a wrong restore would be.
+  await admin.query(`SET session_replication_role = replica`);
+  await admin.query(filled);
+  const broken = (await verify(db)).flatMap((result) =>
+    result.violations.map((violation) => [result.law, violation.rule]),
+  );
+  expect(broken).toContainEqual([law, expect.stringContaining(rule)]);
+});
