@@ -1,9 +1,10 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { chmod, mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
+import { configSchema } from "../platform/config.ts";
 
 /** The whole product as a user starts it: its own process, its own data folder. */
 export type Product = {
@@ -14,76 +15,112 @@ export type Product = {
   process: ChildProcess;
   /** Everything it has printed, both streams. */
   output(): string;
+  /** Runs a client command against it. */
+  cli(...args: string[]): Promise<CommandResult>;
+  /** Sends a request with the key of the local command line. */
+  api(path: string, init?: RequestInit): Promise<Response>;
   /** Ctrl-C, and waits for the end. -> the exit code */
   stop(): Promise<number | null>;
   /** kill -9; the data folder stays for the next start. */
   kill(): Promise<void>;
 };
 
-const ROOT = resolve(fileURLToPath(import.meta.url), "../../..");
+export type CommandResult = { code: number | null; stdout: string; stderr: string };
+
+type Env = Readonly<Record<string, string | undefined>>;
+
+export const checkout = resolve(fileURLToPath(import.meta.url), "../../..");
+const PROGRAM = join(checkout, "server/bin.ts");
 const START_DEADLINE_MS = 60_000;
 
+/** Settings of whoever runs the tests, a real model's key first of all, must not reach the product under test. */
+const CLEARED = [...Object.keys(configSchema.shape), "GUILDHALL_URL", "GUILDHALL_API_KEY"];
+
+function environment(env: Env): NodeJS.ProcessEnv {
+  const own = Object.entries(process.env).filter(([name]) => !CLEARED.includes(name));
+  return { ...Object.fromEntries(own), ...env };
+}
+
+/** A new data folder. Everyone may enter it: as root the database runs as another user, who else gets another folder. */
 export async function makeDataDir(): Promise<string> {
-  return mkdtemp(join(tmpdir(), "guildhall-product-"));
+  const dataDir = await mkdtemp(join(tmpdir(), "guildhall-product-"));
+  await chmod(dataDir, 0o755);
+  return dataDir;
 }
 
 export async function removeDataDir(dataDir: string): Promise<void> {
   await rm(dataDir, { recursive: true, force: true, maxRetries: 5 });
 }
 
-/** Runs `guildhall <args>` to its end. */
+function collect(child: ChildProcess): { stdout: string; stderr: string } {
+  const chunks = { stdout: "", stderr: "" };
+  child.stdout?.on("data", (data: Buffer) => (chunks.stdout += data.toString()));
+  child.stderr?.on("data", (data: Buffer) => (chunks.stderr += data.toString()));
+  return chunks;
+}
+
+/** Runs `guildhall <args>` to its end; as another user with `uid`. */
 export async function runGuildhall(
   args: readonly string[],
-  env: Readonly<Record<string, string>>,
-  cwd: string = ROOT,
-): Promise<{ code: number | null; stdout: string; stderr: string }> {
-  const child = spawn(process.execPath, [join(ROOT, "server/bin.ts"), ...args], {
-    cwd,
-    env: { ...process.env, ...env },
+  env: Env,
+  options: { cwd?: string; uid?: number } = {},
+): Promise<CommandResult> {
+  const child = spawn(process.execPath, [PROGRAM, ...args], {
+    cwd: checkout,
+    env: environment(env),
+    ...options,
   });
-  const chunks = { stdout: "", stderr: "" };
-  child.stdout.on("data", (data: Buffer) => (chunks.stdout += data.toString()));
-  child.stderr.on("data", (data: Buffer) => (chunks.stderr += data.toString()));
+  const chunks = collect(child);
   const [code] = (await once(child, "close")) as [number | null];
   return { code, ...chunks };
 }
 
+/** Resolves with the sign-in link, which is the last line of a start. */
+function signInLinkOf(child: ChildProcess, output: () => string): Promise<string> {
+  return new Promise((found, failed) => {
+    const deadline = setTimeout(
+      () => failed(new Error(`not ready in time:\n${output()}`)),
+      START_DEADLINE_MS,
+    );
+    child.stdout?.on("data", () => {
+      const link = /sign in\s+(\S+)/.exec(output())?.[1];
+      if (link === undefined) return;
+      clearTimeout(deadline);
+      found(link);
+    });
+    child.once("close", () => {
+      clearTimeout(deadline);
+      failed(new Error(`ended before it was ready:\n${output()}`));
+    });
+  });
+}
+
 /** Starts the product and resolves when it says that it is ready. Rejects with its output when it ends before. */
-export async function startProduct(options: {
-  dataDir: string;
-  env?: Readonly<Record<string, string>>;
-}): Promise<Product> {
-  const child = spawn(process.execPath, [join(ROOT, "server/bin.ts"), "start"], {
-    cwd: ROOT,
-    env: {
-      ...process.env,
-      GUILDHALL_DATA_DIR: options.dataDir,
+export async function startProduct(options: { dataDir: string; env?: Env }): Promise<Product> {
+  const { dataDir } = options;
+  const child = spawn(process.execPath, [PROGRAM, "start"], {
+    cwd: checkout,
+    env: environment({
+      GUILDHALL_DATA_DIR: dataDir,
       PORT: "0",
       GATEWAY_PORT: "0",
       SIMULATOR_EVENT_DELAY_MS: "0",
       ...options.env,
-    },
+    }),
+    // A process group of its own, to which a terminal's Ctrl-C can be played.
+    detached: true,
   });
-  let output = "";
-  let ended = false;
-  const closed = once(child, "close").then(() => (ended = true));
-  const ready = new Promise<RegExpExecArray>((found, failed) => {
-    const look = (data: Buffer): void => {
-      output += data.toString();
-      const match = /sign in\s+(\S+)/.exec(output);
-      if (match) found(match);
-    };
-    child.stdout.on("data", look);
-    child.stderr.on("data", look);
-    const deadline = setTimeout(
-      () => failed(new Error(`not ready in time:\n${output}`)),
-      START_DEADLINE_MS,
-    );
-    void closed.then(() => failed(new Error(`ended before it was ready:\n${output}`)));
-    void ready.catch(() => undefined).finally(() => clearTimeout(deadline));
-  });
-  const [, signInLink = ""] = await ready;
-  const credential = JSON.parse(await readFile(join(options.dataDir, "cli.json"), "utf8")) as {
+  const endWithTests = (): void => void child.kill("SIGTERM");
+  process.once("exit", endWithTests);
+  const closed = once(child, "close").then(() => process.off("exit", endWithTests));
+  const chunks = collect(child);
+  const output = (): string => chunks.stdout + chunks.stderr;
+  function signal(name: NodeJS.Signals): void {
+    if (child.pid !== undefined && child.exitCode === null && child.signalCode === null)
+      process.kill(-child.pid, name);
+  }
+  const signInLink = await signInLinkOf(child, output);
+  const credential = JSON.parse(await readFile(join(dataDir, "cli.json"), "utf8")) as {
     url: string;
     api_key: string;
   };
@@ -91,16 +128,23 @@ export async function startProduct(options: {
     url: credential.url,
     signInLink,
     apiKey: credential.api_key,
-    dataDir: options.dataDir,
+    dataDir,
     process: child,
-    output: () => output,
+    output,
+    cli: (...args) => runGuildhall(args, { GUILDHALL_DATA_DIR: dataDir }),
+    api: (path, init = {}) => {
+      const headers = new Headers(init.headers);
+      if (!headers.has("authorization"))
+        headers.set("authorization", `Bearer ${credential.api_key}`);
+      return fetch(new URL(path, credential.url), { ...init, headers });
+    },
     async stop() {
-      if (!ended) child.kill("SIGINT");
+      signal("SIGINT");
       await closed;
       return child.exitCode;
     },
     async kill() {
-      child.kill("SIGKILL");
+      signal("SIGKILL");
       await closed;
     },
   };
