@@ -31,6 +31,7 @@ export const usageSchema = z.object({
   by_model: z.array(
     z.object({
       model: z.string(),
+      /** Those that were paid for; a refused attempt that was repeated is none. */
       calls: z.int(),
       spent_nano_usd: z.int(),
       input_tokens: z.int(),

@@ -43,7 +43,7 @@ function readByAgent(tx: WorkspaceTx): Promise<Usage["by_agent"]> {
 function readByModel(tx: WorkspaceTx): Promise<Usage["by_model"]> {
   return tx.query({
     name: "usage_by_model",
-    text: `SELECT h.model, count(*) AS calls, coalesce(sum(h.posted), 0)::bigint AS spent_nano_usd,
+    text: `SELECT h.model, count(*) FILTER (WHERE h.posted > 0) AS calls, coalesce(sum(h.posted), 0)::bigint AS spent_nano_usd,
         coalesce(sum((h.usage->>'input_tokens')::bigint), 0)::bigint AS input_tokens,
         coalesce(sum((h.usage->>'cache_read_input_tokens')::bigint), 0)::bigint AS cache_read_tokens,
         coalesce(sum((h.usage->>'cache_creation_5m_input_tokens')::bigint + (h.usage->>'cache_creation_1h_input_tokens')::bigint), 0)::bigint AS cache_write_tokens,
