@@ -149,6 +149,7 @@ export async function addOpenApi(app: Http, version: string): Promise<void> {
     openapi: {
       openapi: "3.1.0",
       info: { title: "Guildhall", version, description },
+      tags: ["Tasks", "Files", "Workspace", "Account", "Sign-in"].map((name) => ({ name })),
       components: {
         securitySchemes: {
           credential: { type: "http", scheme: "bearer", description: "API key or access token" },

@@ -35,6 +35,7 @@ const configuration = {
   hideClientButton: true,
   showDeveloperTools: "never",
   persistAuth: false,
+  authentication: { preferredSecurityScheme: "credential" },
   externalUrls: { dashboardUrl: "", registryUrl: "", proxyUrl: "", apiBaseUrl: "" },
 } as const;
 

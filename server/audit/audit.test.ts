@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { createTestDatabase } from "../test/database.ts";
-import { appendAudit, appendPlatformAudit, canonicalJson, verifyAudit } from "./audit.ts";
+import { appendAudit, appendPlatformAudit, verifyAudit } from "./audit.ts";
 
 const { db, admin } = await createTestDatabase();
 
@@ -50,7 +50,6 @@ test("only the hash of a content is kept, and it does not depend on the order of
   expect(rows[0].after_hash).toMatch(/^[0-9a-f]{64}$/);
   expect(rows[1].after_hash).toBe(rows[0].after_hash);
   expect(rows[0].before_hash).toBeNull();
-  expect(canonicalJson({ b: 1, a: { d: undefined, c: null } })).toBe('{"a":{"c":null},"b":1}');
 });
 
 test("one changed byte is found, at its line", async () => {

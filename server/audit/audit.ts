@@ -1,5 +1,6 @@
 import { sha256Hex } from "../platform/secret.ts";
 import type { Tx, WorkspaceTx } from "../platform/db.ts";
+import { canonicalJson } from "../platform/storable-json.ts";
 
 /** One mutation, as the audit keeps it. */
 export type AuditEntry = {
@@ -16,19 +17,8 @@ export type AuditEntry = {
   after?: unknown;
 };
 
-/** JSON with sorted keys: the same value has the same text, whatever order it was built in. */
-export function canonicalJson(value: unknown): string {
-  return (
-    JSON.stringify(value, (_key, part: unknown) =>
-      typeof part === "object" && part !== null && !Array.isArray(part)
-        ? Object.fromEntries(Object.entries(part).toSorted(([a], [b]) => (a < b ? -1 : 1)))
-        : part,
-    ) ?? "null"
-  );
-}
-
 const hashOf = (value: unknown): string | null =>
-  value === undefined ? null : sha256Hex(canonicalJson(value));
+  value === undefined ? null : sha256Hex(JSON.stringify(canonicalJson(value)));
 
 /**
  * Writes an audit line in the caller's transaction and answers its number in the workspace's chain. The chain's head

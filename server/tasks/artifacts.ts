@@ -22,8 +22,6 @@ export type Artifacts = {
   open(workspaceId: string, id: string): Promise<ArtifactContent>;
 };
 
-const ID = /^(?:art|task)_[0-9a-z]{1,40}$/;
-
 /** Types that a browser shows without running anything. Markup (HTML, SVG, XML, PDF) is never among them. */
 const inlineTypes: Readonly<Record<string, string>> = {
   ".txt": "text/plain; charset=utf-8",
@@ -71,11 +69,10 @@ export function createArtifacts(options: { db: Db; files: FileStore }): Artifact
   return {
     list: (workspaceId, taskId) =>
       db.withWorkspace(workspaceId, async (tx) => {
-        if (!ID.test(taskId) || !(await findTask(tx, taskId))) throw taskNotFound();
+        if (!(await findTask(tx, taskId))) throw taskNotFound();
         return findArtifacts(tx, taskId);
       }),
     async open(workspaceId, id) {
-      if (!ID.test(id)) throw artifactNotFound();
       const [row] = await db.withWorkspace(workspaceId, (tx) =>
         tx.query<{ path: string; size_bytes: number; sha256: string }>({
           text: "SELECT path, size_bytes, sha256 FROM artifacts WHERE workspace_id = current_workspace() AND id = $1",

@@ -1,8 +1,8 @@
-import { canonicalJson } from "../audit/audit.ts";
 import type { Db, WorkspaceTx } from "../platform/db.ts";
 import { AppError } from "../platform/errors.ts";
 import { validationFailed } from "../platform/http-errors.ts";
 import { sha256Hex } from "../platform/secret.ts";
+import { canonicalJson } from "../platform/storable-json.ts";
 import type { Caller } from "./caller.ts";
 
 /** A POST that may be repeated without a second effect. Scoped to who sent it and to the route. */
@@ -53,7 +53,7 @@ export async function once<Answer>(
   if (key === undefined) {
     return { answer: await db.withWorkspace(caller.workspaceId, work), replayed: false };
   }
-  const hash = sha256Hex(canonicalJson(request.body));
+  const hash = sha256Hex(JSON.stringify(canonicalJson(request.body)));
 
   async function attempt(tx: WorkspaceTx): Promise<Idempotent<Answer>> {
     const [stored] = await tx.query<{ request_hash: string; response: Answer }>({

@@ -57,7 +57,10 @@ test("a reader who waits gets the event although nobody rings", async () => {
 test("a reader who waits hears at once that the task was cancelled", async () => {
   const { taskId } = await createQueuedRun(admin, mine);
   const waiting = read(taskId, "?after=1&wait_ms=30000");
+  const listening = api.eventBell.listen(taskId);
   await send("POST", `/v1/tasks/${taskId}/cancel`, { key: mine.key });
+  await listening.wait(120_000, new AbortController().signal);
+  listening.stop();
   expect(await waiting).toMatchObject({ data: [{ type: "task.cancelled" }], closed: true });
 });
 
@@ -84,6 +87,12 @@ test.each([
   const { taskId } = await createQueuedRun(admin, mine);
   const response = await send("GET", `/v1/tasks/${taskId}/events?${query}`, { key: mine.key });
   await expectProblem(response, 400, "validation_failed");
+});
+
+test("a stream that is not a task's is not read as one", async () => {
+  await admin.query("SELECT append_event($1, $1, 'limit.changed', '{}')", [mine.workspaceId]);
+  const response = await send("GET", `/v1/tasks/${mine.workspaceId}/events`, { key: mine.key });
+  await expectProblem(response, 404, "task_not_found");
 });
 
 test("a ring between the look and the wait is not lost", async () => {

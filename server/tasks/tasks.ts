@@ -148,7 +148,7 @@ const auditOf = (caller: Caller): { actor: string; origin: string } => ({
 });
 
 async function detail(tx: WorkspaceTx, id: string): Promise<TaskDetail> {
-  const task = TASK_ID.test(id) ? await findTask(tx, id) : undefined;
+  const task = await findTask(tx, id);
   if (!task) throw taskNotFound();
   return {
     ...task,
@@ -192,7 +192,6 @@ export function createTasks(options: {
 
   async function cancel(request: { caller: Caller; id: string }): Promise<TaskDetail> {
     const { caller, id } = request;
-    if (!TASK_ID.test(id)) throw taskNotFound();
     const { ended, task } = await db.withWorkspace(caller.workspaceId, async (tx) => ({
       ended: await cancelTask(tx, caller, id),
       task: await detail(tx, id),
@@ -208,6 +207,7 @@ export function createTasks(options: {
 
   async function events(request: Parameters<Tasks["events"]>[0]): Promise<EventPage> {
     const { workspaceId, id, query, signal } = request;
+    // There are other streams than those of tasks.
     if (!TASK_ID.test(id)) throw taskNotFound();
     const untilMs = clock.monotonicMs() + query.wait_ms;
     for (;;) {
