@@ -1,9 +1,10 @@
 import { request } from "node:http";
 import Anthropic from "@anthropic-ai/sdk";
-import { describe, expect, test } from "vitest";
+import { afterAll, describe, expect, test } from "vitest";
 import type { FaultPlan } from "../../simulator/delivery/faults.ts";
 import { createTestDatabase } from "../test/database.ts";
 import {
+  expectLaws,
   balanceOf,
   clientOf,
   holdsOf,
@@ -16,6 +17,7 @@ import {
 } from "./gateway-fixture.ts";
 
 const database = await createTestDatabase();
+afterAll(() => expectLaws(database));
 
 type Fault = FaultPlan[number];
 

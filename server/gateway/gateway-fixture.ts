@@ -1,8 +1,9 @@
 import Anthropic from "@anthropic-ai/sdk";
-import { onTestFinished } from "vitest";
+import { expect, onTestFinished } from "vitest";
 import type { FaultPlan } from "../../simulator/delivery/faults.ts";
 import { createSimulator, type SimulatorOptions } from "../../simulator/simulator.ts";
 import { createLedger, type Ledger } from "../ledger/ledger.ts";
+import { verify } from "../operator/verify.ts";
 import { newId } from "../platform/ids.ts";
 import { createLogger, type Logger } from "../platform/log.ts";
 import { Secret } from "../platform/secret.ts";
@@ -154,6 +155,12 @@ export async function balanceOf(
     [workspaceId],
   );
   return { posted: Number(rows[0]?.posted ?? 0), held: Number(rows[0]?.held ?? 0) };
+}
+
+/** Checks the laws in the whole database of the test file; call after each test, when its gateways have closed. */
+export async function expectLaws({ db }: Pick<TestDatabase, "db">): Promise<void> {
+  const broken = (await verify(db)).filter(({ ok }) => !ok);
+  expect(broken).toEqual([]);
 }
 
 /** Waits until every hold of the workspace has ended. */

@@ -1,8 +1,9 @@
 import Anthropic from "@anthropic-ai/sdk";
-import { describe, expect, test } from "vitest";
+import { afterAll, describe, expect, test } from "vitest";
 import { createTestDatabase } from "../test/database.ts";
 import { claimRun } from "../test/tenant.ts";
 import {
+  expectLaws,
   balanceOf,
   clientOf,
   holdsOf,
@@ -13,6 +14,7 @@ import {
 } from "./gateway-fixture.ts";
 
 const database = await createTestDatabase();
+afterAll(() => expectLaws(database));
 
 const TOOL = {
   name: "list_files",

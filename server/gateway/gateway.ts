@@ -105,6 +105,15 @@ function notFound(): AppError {
   });
 }
 
+function stopping(): AppError {
+  return gatewayError({
+    status: 503,
+    code: "gateway_stopping",
+    message: "The gateway is stopping. Try again.",
+    retryAfterMs: 1_000,
+  });
+}
+
 function listening(
   server: Server,
   address: { port: number; host: string },
@@ -213,7 +222,8 @@ export function createGateway(deps: GatewayDeps): Gateway {
   function onRequest(request: IncomingMessage, response: ServerResponse): void {
     const requestId = newId("req");
     const client = createClient({ response, requestId, stallMs: limits.idleTimeoutMs });
-    if (closing) response.setHeader("connection", "close");
+    // A connection that was kept alive may still bring a call while the open ones end.
+    if (closing) return client.fail(stopping(), { connection: "close" });
     const call = serve(request, client, requestId).catch((error: unknown) => {
       log.error({ err: error, request_id: requestId }, "a call failed");
       client.fail(error);
@@ -241,13 +251,13 @@ export function createGateway(deps: GatewayDeps): Gateway {
       });
       server.closeIdleConnections();
       const timer = setTimeout(() => shutdown.abort(), drainMs);
-      await Promise.all(open);
+      while (open.size > 0) await Promise.all(open);
       clearTimeout(timer);
       shutdown.abort();
       await settlements.close(LAST_SETTLEMENTS_MS);
       server.closeAllConnections();
       await closed;
-      liveness.stop();
+      await liveness.stop();
       await upstream.close();
     },
     openCalls: () => open.size,

@@ -1,12 +1,21 @@
 import { once } from "node:events";
-import { describe, expect, test } from "vitest";
+import { afterAll, describe, expect, test } from "vitest";
 import { createLedger } from "../ledger/ledger.ts";
 import { createTestDatabase } from "../test/database.ts";
 import { claimRun } from "../test/tenant.ts";
-import { holdsOf, post, SMALL, startGateway, startProvider, startRun } from "./gateway-fixture.ts";
+import {
+  expectLaws,
+  holdsOf,
+  post,
+  SMALL,
+  startGateway,
+  startProvider,
+  startRun,
+} from "./gateway-fixture.ts";
 import { startGatewayProcess } from "./kill-fixture.ts";
 
 const database = await createTestDatabase();
+afterAll(() => expectLaws(database));
 const reaper = createLedger({ db: database.db, processId: "wrk_reaper" });
 
 /** Makes a call on a gateway that is killed at this point. */

@@ -1,8 +1,9 @@
-import { describe, expect, test } from "vitest";
+import { afterAll, describe, expect, test } from "vitest";
 import type { Ledger } from "../ledger/ledger.ts";
 import { createTestDatabase } from "../test/database.ts";
 import { createClaimedRun, createTenant, type ClaimedRun } from "../test/tenant.ts";
 import {
+  expectLaws,
   balanceOf,
   clientOf,
   holdsOf,
@@ -15,6 +16,7 @@ import {
 } from "./gateway-fixture.ts";
 
 const database = await createTestDatabase();
+afterAll(() => expectLaws(database));
 const BUDGET = 50_000_000;
 
 describe("many calls at once on a small budget", () => {

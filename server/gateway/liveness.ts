@@ -4,7 +4,7 @@ import type { Logger } from "../platform/log.ts";
 export type Liveness = {
   /** Resolves when the database knows that this process lives; throws when it cannot be told. */
   ensure(): Promise<void>;
-  stop(): void;
+  stop(): Promise<void>;
 };
 
 /** Well below the age at which a silent process counts as dead and its open holds are posted in full. */
@@ -24,8 +24,9 @@ export function createLiveness(deps: {
     seenAtMs = startedMs;
   }
 
+  let last = Promise.resolve();
   const timer = setInterval(() => {
-    beat().catch((error: unknown) =>
+    last = beat().catch((error: unknown) =>
       deps.log.warn({ err: error }, "the database could not be told that the gateway lives"),
     );
   }, BEAT_MS);
@@ -35,6 +36,9 @@ export function createLiveness(deps: {
     async ensure() {
       if (seenAtMs === undefined || performance.now() - seenAtMs > FRESH_MS) await beat();
     },
-    stop: () => clearInterval(timer),
+    stop() {
+      clearInterval(timer);
+      return last;
+    },
   };
 }

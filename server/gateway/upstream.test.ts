@@ -1,8 +1,9 @@
 import { Writable } from "node:stream";
 import { pino } from "pino";
-import { describe, expect, test } from "vitest";
+import { afterAll, describe, expect, test } from "vitest";
 import { createTestDatabase } from "../test/database.ts";
 import {
+  expectLaws,
   clientOf,
   holdsOf,
   post,
@@ -15,6 +16,7 @@ import {
 import { startOtherUpstream } from "./other-upstream.ts";
 
 const database = await createTestDatabase();
+afterAll(() => expectLaws(database));
 const HAIKU = { ...SMALL, model: "claude-haiku-4-5" };
 const TOOLS = [{ name: "look", input_schema: { type: "object" as const } }];
 
