@@ -42,7 +42,9 @@ async function allImports(folders: readonly string[]): Promise<Import[]> {
 }
 
 const isTest = (file: string): boolean =>
-  /(\.test\.tsx?|fixture\.ts)$/.test(file) || file.startsWith("server/test/");
+  /(\.test\.tsx?|fixture\.ts)$/.test(file) ||
+  file.startsWith("server/test/") ||
+  file.startsWith("web/browser/");
 
 it("a slice imports only slices of a lower rank", async () => {
   const order: readonly string[] = ranks;

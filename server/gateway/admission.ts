@@ -1,4 +1,5 @@
-import type { Ledger, ReserveOutcome } from "../ledger/ledger.ts";
+import type { ReserveOutcome } from "../ledger/calls.ts";
+import type { Ledger } from "../ledger/ledger.ts";
 import { AppError } from "../platform/errors.ts";
 import { newId } from "../platform/ids.ts";
 import type { RunToken } from "../platform/run-token.ts";

@@ -1,4 +1,4 @@
-import type { Settlement } from "../ledger/ledger.ts";
+import type { Settlement } from "../ledger/calls.ts";
 import { faultPoint } from "../platform/fault-points.ts";
 import type { Logger } from "../platform/log.ts";
 import type { AnswerVerdict } from "./answer-verdict.ts";

@@ -1,5 +1,18 @@
-import { createServer } from "node:http";
+import { createServer, type Server } from "node:http";
 import { onTestFinished } from "vitest";
+
+async function listenForTest(server: Server): Promise<string> {
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  onTestFinished(
+    () =>
+      new Promise((resolve) => {
+        server.close(() => resolve());
+        server.closeAllConnections();
+      }),
+  );
+  const address = server.address();
+  return `http://127.0.0.1:${address !== null && typeof address === "object" ? address.port : 0}`;
+}
 
 /** What the other provider was sent. */
 export type SeenRequest = {
@@ -122,17 +135,37 @@ export async function startOtherUpstream(): Promise<{
       response.end();
     });
   });
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  onTestFinished(
-    () =>
-      new Promise((resolve) => {
-        server.close(() => resolve());
-        server.closeAllConnections();
-      }),
-  );
-  const address = server.address();
-  const port = address !== null && typeof address === "object" ? address.port : 0;
+  const origin = await listenForTest(server);
   // claude-haiku-4-5: $1 input, $0.10 cache read, $5 output per million tokens.
   const costNanoUsd = 40 * 1_000 + 100 * 100 + 25 * 5_000;
-  return { url: `http://127.0.0.1:${port}/proxy/anthropic/`, seen, costNanoUsd };
+  return { url: `${origin}/proxy/anthropic/`, seen, costNanoUsd };
+}
+
+/** A provider that sends this many bytes of an event nobody knows inside an otherwise plain answer. */
+export async function startFloodingUpstream(
+  bytes: number,
+): Promise<{ url: string; taken(): number }> {
+  let taken = 0;
+  const filler = `event: filler\ndata: ${"x".repeat(64 * 1024)}\n\n`;
+  const server = createServer((request, response) => {
+    request.resume();
+    response.setHeader("content-type", "text/event-stream");
+    const frames = [...events("claude-haiku-4-5")].map(
+      ([name, data]) => `event: ${name}\ndata: ${JSON.stringify(data)}\n\n`,
+    );
+    const last = frames.splice(-2).join("");
+    response.write(frames.join(""));
+    const pour = (): void => {
+      while (taken < bytes) {
+        taken += filler.length;
+        if (!response.write(filler)) {
+          response.once("drain", pour);
+          return;
+        }
+      }
+      response.end(last);
+    };
+    pour();
+  });
+  return { url: await listenForTest(server), taken: () => taken };
 }

@@ -1,5 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
-import type { Ledger, SettleOutcome, Settlement } from "../ledger/ledger.ts";
+import type { SettleOutcome, Settlement } from "../ledger/calls.ts";
+import type { Ledger } from "../ledger/ledger.ts";
 import type { Logger } from "../platform/log.ts";
 
 export type Settlements = {

@@ -1,6 +1,7 @@
+import { request } from "node:http";
 import { Writable } from "node:stream";
 import { pino } from "pino";
-import { afterAll, describe, expect, test } from "vitest";
+import { afterAll, describe, expect, onTestFinished, test } from "vitest";
 import { createTestDatabase } from "../test/database.ts";
 import {
   expectLaws,
@@ -13,7 +14,7 @@ import {
   startGateway,
   startRun,
 } from "./gateway-fixture.ts";
-import { startOtherUpstream } from "./other-upstream.ts";
+import { startFloodingUpstream, startOtherUpstream } from "./other-upstream.ts";
 
 const database = await createTestDatabase();
 afterAll(() => expectLaws(database));
@@ -28,10 +29,10 @@ describe("another provider of the same protocol", () => {
       const { url } = await startGateway(database, { upstreamUrl: other.url });
       const run = await startRun(database);
       const { messages } = clientOf(url, run);
-      const request = { ...HAIKU, tools: TOOLS };
+      const body = { ...HAIKU, tools: TOOLS };
       const message = stream
-        ? await messages.stream(request).finalMessage()
-        : await messages.create(request);
+        ? await messages.stream(body).finalMessage()
+        : await messages.create(body);
       expect(message.content).toMatchObject([
         { type: "text", text: expect.stringContaining("Grüße — event: message_delta\n") },
         { type: "tool_use", id: "call-1/7", input: { where: "здесь" } },
@@ -88,6 +89,38 @@ describe("another provider of the same protocol", () => {
       "x-api-key",
     ]);
     expect(JSON.stringify(sent)).not.toContain("ghr_");
+  });
+});
+
+describe("a client that does not read", () => {
+  const MEGABYTES = 40;
+
+  test("slows the provider down instead of filling the gateway, and is let go; the charge is exact", async () => {
+    const flood = await startFloodingUpstream(MEGABYTES * 1024 * 1024);
+    const { url } = await startGateway(database, {
+      upstreamUrl: flood.url,
+      limits: { idleTimeoutMs: 400 },
+    });
+    const run = await startRun(database);
+    const call = request(
+      `${url}/v1/messages`,
+      { method: "POST", headers: { "x-api-key": run.token }, agent: false },
+      (response) => {
+        // Connected, and never read: the buffers of both sockets fill up.
+        response.on("error", () => {});
+        response.pause();
+      },
+    );
+    call.on("error", () => {});
+    onTestFinished(() => void call.destroy());
+    call.end(JSON.stringify({ ...HAIKU, stream: true }));
+    let most = 0;
+    while ((await holdsOf(database, run))[0]?.state !== "SETTLED") {
+      if ((await holdsOf(database, run))[0]?.state === "DISPATCHED") most ||= flood.taken();
+      await new Promise(setImmediate);
+    }
+    expect(most).toBeLessThan(MEGABYTES * 1024 * 1024);
+    expect(await holdsOf(database, run)).toMatchObject([{ posted: 40_000 + 10_000 + 125_000 }]);
   });
 });
 

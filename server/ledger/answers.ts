@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { holdStates, levelNames } from "./kernel-state.ts";
-import type { AgentTimeOutcome, ReserveOutcome, SettleOutcome } from "./ledger.ts";
+import type { AgentTimeOutcome, ReserveOutcome, SettleOutcome } from "./calls.ts";
 
 // The edge between the database's answers and the program: parsed, and named the TypeScript way.
 

@@ -1,6 +1,6 @@
 import { newId } from "../platform/ids.ts";
 import type { ClaimedRun } from "../test/tenant.ts";
-import type { ReserveRequest } from "./ledger.ts";
+import type { ReserveRequest } from "./calls.ts";
 
 /** A request of 100 nano-USD of input and 10 output tokens at 10 nano-USD: 200 in all, 110 at the least. */
 export function request(run: ClaimedRun, changes: Partial<ReserveRequest> = {}): ReserveRequest {

@@ -1,4 +1,4 @@
-import type { AgentTimeOutcome, ReserveOutcome, SettleOutcome } from "./ledger.ts";
+import type { AgentTimeOutcome, ReserveOutcome, SettleOutcome } from "./calls.ts";
 import { type Draft, emit, holdKey, type LedgerEvent } from "./kernel-events.ts";
 import { levelsOf, refusalOf, roomOf, seeLevels } from "./kernel-levels.ts";
 import {

@@ -1,5 +1,5 @@
 import type { Statement } from "../platform/db.ts";
-import type { ReserveRequest, RunFence, Settlement } from "./ledger.ts";
+import type { ReserveRequest, RunFence, Settlement } from "./calls.ts";
 
 // Each statement calls one reviewed function of migrations/0003_ledger.sql, which locks the levels from leaf to root
 // and is a transaction of its own. `answer` is what the function returns.

@@ -1,0 +1,65 @@
+import type { HoldState, Refusal } from "./kernel-state.ts";
+
+// What the ledger is asked and answers. The adapter, its SQL and the kernel share these.
+
+/** The worst case of one upstream attempt. Amounts are nano-USD, prices nano-USD per token. */
+export type ReserveRequest = {
+  workspaceId: string;
+  runId: string;
+  epoch: number;
+  /** SHA-256 of the run token's secret. */
+  tokenHash: string;
+  /** Made by the caller, a new one for each request. */
+  holdId: string;
+  /** Of an earlier attempt of the same call; a new call gets the next number of its run. */
+  callNo?: number;
+  attemptNo: number;
+  model: string;
+  priceVersion: string;
+  inputNanoUsd: number;
+  outputNanoUsdPerToken: number;
+  maxTokens: number;
+  /** The fewest output tokens that make the call worth while: below it is refused instead of clamped. */
+  minTokens: number;
+  /** True when the first byte may leave as soon as the hold is durable. */
+  dispatch: boolean;
+};
+
+export type ReserveOutcome =
+  | {
+      status: "held";
+      callNo: number;
+      amountNanoUsd: number;
+      /** What the call may answer at most: the wish, or less when the budget is nearly used. */
+      maxTokens: number;
+      taskId: string;
+    }
+  /** The run is not leased to this epoch and token. */
+  | { status: "stale" }
+  | { status: "call_limit"; limit: number }
+  | Refusal;
+
+export type Settlement = {
+  workspaceId: string;
+  holdId: string;
+  outcome: "settled" | "provisional" | "void";
+  /** For `settled`: what the provider charges, nano-USD. Beyond the hold it goes to the platform's overrun account. */
+  actualNanoUsd?: number;
+  /** Token counts in the protocol's names; stored with the hold. */
+  usage?: Readonly<Record<string, unknown>>;
+  /** The answer, for a later attempt of the run that repeats the call. `body` is encrypted by the caller. */
+  journal?: { requestHash: string; body: Buffer };
+};
+
+export type SettleOutcome =
+  | { status: "done"; postedNanoUsd: number; overrunNanoUsd: number }
+  /** The hold is not in a state from which this outcome is possible; null: there is no such hold. */
+  | { status: "unchanged"; state: HoldState | null };
+
+export type AgentTimeOutcome =
+  /** May be less than asked for, when a limit is near. */
+  | { status: "granted"; ms: number }
+  | { status: "stale" }
+  | (Omit<Refusal, "status"> & { status: "exhausted" });
+
+export type RunFence = { workspaceId: string; runId: string; epoch: number };
