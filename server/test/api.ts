@@ -102,8 +102,9 @@ export async function startTestApi(
       const tenant = await createTenant(admin, tenantOptions);
       return { ...tenant, key: await keyWith(tenant, scopes) };
     },
-    send: (method, path, request = {}) =>
-      fetch(new URL(path, base), {
+    send(method, path, request = {}) {
+      const body = request.json === undefined ? request.body : JSON.stringify(request.json);
+      const init: RequestInit = {
         method,
         redirect: "manual",
         headers: {
@@ -111,9 +112,11 @@ export async function startTestApi(
           ...(request.json === undefined ? {} : { "content-type": "application/json" }),
           ...request.headers,
         },
-        body: request.json === undefined ? (request.body ?? null) : JSON.stringify(request.json),
+        body: body ?? null,
         signal: request.signal ?? null,
-      }),
+      };
+      return fetch(new URL(path, base), init);
+    },
   };
 }
 
