@@ -21,7 +21,6 @@ export const pageMessages = {
   "office.detail.new": "Has had no task yet.",
   "office.detail.idle": "Idle since {at}",
   "office.detail.thinking": "Thinking with {model}, at most {tokens} tokens",
-  "office.spentOf": "{spent} of {limit} spent",
   "office.agents": { one: "1 agent", other: "{count} agents" },
   "office.count.thinking": "{count} working",
   "office.count.queued": "{count} queued",

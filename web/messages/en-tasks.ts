@@ -66,7 +66,6 @@ export const taskMessages = {
   "column.duration": "Took",
 
   "cost.label": "{used} spent, {held} reserved, limit {limit}",
-  "cost.bar": "Spent against the cap",
   "cost.title": "Cost",
   "cost.spent": "spent",
   "cost.held": "reserved for the running call",

@@ -25,6 +25,8 @@ export const en = {
   "copy.command": "Copy the command",
   "copy.commandLine": "The same by command line",
 
+  "budget.title": "Model budget:",
+  "budget.reserved": "reserved",
   "budget.label": "Model budget: {used} spent, {held} reserved, limit {limit}.",
   "budget.noLimit": "no limit",
   "budget.unknown": "Budget cannot be read",

@@ -1,5 +1,4 @@
-import type { Agent } from "@guildhall/sdk/contract/workspace.ts";
-import { formatCost, formatLimit } from "../format/money.ts";
+import { formatCost } from "../format/money.ts";
 import { formatCompact } from "../format/number.ts";
 import { formatDuration, formatMoment } from "../format/time.ts";
 import { t } from "../messages/translate.ts";
@@ -62,24 +61,6 @@ export function statusDetail(status: AgentStatus, nowMs: number): string {
 /** What colleagues call an agent: the name in quotes when there is one, else the first. */
 export function shortName(name: string): string {
   return /"([^"]+)"/.exec(name)?.[1] ?? name.split(" ")[0] ?? name;
-}
-
-/** The whole row in words, for those who hear it: who, what, and what of the budget is gone. */
-export function describeAgent(agent: Agent, status: AgentStatus, nowMs: number): string {
-  const bubble = statusBubble(status, nowMs);
-  const parts = [agent.name, agent.role, statusLabel(status)];
-  if (bubble !== undefined) parts.push(bubble);
-  if (status.kind !== "idle") {
-    const { usage, limits, title } = status.task;
-    parts.push(
-      title,
-      t("office.spentOf", {
-        spent: formatCost(usage.spent_nano_usd),
-        limit: formatLimit(limits.cost_nano_usd),
-      }),
-    );
-  }
-  return parts.join(", ");
 }
 
 const counted = ["thinking", "queued", "blocked", "approval", "paused", "error", "idle"] as const;

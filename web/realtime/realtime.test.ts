@@ -82,6 +82,7 @@ function connect(server: TestServer, more: { token?: string; tasks?: Task[] } = 
     },
     onTask: (task) => more.tasks?.push(task),
     onState: (state) => states.push(state),
+    onSocketFailed: () => undefined,
     pollMs: 20,
   });
   closers.unshift(() => realtime.close());

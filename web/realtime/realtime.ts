@@ -14,6 +14,8 @@ export type RealtimeDeps = {
   readEvents: (query: { taskId: string; after: number }) => Promise<EventPage>;
   onTask: (task: Task) => void;
   onState: (state: ConnectionState) => void;
+  /** There is no socket for now; whether HTTP works is for others to say. */
+  onSocketFailed: () => void;
   /** How often streams are read while there is no socket. */
   pollMs: number;
 };
@@ -141,6 +143,8 @@ function openSocket(deps: RealtimeDeps): { socket: GuildhallSocket; closeSocket:
     // Where WebSocket is blocked the page polls the API, which needs no second protocol.
     transports: ["websocket"],
     forceNew: true,
+    // A proxy may accept and then stay silent, which is no error before this.
+    timeout: 5_000,
     reconnectionDelayMax: 5_000,
     auth: (give) => {
       deps.token().then(
@@ -167,7 +171,7 @@ function openSocket(deps: RealtimeDeps): { socket: GuildhallSocket; closeSocket:
     refusals = 0;
   });
   socket.on("connect_error", () => {
-    deps.onState("polling");
+    deps.onSocketFailed();
     if (!socket.active) tryAgain();
   });
   socket.on("disconnect", (reason) => {

@@ -1,6 +1,6 @@
 import type { QueryClient } from "@tanstack/react-query";
 import { call, session } from "../api/api.ts";
-import { setConnection } from "./connection.ts";
+import { setConnection, useConnection } from "./connection.ts";
 import { createRealtime, type Realtime } from "./realtime.ts";
 import { createTaskCache } from "./task-cache.ts";
 
@@ -26,6 +26,9 @@ export function openRealtime(workspaceId: string, queries: QueryClient): void {
       setConnection(state);
       // What changed while nobody told us is read again.
       if (state === "live") cache.refresh();
+    },
+    onSocketFailed: () => {
+      if (useConnection.getState().state !== "offline") setConnection("polling");
     },
     pollMs,
   });

@@ -42,17 +42,24 @@ export function BudgetPill() {
       to="/w/$workspaceId/usage"
       params={{ workspaceId }}
       className={`${styles["pill"]} ${styles[tone]}`}
-      aria-label={`${t("budget.label", amounts)} ${state}`.trim()}
       data-tone={tone}
     >
       <Icon size={16} aria-hidden />
+      <span className="visually-hidden">{t("budget.title")} </span>
       <span className={styles["bar"]}>
-        <MeterBar used={used} held={held} limit={limit} label="" />
+        <MeterBar used={used} held={held} limit={limit} />
       </span>
       <span className="money" title={t("budget.label", amounts)}>
         {amounts.used}
-        {held > 0 && <span className={styles["held"]}> + {amounts.held}</span>}
-        <span className={styles["limit"]}> / {amounts.limit}</span>
+        <span className="visually-hidden"> {t("cost.spent")}</span>
+        {held > 0 && (
+          <span>
+            {" + "}
+            {amounts.held}
+            <span className="visually-hidden"> {t("budget.reserved")}</span>
+          </span>
+        )}
+        <span className="dim"> / {amounts.limit}</span>
       </span>
       {state !== "" && <span className={styles["state"]}>{state}</span>}
     </Link>

@@ -16,14 +16,14 @@ export type MeterAmounts = { used: number; held: number; limit: number | null };
 const share = (part: number, whole: number) =>
   whole <= 0 ? 100 : Math.min(100, Math.max(0, (part / whole) * 100));
 
-/** Used (solid) and reserved (hatched) against a limit. `label` says the same in words. */
-export function MeterBar({ used, held, limit, label }: MeterAmounts & { label: string }) {
+/** Used (solid) and reserved (hatched) against a limit. `label` says the same in words, where no text beside it does. */
+export function MeterBar({ used, held, limit, label }: MeterAmounts & { label?: string }) {
   const tone = meterTone({ used, held, limit });
   const usedPart = limit === null ? 0 : share(used, limit);
   const heldPart = limit === null ? 0 : Math.min(100 - usedPart, share(held, limit));
   return (
     <span className={`${styles["bar"]} ${styles[tone]}`} data-tone={tone}>
-      <span className="visually-hidden">{label}</span>
+      {label !== undefined && <span className="visually-hidden">{label}</span>}
       <span className={styles["used"]} style={{ width: `${usedPart}%` }} />
       <span className={styles["held"]} style={{ width: `${heldPart}%` }} />
     </span>

@@ -24,7 +24,8 @@ export function describeProblem(error: unknown): Told {
       hint: problem.hint,
       code: problem.code,
       requestId: problem.request_id || undefined,
-      fields: problem.errors ?? [],
+      // Most details name the fields already; what they leave out is listed.
+      fields: (problem.errors ?? []).filter((error) => !problem.detail.includes(error.message)),
     };
   }
   const offline = error instanceof ConnectionError || error instanceof TypeError;

@@ -1,0 +1,74 @@
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { findChromium } from "./chromium.ts";
+import { giveTask, openStage, type Stage } from "./stage.ts";
+
+const chromium = findChromium();
+
+describe.skipIf(chromium === undefined)("limits, questions and ends on the page", () => {
+  let stage: Stage;
+  beforeAll(async () => {
+    stage = await openStage(chromium ?? "", { env: { SIMULATOR_EVENT_DELAY_MS: "15" } });
+  });
+  afterAll(() => stage.close());
+
+  it("names the limit that stops a task, and the task goes on by itself once it is raised", async () => {
+    const { page } = stage;
+    await giveTask(stage, { agent: /Sutton/, prompt: "Profile them", capUsd: "0.0001" });
+    const banner = page.getByRole("region", { name: "A limit holds work up" });
+    await banner.getByText(/Task budget \$0\.0001.*Nothing is lost/).waitFor();
+    await banner.getByRole("button", { name: "Raise" }).click();
+    const dialog = page.getByRole("dialog");
+    const amount = dialog.getByLabel("New limit, US dollars");
+    await amount.fill("0.0002");
+    await dialog.getByText(/needs a limit of at least/).waitFor();
+    expect(await dialog.getByRole("button", { name: "Raise" }).isDisabled()).toBe(true);
+    await amount.fill("0.50");
+    await dialog.getByRole("button", { name: "Raise" }).click();
+    await page.getByRole("heading", { name: "Result" }).waitFor({ timeout: 50_000 });
+    expect(await banner.count()).toBe(0);
+  });
+
+  it("shows a question as soon as the agent asks, and goes on with the answer", async () => {
+    const { page } = stage;
+    await giveTask(stage, { agent: /Marcus/, prompt: "Decide what to do. Ask me when unsure." });
+    const answer = page.getByLabel("Your answer");
+    await answer.waitFor({ timeout: 30_000 });
+    await answer.fill("Leave nothing out.");
+    await page.getByRole("button", { name: "Answer" }).click();
+    await page.getByText("Answered: Leave nothing out.").waitFor();
+    await answer.waitFor({ state: "detached" });
+  });
+
+  it("cancels after a confirmation, and nothing stays reserved", async () => {
+    const { page } = stage;
+    await giveTask(stage, { agent: /Sable/, prompt: "Read everything twice" });
+    await page.keyboard.press(".");
+    const dialog = page.getByRole("dialog", { name: "Cancel this task?" });
+    await dialog.getByRole("button", { name: "Keep it running" }).click();
+    await dialog.waitFor({ state: "detached" });
+    await page.getByRole("button", { name: "Cancel task" }).click();
+    await dialog.getByRole("button", { name: "Cancel task" }).click();
+    await page.getByRole("button", { name: "Run again…" }).waitFor();
+    await page.getByText("Cancelled", { exact: true }).first().waitFor();
+    expect(await page.getByText(/reserved for the running call/).count()).toBe(0);
+  });
+
+  it("shows what the server refuses as cause, advice and request id, and keeps what was typed", async () => {
+    const { page } = stage;
+    await page.getByRole("button", { name: "New task" }).click();
+    const dialog = page.getByRole("dialog", { name: "New task" });
+    await dialog.getByLabel("What should be done?").fill("Too expensive");
+    await dialog.getByLabel("The most it may spend").fill("1000001");
+    await dialog.getByRole("button", { name: "Run" }).click();
+    const problem = dialog.getByRole("alert");
+    await problem.getByText(/limits\.cost_nano_usd/).waitFor();
+    await problem.getByText(/^req_/).waitFor();
+    await problem.getByText("No task was created and nothing was spent.").waitFor();
+    expect(await dialog.getByLabel("What should be done?").inputValue()).toBe("Too expensive");
+    await page.keyboard.press("Escape");
+  });
+
+  it("asks nothing of any other origin and reports no error", () => {
+    expect(stage.troubles).toEqual([]);
+  });
+});
