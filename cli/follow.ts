@@ -3,17 +3,15 @@ import type { Context } from "./context.ts";
 import { type ExitCode, exitCode } from "./exit.ts";
 import { duration, plain, usd } from "./format.ts";
 
-type Progress = { spentNanoUsd: number; midLine: boolean };
+type Progress = { midLine: boolean };
 
 /** One line per thing that happened; streamed text runs on as it comes. Returns undefined for what needs no line. */
 function lineOf(event: Event): string | undefined {
   switch (event.type) {
-    case "run.claimed":
-      return event.data.attempt === 1
-        ? undefined
-        : `↻ attempt ${event.data.attempt}: goes on where the last worker stopped`;
+    case "run.lease_lost":
+      return "↻ its worker was lost; another one goes on";
     case "run.resumed":
-      return `↻ resumed at step ${event.data.from_step}`;
+      return `↻ goes on at step ${event.data.from_step}`;
     case "model.completed": {
       const { usage } = event.data;
       const inputTokens = usage.input_tokens + usage.cache_read_tokens + usage.cache_write_tokens;
@@ -35,7 +33,7 @@ function lineOf(event: Event): string | undefined {
         : "⧗ waits for the delegated task";
     case "task.paused":
       return event.data.kind === "limit"
-        ? `❚❚ paused: the ${event.data.level} limit of ${event.data.meter === "model_cost" ? usd(event.data.limit) : duration(event.data.limit)} is reached. Nothing is lost; it goes on when the limit is raised.`
+        ? `❚❚ paused: the ${event.data.level} limit of ${event.data.meter === "model_cost" ? usd(event.data.limit) : duration(event.data.limit)} is reached. Nothing is lost; it goes on when the limit is raised:\n  guildhall limit set <usd>${event.data.level === "task" || event.data.level === "agent" ? ` --${event.data.level} ${event.data.scope_id}` : ""}`
         : "❚❚ paused";
     default:
       return undefined;
@@ -48,7 +46,6 @@ function show(event: Event, progress: Progress): void {
     progress.midLine = !event.data.text.endsWith("\n");
     return;
   }
-  if (event.type === "model.completed") progress.spentNanoUsd += event.data.cost_nano_usd;
   const line = lineOf(event);
   if (line === undefined) return;
   process.stdout.write(`${progress.midLine ? "\n" : ""}${plain(line)}\n`);
@@ -59,24 +56,29 @@ async function isPaused(context: Context, taskId: string): Promise<boolean> {
   return (await context.client.tasks.get(taskId)).state === "paused";
 }
 
+/** The whole cost, that of delegated tasks included; the events of this task tell only of its own calls. */
+async function spentOn(context: Context, taskId: string): Promise<string> {
+  return usd((await context.client.tasks.get(taskId)).usage.spent_nano_usd);
+}
+
 /**
  * Prints a task's events as they come, until it ends or pauses at a limit. With `json` one event a line.
  * -> the exit code that tells how it went
  */
 export async function followTask(context: Context, taskId: string, after = 0): Promise<ExitCode> {
-  const progress: Progress = { spentNanoUsd: 0, midLine: false };
+  const progress: Progress = { midLine: false };
   for await (const event of context.client.tasks.stream(taskId, { after })) {
     if (context.json) context.print(JSON.stringify(event));
     else show(event, progress);
     // Told from the beginning, an old pause may be over; only one that still holds ends the watching.
     if (event.type === "task.paused" && (await isPaused(context, taskId))) return exitCode.limit;
     if (event.type === "task.succeeded") {
-      if (!context.json) context.print(`✓ done · ${usd(progress.spentNanoUsd)}`);
+      if (!context.json) context.print(`✓ done · ${await spentOn(context, taskId)}`);
       return exitCode.ok;
     }
     if (event.type === "task.failed" || event.type === "task.cancelled") {
       const why = event.type === "task.failed" ? `failed: ${event.data.message}` : "cancelled";
-      if (!context.json) context.print(plain(`✖ ${why} · ${usd(progress.spentNanoUsd)}`));
+      if (!context.json) context.print(plain(`✖ ${why} · ${await spentOn(context, taskId)}`));
       return exitCode.failed;
     }
   }

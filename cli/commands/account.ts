@@ -69,15 +69,27 @@ async function createKey(
   return exitCode.ok;
 }
 
-async function setLimit(context: Context, amount: string): Promise<ExitCode> {
+type LimitFlags = { task?: string; agent?: string };
+
+async function setLimit(context: Context, amount: string, flags: LimitFlags): Promise<ExitCode> {
   const value = amount === "none" ? null : parseUsd(amount);
   if (value === undefined)
-    throw new UsageError(`${amount}: give dollars a month, for example 25.00, or none.`);
-  await context.client.limits.set({ meter: "model_cost", level: "workspace", amount: value });
+    throw new UsageError(`${amount}: give dollars, for example 25.00, or none.`);
+  if (flags.task !== undefined && flags.agent !== undefined)
+    throw new UsageError("Give --task or --agent, not both.");
+  const scopeId = flags.task ?? flags.agent;
+  const level = flags.task === undefined ? (scopeId === undefined ? "workspace" : "agent") : "task";
+  await context.client.limits.set({
+    meter: "model_cost",
+    level,
+    amount: value,
+    ...(scopeId === undefined ? {} : { scope_id: scopeId }),
+  });
+  const who = scopeId ?? "The workspace";
   context.print(
     context.json
-      ? JSON.stringify({ amount: value })
-      : `The workspace may spend ${value === null ? "without limit" : usd(value)} a month.`,
+      ? JSON.stringify({ level, scope_id: scopeId ?? null, amount_nano_usd: value })
+      : `${who} may spend ${value === null ? "without limit" : usd(value)}${level === "task" ? "" : " a month"}.`,
   );
   return exitCode.ok;
 }
@@ -93,7 +105,9 @@ export function addAccountCommands(program: Command, run: Run): void {
   const limit = program.command("limit").description("budgets");
   limit
     .command("set <usd>")
-    .description("the workspace's monthly model budget in dollars, or none")
+    .description("model budget in dollars, or none: of the workspace a month unless it says else")
+    .option("--task <id>", "of one task; a paused one goes on")
+    .option("--agent <id>", "of one agent a month")
     .action(run(setLimit));
   const key = program.command("key").description("API keys");
   key
