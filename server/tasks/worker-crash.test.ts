@@ -7,6 +7,7 @@ import { createTestDatabase } from "../test/database.ts";
 import {
   brokenLaws,
   eventsOf,
+  eventually,
   giveTask,
   openStage,
   openWorkspace,
@@ -34,7 +35,7 @@ function startProcess(stage: Stage, faultAt = ""): ChildProcess {
     ...stage,
     databaseUrl: ownerUrl,
     sentPath: sentPathOf(stage),
-    config: { ...workerConfig, leaseMs: 1_000, heartbeatMs: 200 },
+    config: workerConfig,
   };
   const { dataDir, gatewayUrl, databaseUrl, sentPath, config } = settings;
   const child = spawn(
@@ -49,9 +50,11 @@ function startProcess(stage: Stage, faultAt = ""): ChildProcess {
   return child;
 }
 
+/** A worker dies at the point, and then the time of its leases passes. */
 async function killedAt(stage: Stage, faultAt: string): Promise<void> {
   const [, signal] = (await once(startProcess(stage, faultAt), "exit")) as [null, string];
   expect(signal).toBe("SIGKILL");
+  await admin.query("UPDATE runs SET lease_until = clock_now() WHERE state = 'claimed'");
 }
 
 /** The model steps that were stored, and what the provider has billed for them. */
@@ -161,11 +164,10 @@ it("a worker that is asked to stop hands its run over between two steps, and not
   const tenant = await openWorkspace(database);
   const { taskId, runId } = await giveTask(database, { stage, tenant, prompt, inputs });
   const first = startProcess(stage);
-  await expect
-    .poll(
-      async () => (await admin.query("SELECT 1 FROM steps WHERE run_id = $1", [runId])).rowCount,
-    )
-    .toBeGreaterThan(1);
+  await eventually(async () => {
+    const { rowCount } = await admin.query("SELECT 1 FROM steps WHERE run_id = $1", [runId]);
+    expect(rowCount).toBeGreaterThan(1);
+  });
   first.kill("SIGTERM");
   const [code] = (await once(first, "exit")) as [number];
   expect(code).toBe(0);

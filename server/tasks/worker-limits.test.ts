@@ -1,7 +1,8 @@
-import { expect, it } from "vitest";
+import { afterEach, expect, it } from "vitest";
 import { createTestDatabase } from "../test/database.ts";
 import type { Tenant } from "../test/tenant.ts";
 import {
+  brokenLaws,
   eventsOf,
   giveTask,
   openStage,
@@ -18,6 +19,11 @@ const database = await createTestDatabase();
 const { db, admin } = database;
 const prompt = "Profile these CSV files and write report.md";
 const inputs = { "sales.csv": salesCsv };
+
+// Whatever a test has done to runs and limits, the laws hold in the database.
+afterEach(async () => {
+  expect(await brokenLaws(database)).toEqual([]);
+});
 
 type Limit = { meter: string; level: string; scopeId: string; amount: number | null };
 

@@ -1,4 +1,4 @@
-import { readFile, stat } from "node:fs/promises";
+import { readFile, rm, stat } from "node:fs/promises";
 import { expect, it } from "vitest";
 import { createTestDatabase } from "../test/database.ts";
 import {
@@ -109,4 +109,32 @@ it("a run's folder is gone once the run is over, and what it wrote is in the fil
   const text = await readFile(stage.files.path({ workspaceId, sha256: report!.sha256 }), "utf8");
   expect(Buffer.byteLength(text)).toBe(report!.size);
   expect(text).toContain("sales.csv");
+});
+
+it("an input that is missing from the file store fails its own task, and nobody else's", async () => {
+  const stage = await openStage(database);
+  const tenant = await openWorkspace(database);
+  const { workspaceId } = tenant;
+  const prompt = "Profile these CSV files and write report.md";
+  const broken = await giveTask(database, {
+    stage,
+    tenant,
+    prompt,
+    inputs: { "gone.csv": "a\n1\n" },
+  });
+  const { rows } = await admin.query<{ sha256: string }>(
+    "SELECT sha256 FROM upload_files WHERE workspace_id = $1",
+    [workspaceId],
+  );
+  await rm(stage.files.path({ workspaceId, sha256: rows[0]!.sha256 }));
+  const whole = await giveTask(database, {
+    stage,
+    tenant,
+    prompt,
+    inputs: { "sales.csv": salesCsv },
+  });
+  startWorker(stage);
+  const task = await taskReaches(database, broken.taskId, "failed", "succeeded");
+  expect(task.state).toBe("failed");
+  await taskReaches(database, whole.taskId, "succeeded");
 });

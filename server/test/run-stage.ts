@@ -32,10 +32,10 @@ import { createWorker, type Worker } from "../tasks/worker.ts";
 
 const log = createLogger({ level: process.env["TEST_LOG_LEVEL"] ?? "silent" });
 
-/** Leases of a test: short, yet far longer than a busy machine delays a heartbeat. */
+/** Leases are far longer than a busy machine delays a heartbeat: a test that is about their end shortens them. */
 export const workerConfig: WorkerConfig = {
   concurrency: 8,
-  leaseMs: 2_000,
+  leaseMs: 30_000,
   heartbeatMs: 300,
   pollMs: 50,
   agentTimeSliceMs: 15_000,

@@ -178,6 +178,8 @@ function createWriting(access: FolderAccess): Pick<RunFolder, "writeText" | "cop
       });
     },
     async copyIn(source, path) {
+      // A source that breaks before it is read must fail this call, not the process: reading it rethrows the error.
+      source.on("error", () => undefined);
       try {
         const target = parseTarget(path);
         return await inTurn(async () => {
