@@ -77,6 +77,34 @@ async function checkLaws(env: Env, options: { quiet?: boolean; json?: boolean })
   }
 }
 
+/** Reads every workspace's audit chain from its first line; one changed byte breaks it. */
+async function checkAudit(env: Env, options: { json?: boolean }): Promise<void> {
+  const config = readConfig(env);
+  const { attachDatabase } = await import("./installation.ts");
+  const { verifyAudit } = await import("./audit/audit.ts");
+  const installation = await attachDatabase(config, createLogger({ level: config.LOG_LEVEL }));
+  try {
+    const workspaces = await installation.db.withPlatform((tx) =>
+      tx.query<{ workspace_id: string }>({
+        text: "SELECT workspace_id FROM workspaces ORDER BY workspace_id",
+        values: [],
+      }),
+    );
+    for (const { workspace_id } of workspaces) {
+      const verdict = await installation.db.withWorkspace(workspace_id, verifyAudit);
+      if (!verdict.ok) process.exitCode = 1;
+      const text = verdict.ok
+        ? `✓ ${workspace_id} ${verdict.lines} lines, unbroken`
+        : `✖ ${workspace_id} is broken at line ${verdict.brokenAt}`;
+      process.stdout.write(
+        `${options.json ? JSON.stringify({ workspace_id, ...verdict }) : text}\n`,
+      );
+    }
+  } finally {
+    await installation.close();
+  }
+}
+
 /** Prisma Studio until SIGINT or SIGTERM. */
 async function openStudio(env: Env, options: { port?: string }): Promise<void> {
   const config = readConfig(env);
@@ -139,6 +167,14 @@ export function addServerCommands(program: Command, env: Env): void {
     .option("--quiet", "also demand that nothing is reserved any more")
     .action((options: { quiet?: boolean }, command: Command) =>
       orExplain(() => checkLaws(env, { ...options, json: wantsJson(command) })),
+    );
+  program
+    .command("audit")
+    .description("who did what")
+    .command("verify")
+    .description("check that no line of the audit was changed, added or removed")
+    .action((_options: object, command: Command) =>
+      orExplain(() => checkAudit(env, { json: wantsJson(command) })),
     );
   program
     .command("studio")

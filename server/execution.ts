@@ -8,6 +8,7 @@ import type { FileStore } from "./platform/file-store.ts";
 import type { Logger } from "./platform/log.ts";
 import { relayOutbox } from "./platform/outbox.ts";
 import { createNativeRuntime } from "./runtimes/native/native.ts";
+import { forgetOldAnswers } from "./tasks/idempotency.ts";
 import { createRunJobs } from "./tasks/jobs.ts";
 import { createWorker } from "./tasks/worker.ts";
 import { createBuiltInTools } from "./tools/built-in-tools.ts";
@@ -18,6 +19,7 @@ const DEAD_AFTER_MS = 15_000;
 /** A hold that was never sent belongs to nobody after this. */
 const HELD_FOR_MS = 60_000;
 const REAP_AT_MOST = 200;
+const HOUR_MS = 3_600_000;
 
 export type Execution = {
   start(): void;
@@ -90,6 +92,7 @@ export function createExecution(options: {
           atMost: REAP_AT_MOST,
         }),
     }),
+    every(HOUR_MS, { name: "forget_old_answers", log, run: () => forgetOldAnswers(db) }),
   ];
   return {
     start() {
