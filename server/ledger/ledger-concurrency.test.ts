@@ -1,10 +1,17 @@
+import pg from "pg";
 import { afterAll, expect, it } from "vitest";
 import { verify } from "../operator/verify.ts";
 import { createDb } from "../platform/db.ts";
 import { createLogger } from "../platform/log.ts";
 import { createTestDatabase } from "../test/database.ts";
 import { testPasswordOf } from "../test/postgres.ts";
-import { type ClaimedRun, createClaimedRun, createTenant, limitTop } from "../test/tenant.ts";
+import {
+  claimRun,
+  type ClaimedRun,
+  createClaimedRun,
+  createTenant,
+  limitTop,
+} from "../test/tenant.ts";
 import { request } from "./fixture.ts";
 import type { ReserveOutcome } from "./calls.ts";
 import { createLedger } from "./ledger.ts";
@@ -192,11 +199,53 @@ it("workspaces of one payer that spend at once never exceed what they share, wha
   await expectLaws();
 });
 
+it("a run cannot be claimed anew between the check of its lease and the hold", async () => {
+  const tenant = await createTenant(admin);
+  const run = await createClaimedRun(admin, tenant);
+  const { workspaceId } = tenant;
+  const warm = request(run);
+  await one.reserve(warm);
+  await one.settle({ workspaceId, holdId: warm.holdId, outcome: "settled", actualNanoUsd: 1 });
+  async function untilWaiting(count: number): Promise<void> {
+    await expect
+      .poll(async () => {
+        const found = await admin.query(
+          "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
+        );
+        return found.rowCount;
+      })
+      .toBe(count);
+  }
+  const blocker = new pg.Client({ connectionString: ownerUrl });
+  const claimer = new pg.Client({ connectionString: ownerUrl });
+  await Promise.all([blocker.connect(), claimer.connect()]);
+  try {
+    await blocker.query("BEGIN");
+    await blocker.query(
+      "SELECT FROM budgets WHERE workspace_id = $1 AND level = 'workspace' FOR UPDATE",
+      [workspaceId],
+    );
+    const ask = request(run);
+    const reserving = one.reserve(ask);
+    await untilWaiting(1);
+    const claiming = claimRun(claimer, run);
+    await untilWaiting(2);
+    await blocker.query("COMMIT");
+    expect(await reserving).toMatchObject({ status: "held" });
+    expect(await claiming).toMatchObject({ epoch: 2 });
+    expect(await one.reserve(request(run))).toEqual({ status: "stale" });
+    await one.settle({ workspaceId, holdId: ask.holdId, outcome: "provisional" });
+  } finally {
+    await Promise.all([blocker.end(), claimer.end()]);
+  }
+  await expectLaws();
+});
+
 it("connections that break at any moment lose no booking, double none, and leave nothing held", async () => {
   const tenant = await createTenant(admin, { costLimitNanoUsd: 50_000_000 });
   const { workspaceId } = tenant;
   const runs = await runsOf(tenant, 8);
-  const calls = 60;
+  const calls = 24;
   let broken = 0;
   let lost = 0;
   let settled = 0;

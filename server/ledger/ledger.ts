@@ -1,8 +1,9 @@
 import { type Clock, systemClock } from "../platform/clock.ts";
 import type { Db } from "../platform/db.ts";
-import { AppError, invariant } from "../platform/errors.ts";
+import { invariant } from "../platform/errors.ts";
 import * as answers from "./answers.ts";
 import * as queries from "./queries.ts";
+import { createUnresolvedHolds } from "./unresolved-holds.ts";
 import type {
   ReserveRequest,
   ReserveOutcome,
@@ -13,9 +14,15 @@ import type {
 } from "./calls.ts";
 
 export type Ledger = {
-  /** Holds the worst case of one upstream attempt at every level of the budget tree, or nothing. */
+  /**
+   * Holds the worst case of one upstream attempt at every level of the budget tree, or nothing. Thrown: nothing may be
+   * sent; what stands of the hold after a lost answer is ended at no cost.
+   */
   reserve(request: ReserveRequest): Promise<ReserveOutcome>;
-  /** Marks a hold as sent, before the first byte leaves. False: it was taken away, nothing may be sent. */
+  /**
+   * Marks a hold as sent, before the first byte leaves. False or thrown: nothing may be sent. What stands of the hold
+   * after a lost answer is ended at no cost.
+   */
   markDispatched(workspaceId: string, holdId: string): Promise<boolean>;
   /** Ends a hold. Who comes second changes nothing, so it may be repeated after a lost answer. */
   settle(settlement: Settlement): Promise<SettleOutcome>;
@@ -30,8 +37,8 @@ export type Ledger = {
   /** Gives unused agent time of this epoch back. False: the epoch is over, or took less than that. */
   returnAgentTime(request: RunFence & { unusedMs: number }): Promise<boolean>;
   /**
-   * Says that this process lives; its open holds are posted in full when it stops saying so. Also ends the holds whose
-   * making was answered by a lost connection.
+   * Says that this process lives; its open holds are posted in full when it stops saying so. Also ends the holds that
+   * were never sent because the answer of the database was lost.
    */
   processSeen(role: string): Promise<void>;
   /** Ends up to `atMost` holds that nobody will end any more. */
@@ -42,17 +49,9 @@ export type Ledger = {
   }): Promise<{ voided: number; provisional: number }>;
 };
 
-/**
- * A reservation whose answer was lost may still be at work in the database, but not for longer than the ledger role's
- * statement timeout (5 s). After this it either stands or never will.
- */
-const UNRESOLVED_MS = 10_000;
-
 /** The ledger over Postgres: one statement per call, each a transaction of its own. `processId` owns the holds it makes. */
 export function createLedger(deps: { db: Db; processId: string; clock?: Clock }): Ledger {
   const { db, processId } = deps;
-  const clock = deps.clock ?? systemClock;
-  const unresolved = new Map<string, { workspaceId: string; sinceMs: number }>();
 
   async function call(statement: ReturnType<typeof queries.reserve>): Promise<unknown> {
     const [row] = await db.ledger<{ answer: unknown }>(statement);
@@ -63,37 +62,23 @@ export function createLedger(deps: { db: Db; processId: string; clock?: Clock })
     return answers.readSettle(await call(queries.settle(settlement)));
   }
 
-  /** Nothing was sent for a hold whose making failed, so what stands of it costs nothing. */
-  async function endUnresolved(): Promise<void> {
-    for (const [holdId, { workspaceId, sinceMs }] of unresolved) {
-      if (clock.monotonicMs() - sinceMs < UNRESOLVED_MS) continue;
-      const ended = await settle({ workspaceId, holdId, outcome: "void" });
-      if (ended.status === "unchanged")
-        await settle({ workspaceId, holdId, outcome: "settled", actualNanoUsd: 0 });
-      unresolved.delete(holdId);
-    }
-  }
+  const unresolved = createUnresolvedHolds({ clock: deps.clock ?? systemClock, settle });
 
   return {
     async reserve(request) {
       const worst = request.inputNanoUsd + request.outputNanoUsdPerToken * request.maxTokens;
       invariant(Number.isSafeInteger(worst) && worst > 0, `a worst case of ${worst} nano-USD`);
-      try {
-        return answers.readReserve(await call(queries.reserve(request, processId)));
-      } catch (error) {
-        if (error instanceof AppError && error.retryable)
-          unresolved.set(request.holdId, {
-            workspaceId: request.workspaceId,
-            sinceMs: clock.monotonicMs(),
-          });
-        throw error;
-      }
-    },
-    async markDispatched(workspaceId, holdId) {
-      return (
-        (await call(queries.markDispatched({ workspaceId, holdId, ownerId: processId }))) === true
+      return unresolved.change(request, async () =>
+        answers.readReserve(await call(queries.reserve(request, processId))),
       );
     },
+    markDispatched: (workspaceId, holdId) =>
+      unresolved.change(
+        { workspaceId, holdId },
+        async () =>
+          (await call(queries.markDispatched({ workspaceId, holdId, ownerId: processId }))) ===
+          true,
+      ),
     settle,
     async isRunActive(request) {
       return (await call(queries.runActive(request))) === true;
@@ -112,7 +97,7 @@ export function createLedger(deps: { db: Db; processId: string; clock?: Clock })
     },
     async processSeen(role) {
       await call(queries.processSeen({ processId, role }));
-      await endUnresolved();
+      await unresolved.end();
     },
     async reapHolds(rule) {
       const total = { voided: 0, provisional: 0 };
