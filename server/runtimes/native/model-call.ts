@@ -78,7 +78,7 @@ export async function callModel(
     apiKey: ctx.gateway.token.reveal(),
     // Each try must have its own hold and its own event, so the client makes none by itself.
     maxRetries: 0,
-    // The version whose stream the gateway meters; the client's own default may be a newer one.
+    // The version that every server of the protocol knows; the client's own default is a newer one.
     defaultHeaders: { "anthropic-version": PROTOCOL_VERSION },
     timeout: call.callTimeoutMs,
     logLevel: "off",
