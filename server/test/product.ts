@@ -95,10 +95,20 @@ function signInLinkOf(child: ChildProcess, output: () => string): Promise<string
   });
 }
 
+export type StartOptions = {
+  dataDir: string;
+  env?: Env;
+  /** A command that runs the product for us, as `sudo` would; it must become the product. */
+  launcher?: readonly string[];
+  /** Another path to the program than that of this checkout. */
+  program?: string;
+};
+
 /** Starts the product and resolves when it says that it is ready. Rejects with its output when it ends before. */
-export async function startProduct(options: { dataDir: string; env?: Env }): Promise<Product> {
-  const { dataDir } = options;
-  const child = spawn(process.execPath, [PROGRAM, "start"], {
+export async function startProduct(options: StartOptions): Promise<Product> {
+  const { dataDir, launcher = [], program = PROGRAM } = options;
+  const [command, ...args] = [...launcher, process.execPath, program, "start"];
+  const child = spawn(command ?? process.execPath, args, {
     cwd: checkout,
     env: environment({
       GUILDHALL_DATA_DIR: dataDir,
