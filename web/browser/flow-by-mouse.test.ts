@@ -1,7 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { findChromium } from "./chromium.ts";
-import { openPage } from "./chromium.ts";
+import { findChromium, openPage } from "./chromium.ts";
 import { giveTask, openStage, placeUrl, type Stage } from "./stage.ts";
 
 const chromium = findChromium();

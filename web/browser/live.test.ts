@@ -37,7 +37,7 @@ describe.skipIf(chromium === undefined)("the live view", () => {
     const steps = await stepNumbers(page);
     expect(steps).toEqual(Array.from({ length: steps.length }, (_, index) => index + 1));
     expect(steps.length).toBeGreaterThan(4);
-  }, 120_000);
+  });
 
   it("follows by polling where sockets are blocked, and says so", async () => {
     stage = await openStage(chromium ?? "", {

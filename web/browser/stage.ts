@@ -8,7 +8,11 @@ import {
   startProduct,
   type Product,
 } from "../../server/test/product.ts";
+import { vi } from "vitest";
 import { launchChromium, openPage } from "./chromium.ts";
+
+// Each test waits on conditions; these only end one that will never be met, also where two cores are shared by many.
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
 export type Stage = {
   product: Product;
