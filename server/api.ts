@@ -10,7 +10,7 @@ import type { FileStore } from "./platform/file-store.ts";
 import { createHttp, type Http } from "./platform/http.ts";
 import type { Logger } from "./platform/log.ts";
 import { addReferencePages } from "./reference-page.ts";
-import { createArtifacts } from "./tasks/artifacts.ts";
+import { createArtifacts } from "./tasks/files/artifacts.ts";
 import type { EventBell } from "./tasks/event-bell.ts";
 import { createLimits } from "./tasks/limits.ts";
 import { createQuestions } from "./tasks/questions.ts";
@@ -18,7 +18,7 @@ import { addFileRoutes } from "./tasks/routes-files.ts";
 import { addTaskRoutes } from "./tasks/routes.ts";
 import { addWorkspaceRoutes } from "./tasks/routes-workspace.ts";
 import { createTasks, type TaskBell } from "./tasks/tasks.ts";
-import { createUploads } from "./tasks/uploads.ts";
+import { createUploads } from "./tasks/files/uploads.ts";
 import { VERSION } from "./version.ts";
 import { addWebFiles, openPage } from "./web-files.ts";
 

@@ -9,8 +9,8 @@ import type { Logger } from "./platform/log.ts";
 import { relayOutbox } from "./platform/outbox.ts";
 import { createNativeRuntime } from "./runtimes/native/native.ts";
 import { forgetOldAnswers } from "./tasks/idempotency.ts";
-import { createRunJobs } from "./tasks/jobs.ts";
-import { createWorker } from "./tasks/worker.ts";
+import { createRunJobs } from "./tasks/execution/jobs.ts";
+import { createWorker } from "./tasks/execution/worker.ts";
 import { createBuiltInTools } from "./tools/built-in-tools.ts";
 import { createToolRegistry } from "./tools/tools.ts";
 

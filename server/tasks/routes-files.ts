@@ -6,9 +6,9 @@ import { principalOf } from "../identity/guard.ts";
 import { AppError } from "../platform/errors.ts";
 import type { Http } from "../platform/http.ts";
 import { validationFailed } from "../platform/http-errors.ts";
-import { type Artifacts, dispositionOf, inlineTypeOf } from "./artifacts.ts";
+import { type Artifacts, dispositionOf, inlineTypeOf } from "./files/artifacts.ts";
 import { callerOf } from "./routes.ts";
-import type { IncomingFile, Uploads } from "./uploads.ts";
+import type { IncomingFile, Uploads } from "./files/uploads.ts";
 
 const idParams = z.object({ id: z.string() });
 const FIELD = "files";

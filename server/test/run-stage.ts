@@ -26,9 +26,9 @@ import {
 } from "./tenant.ts";
 import { createBuiltInTools } from "../tools/built-in-tools.ts";
 import { createToolRegistry, type SealedTool } from "../tools/tools.ts";
-import { createRunJobs } from "../tasks/jobs.ts";
-import type { WorkerConfig, WorkerDeps } from "../tasks/worker-runs.ts";
-import { createWorker, type Worker } from "../tasks/worker.ts";
+import { createRunJobs } from "../tasks/execution/jobs.ts";
+import type { WorkerConfig, WorkerDeps } from "../tasks/execution/worker-runs.ts";
+import { createWorker, type Worker } from "../tasks/execution/worker.ts";
 
 const log = createLogger({ level: process.env["TEST_LOG_LEVEL"] ?? "silent" });
 

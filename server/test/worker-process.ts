@@ -11,7 +11,7 @@ import { createNativeRuntime } from "../runtimes/native/native.ts";
 import { testPasswordOf } from "./postgres.ts";
 import { createBuiltInTools } from "../tools/built-in-tools.ts";
 import { createToolRegistry, defineTool } from "../tools/tools.ts";
-import { createWorker } from "../tasks/worker.ts";
+import { createWorker } from "../tasks/execution/worker.ts";
 
 /** What a test says to a worker of a process of its own, which it may kill. */
 export const workerProcessSchema = z.object({

@@ -4,8 +4,8 @@ import { dirname } from "node:path";
 import { text } from "node:stream/consumers";
 import { expect, test } from "vitest";
 import { uploadSchema } from "@guildhall/sdk/contract/task.ts";
-import { sha256Hex } from "../platform/secret.ts";
-import { type Caller, expectProblem, startTestApi } from "../test/api.ts";
+import { sha256Hex } from "../../platform/secret.ts";
+import { type Caller, expectProblem, startTestApi } from "../../test/api.ts";
 
 // 1,000 bytes and 5 files at most.
 const api = await startTestApi();

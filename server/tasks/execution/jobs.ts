@@ -1,6 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
-import type { Db } from "../platform/db.ts";
-import type { Logger } from "../platform/log.ts";
+import type { Db } from "../../platform/db.ts";
+import type { Logger } from "../../platform/log.ts";
 import { admitRuns } from "./run-claims.ts";
 
 export type RunJobsConfig = {

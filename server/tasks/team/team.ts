@@ -1,18 +1,22 @@
 import type { EventBody } from "@guildhall/sdk/contract/event.ts";
-import { readMail, sendMail, type MailCall } from "../agents/mail.ts";
-import type { Db, WorkspaceTx } from "../platform/db.ts";
-import { invariant } from "../platform/errors.ts";
-import type { FileStore } from "../platform/file-store.ts";
-import { newId } from "../platform/ids.ts";
-import { storableText } from "../platform/storable-json.ts";
-import type { RunFolder } from "../tools/run-folder.ts";
-import type { Asked, Delegation, TeamPort } from "../tools/team/team-port.ts";
-import { findDelegatedFiles, placeDelegatedFiles, type DelegatedFile } from "./delegated-files.ts";
+import { readMail, sendMail, type MailCall } from "../../agents/mail.ts";
+import type { Db, WorkspaceTx } from "../../platform/db.ts";
+import { invariant } from "../../platform/errors.ts";
+import type { FileStore } from "../../platform/file-store.ts";
+import { newId } from "../../platform/ids.ts";
+import { storableText } from "../../platform/storable-json.ts";
+import type { RunFolder } from "../../tools/run-folder.ts";
+import type { Asked, Delegation, TeamPort } from "../../tools/team/team-port.ts";
+import {
+  findDelegatedFiles,
+  placeDelegatedFiles,
+  type DelegatedFile,
+} from "../files/delegated-files.ts";
 import { createChild, findChild, type Child } from "./delegation.ts";
-import type { Claim } from "./run-claims.ts";
-import { fenced, StaleAttempt, whenReachable } from "./run-fence.ts";
-import type { RunLease } from "./run-lease.ts";
-import { appendRunEvents } from "./run-steps.ts";
+import type { Claim } from "../execution/run-claims.ts";
+import { fenced, StaleAttempt, whenReachable } from "../execution/run-fence.ts";
+import type { RunLease } from "../execution/run-lease.ts";
+import { appendRunEvents } from "../execution/run-steps.ts";
 
 export type TeamDeps = {
   db: Db;

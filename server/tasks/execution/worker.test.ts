@@ -1,6 +1,6 @@
 import { readFile, rm, stat } from "node:fs/promises";
 import { expect, it } from "vitest";
-import { createTestDatabase } from "../test/database.ts";
+import { createTestDatabase } from "../../test/database.ts";
 import {
   brokenLaws,
   eventsOf,
@@ -11,7 +11,7 @@ import {
   salesCsv,
   startWorker,
   taskReaches,
-} from "../test/run-stage.ts";
+} from "../../test/run-stage.ts";
 import { runFolderPath } from "./run-folder-setup.ts";
 
 const database = await createTestDatabase();

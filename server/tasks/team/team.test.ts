@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { createTestDatabase } from "../test/database.ts";
-import { claimRun } from "../test/tenant.ts";
+import { createTestDatabase } from "../../test/database.ts";
+import { claimRun } from "../../test/tenant.ts";
 import { openTeam, type Seat } from "./team-fixture.ts";
 
 const { db, admin } = await createTestDatabase();

@@ -1,11 +1,11 @@
 import { basename, extname } from "node:path";
 import type { Readable } from "node:stream";
 import type { Artifact } from "@guildhall/sdk/contract/task.ts";
-import type { Db } from "../platform/db.ts";
-import { AppError } from "../platform/errors.ts";
-import type { FileStore } from "../platform/file-store.ts";
-import { findArtifacts, findTask } from "./task-queries.ts";
-import { taskNotFound } from "./task-errors.ts";
+import type { Db } from "../../platform/db.ts";
+import { AppError } from "../../platform/errors.ts";
+import type { FileStore } from "../../platform/file-store.ts";
+import { findArtifacts, findTask } from "../task-queries.ts";
+import { taskNotFound } from "../task-errors.ts";
 
 /** A file that an agent wrote, with how it may be handed to a browser. */
 export type ArtifactContent = {

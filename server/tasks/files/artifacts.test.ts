@@ -2,9 +2,9 @@ import { createHash } from "node:crypto";
 import { Readable } from "node:stream";
 import { expect, test } from "vitest";
 import { artifactListSchema, taskDetailSchema } from "@guildhall/sdk/contract/task.ts";
-import { newId } from "../platform/ids.ts";
-import { type Caller, expectProblem, startTestApi, withoutRequestId } from "../test/api.ts";
-import { createQueuedRun } from "../test/tenant.ts";
+import { newId } from "../../platform/ids.ts";
+import { type Caller, expectProblem, startTestApi, withoutRequestId } from "../../test/api.ts";
+import { createQueuedRun } from "../../test/tenant.ts";
 import { dispositionOf } from "./artifacts.ts";
 
 const api = await startTestApi();

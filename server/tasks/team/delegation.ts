@@ -1,13 +1,13 @@
-import type { WorkspaceTx } from "../platform/db.ts";
-import { invariant } from "../platform/errors.ts";
+import type { WorkspaceTx } from "../../platform/db.ts";
+import { invariant } from "../../platform/errors.ts";
 import {
   delegationToSelf,
   delegationTooDeep,
   nothingToGrant,
   tooManyDelegations,
 } from "./delegation-errors.ts";
-import type { Claim } from "./run-claims.ts";
-import { createTask } from "./tasks.ts";
+import type { Claim } from "../execution/run-claims.ts";
+import { createTask } from "../tasks.ts";
 
 /** A person's task is at depth 0; one that was delegated three times over delegates no further. */
 const MAX_DEPTH = 3;

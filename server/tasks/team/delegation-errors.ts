@@ -1,4 +1,4 @@
-import { AppError } from "../platform/errors.ts";
+import { AppError } from "../../platform/errors.ts";
 
 /** Why a task was not delegated. Read by the agent that wanted to. */
 function refused(code: string, publicMessage: string): AppError {

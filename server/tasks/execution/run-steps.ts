@@ -1,7 +1,7 @@
 import type { EventBody } from "@guildhall/sdk/contract/event.ts";
-import type { Db, WorkspaceTx } from "../platform/db.ts";
-import { storableJson } from "../platform/storable-json.ts";
-import { stepSchema, type Step } from "../runtimes/step.ts";
+import type { Db, WorkspaceTx } from "../../platform/db.ts";
+import { storableJson } from "../../platform/storable-json.ts";
+import { stepSchema, type Step } from "../../runtimes/step.ts";
 import type { Claim } from "./run-claims.ts";
 
 type StepRow = { kind: string; step_no: number; state: string; body: unknown };

@@ -1,6 +1,6 @@
 import { afterEach, expect, it } from "vitest";
-import { createTestDatabase } from "../test/database.ts";
-import type { Tenant } from "../test/tenant.ts";
+import { createTestDatabase } from "../../test/database.ts";
+import type { Tenant } from "../../test/tenant.ts";
 import {
   brokenLaws,
   eventsOf,
@@ -11,7 +11,7 @@ import {
   startJobs,
   startWorker,
   taskReaches,
-} from "../test/run-stage.ts";
+} from "../../test/run-stage.ts";
 import { admitRuns } from "./run-claims.ts";
 import { wakeLimitedRuns } from "./jobs.ts";
 

@@ -1,8 +1,8 @@
 import type { Artifact } from "@guildhall/sdk/contract/task.ts";
-import type { WorkspaceTx } from "../platform/db.ts";
-import type { FileStore, StoredFile } from "../platform/file-store.ts";
-import { newId } from "../platform/ids.ts";
-import type { RunFolder } from "../tools/run-folder.ts";
+import type { WorkspaceTx } from "../../platform/db.ts";
+import type { FileStore, StoredFile } from "../../platform/file-store.ts";
+import { newId } from "../../platform/ids.ts";
+import type { RunFolder } from "../../tools/run-folder.ts";
 import type { Claim } from "./run-claims.ts";
 
 /** Copies a file that the agent wrote into the file store, where it outlives the run's folder. */

@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, it, onTestFinished } from "vitest";
-import { createTestDatabase } from "../test/database.ts";
+import { createTestDatabase } from "../../test/database.ts";
 import {
   brokenLaws,
   eventsOf,
@@ -17,8 +17,8 @@ import {
   taskReaches,
   workerConfig,
   type Stage,
-} from "../test/run-stage.ts";
-import { createSendMessage } from "../test/worker-process.ts";
+} from "../../test/run-stage.ts";
+import { createSendMessage } from "../../test/worker-process.ts";
 
 const database = await createTestDatabase();
 const { admin, ownerUrl } = database;
@@ -41,7 +41,7 @@ function startProcess(stage: Stage, faultAt = ""): ChildProcess {
   const child = spawn(
     process.execPath,
     [
-      join(import.meta.dirname, "../test/worker-process.ts"),
+      join(import.meta.dirname, "../../test/worker-process.ts"),
       JSON.stringify({ dataDir, gatewayUrl, databaseUrl, sentPath, config }),
     ],
     { env: { ...process.env, FAULT_AT: faultAt }, stdio: ["ignore", "ignore", "inherit"] },

@@ -1,9 +1,9 @@
 import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
-import type { FileStore } from "../platform/file-store.ts";
-import { hasCode } from "../platform/system-error.ts";
-import { openRunFolder, type RunFolder } from "../tools/run-folder.ts";
-import { placeDelegatedFiles } from "./delegated-files.ts";
+import type { FileStore } from "../../platform/file-store.ts";
+import { hasCode } from "../../platform/system-error.ts";
+import { openRunFolder, type RunFolder } from "../../tools/run-folder.ts";
+import { placeDelegatedFiles } from "../files/delegated-files.ts";
 import type { RunTask, StoredPath } from "./run-task.ts";
 
 export type RunFolderLimits = { maxFileBytes: number; maxTotalBytes: number; maxFiles: number };

@@ -1,8 +1,8 @@
 import type { Parked } from "@guildhall/sdk/contract/task.ts";
-import { periodResetsAt } from "../gateway/budget-refusal.ts";
-import type { Ledger } from "../ledger/ledger.ts";
-import type { Clock } from "../platform/clock.ts";
-import type { Logger } from "../platform/log.ts";
+import { periodResetsAt } from "../../gateway/budget-refusal.ts";
+import type { Ledger } from "../../ledger/ledger.ts";
+import type { Clock } from "../../platform/clock.ts";
+import type { Logger } from "../../platform/log.ts";
 import type { Claim } from "./run-claims.ts";
 import type { RunLease } from "./run-lease.ts";
 

@@ -1,8 +1,8 @@
 import type { Parked } from "@guildhall/sdk/contract/task.ts";
-import type { Db } from "../platform/db.ts";
-import { formatRunToken, newRunSecret } from "../platform/run-token.ts";
-import { Secret } from "../platform/secret.ts";
-import { storableJson } from "../platform/storable-json.ts";
+import type { Db } from "../../platform/db.ts";
+import { formatRunToken, newRunSecret } from "../../platform/run-token.ts";
+import { Secret } from "../../platform/secret.ts";
+import { storableJson } from "../../platform/storable-json.ts";
 
 /** One attempt: a run that was leased to this worker. `epoch` is its fencing token. */
 export type Claim = {

@@ -1,11 +1,11 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { createLedger } from "../ledger/ledger.ts";
-import { newId } from "../platform/ids.ts";
-import { createTestDatabase } from "../test/database.ts";
-import { setUpRunFolder } from "./run-folder-setup.ts";
-import { loadRunTask } from "./run-task.ts";
+import { createLedger } from "../../ledger/ledger.ts";
+import { newId } from "../../platform/ids.ts";
+import { createTestDatabase } from "../../test/database.ts";
+import { setUpRunFolder } from "../execution/run-folder-setup.ts";
+import { loadRunTask } from "../execution/run-task.ts";
 import { openTeam, type Seat } from "./team-fixture.ts";
 
 const { db, admin } = await createTestDatabase();

@@ -1,4 +1,4 @@
-import type { FieldProblem } from "../platform/errors.ts";
+import type { FieldProblem } from "../../platform/errors.ts";
 
 const MAX_PART_BYTES = 255;
 const MAX_PATH_BYTES = 1_024;

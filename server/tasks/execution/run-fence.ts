@@ -1,6 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
-import type { Db, WorkspaceTx } from "../platform/db.ts";
-import { AppError } from "../platform/errors.ts";
+import type { Db, WorkspaceTx } from "../../platform/db.ts";
+import { AppError } from "../../platform/errors.ts";
 import type { Claim } from "./run-claims.ts";
 import type { RunLease } from "./run-lease.ts";
 

@@ -1,10 +1,10 @@
 import type { Upload } from "@guildhall/sdk/contract/task.ts";
-import { appendAudit } from "../audit/audit.ts";
-import type { Db, WorkspaceTx } from "../platform/db.ts";
-import { AppError, type FieldProblem } from "../platform/errors.ts";
-import type { FileStore, StagedFile } from "../platform/file-store.ts";
-import { newId } from "../platform/ids.ts";
-import type { Caller } from "./caller.ts";
+import { appendAudit } from "../../audit/audit.ts";
+import type { Db, WorkspaceTx } from "../../platform/db.ts";
+import { AppError, type FieldProblem } from "../../platform/errors.ts";
+import type { FileStore, StagedFile } from "../../platform/file-store.ts";
+import { newId } from "../../platform/ids.ts";
+import type { Caller } from "../caller.ts";
 import { createUploadPaths, type UploadPaths } from "./upload-paths.ts";
 
 /** One file as it arrives: it must be read before the next one comes. */

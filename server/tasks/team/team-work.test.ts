@@ -1,7 +1,7 @@
 import { expect, test, vi } from "vitest";
 import type { Event } from "@guildhall/sdk/contract/event.ts";
-import { verify } from "../operator/verify.ts";
-import { createTestDatabase } from "../test/database.ts";
+import { verify } from "../../operator/verify.ts";
+import { createTestDatabase } from "../../test/database.ts";
 import {
   eventsOf,
   eventually,
@@ -12,9 +12,9 @@ import {
   startWorker,
   taskReaches,
   taskState,
-} from "../test/run-stage.ts";
-import { createEventBell } from "./event-bell.ts";
-import { createQuestions } from "./questions.ts";
+} from "../../test/run-stage.ts";
+import { createEventBell } from "../event-bell.ts";
+import { createQuestions } from "../questions.ts";
 
 const database = await createTestDatabase();
 const { db, admin } = database;

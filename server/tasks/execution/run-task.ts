@@ -1,7 +1,7 @@
-import { findAgent, type Agent } from "../agents/agents.ts";
-import type { Db } from "../platform/db.ts";
-import { invariant } from "../platform/errors.ts";
-import { findDelegatedFiles, type DelegatedFile } from "./delegated-files.ts";
+import { findAgent, type Agent } from "../../agents/agents.ts";
+import type { Db } from "../../platform/db.ts";
+import { invariant } from "../../platform/errors.ts";
+import { findDelegatedFiles, type DelegatedFile } from "../files/delegated-files.ts";
 import type { Claim } from "./run-claims.ts";
 
 /** A file that lies in the file store: an input of the task, or what an earlier attempt wrote. */

@@ -1,9 +1,9 @@
 import type { EventBody } from "@guildhall/sdk/contract/event.ts";
-import type { Db, WorkspaceTx } from "../platform/db.ts";
-import type { FileStore } from "../platform/file-store.ts";
-import type { Logger } from "../platform/log.ts";
-import type { RunRecord } from "../runtimes/runtime.ts";
-import type { RunFolder } from "../tools/run-folder.ts";
+import type { Db, WorkspaceTx } from "../../platform/db.ts";
+import type { FileStore } from "../../platform/file-store.ts";
+import type { Logger } from "../../platform/log.ts";
+import type { RunRecord } from "../../runtimes/runtime.ts";
+import type { RunFolder } from "../../tools/run-folder.ts";
 import { storeWrittenFile, upsertArtifact } from "./run-artifacts.ts";
 import type { Claim } from "./run-claims.ts";
 import { createRunEvents } from "./run-events.ts";

@@ -1,7 +1,7 @@
-import type { WorkspaceTx } from "../platform/db.ts";
-import { AppError } from "../platform/errors.ts";
-import type { FileStore, StoredFile } from "../platform/file-store.ts";
-import type { RunFolder } from "../tools/run-folder.ts";
+import type { WorkspaceTx } from "../../platform/db.ts";
+import { AppError } from "../../platform/errors.ts";
+import type { FileStore, StoredFile } from "../../platform/file-store.ts";
+import type { RunFolder } from "../../tools/run-folder.ts";
 
 /** What a delegated task wrote, under the path that it gets in the folder of the run that delegated it. */
 export type DelegatedFile = StoredFile & { path: string; childTaskId: string };

@@ -1,14 +1,14 @@
 import { setTimeout as delay } from "node:timers/promises";
-import type { Agent } from "../agents/agents.ts";
-import type { Ledger } from "../ledger/ledger.ts";
-import type { Clock } from "../platform/clock.ts";
-import type { Db } from "../platform/db.ts";
-import { AppError } from "../platform/errors.ts";
-import { faultPoint } from "../platform/fault-points.ts";
-import type { FileStore } from "../platform/file-store.ts";
-import type { Logger } from "../platform/log.ts";
-import type { RunOutcome, Runtime } from "../runtimes/runtime.ts";
-import type { ToolRegistry } from "../tools/tools.ts";
+import type { Agent } from "../../agents/agents.ts";
+import type { Ledger } from "../../ledger/ledger.ts";
+import type { Clock } from "../../platform/clock.ts";
+import type { Db } from "../../platform/db.ts";
+import { AppError } from "../../platform/errors.ts";
+import { faultPoint } from "../../platform/fault-points.ts";
+import type { FileStore } from "../../platform/file-store.ts";
+import type { Logger } from "../../platform/log.ts";
+import type { RunOutcome, Runtime } from "../../runtimes/runtime.ts";
+import type { ToolRegistry } from "../../tools/tools.ts";
 import { createAgentTime } from "./run-agent-time.ts";
 import { finishRun, isRunOver, parkRun, releaseRun, type Claim } from "./run-claims.ts";
 import { removeRunFolder, runFolderLimits, setUpRunFolder } from "./run-folder-setup.ts";
@@ -16,7 +16,7 @@ import type { RunLease } from "./run-lease.ts";
 import { DATABASE_RETRY_MS, isDatabaseAway } from "./run-fence.ts";
 import { createRunRecord } from "./run-record.ts";
 import { loadRunTask } from "./run-task.ts";
-import { createTeam } from "./team.ts";
+import { createTeam } from "../team/team.ts";
 
 export type RunExecutionDeps = {
   db: Db;

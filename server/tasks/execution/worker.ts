@@ -1,5 +1,5 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { newId } from "../platform/ids.ts";
+import { newId } from "../../platform/ids.ts";
 import { claimRuns, isRunOver } from "./run-claims.ts";
 import { listRunFolders, removeRunFolder } from "./run-folder-setup.ts";
 import { createWorkerRuns, type WorkerDeps } from "./worker-runs.ts";

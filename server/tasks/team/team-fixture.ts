@@ -3,11 +3,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { afterAll, onTestFinished } from "vitest";
-import { systemClock } from "../platform/clock.ts";
-import { createFileStore } from "../platform/file-store.ts";
-import { newId } from "../platform/ids.ts";
-import { Secret } from "../platform/secret.ts";
-import type { TestDatabase } from "../test/database.ts";
+import { systemClock } from "../../platform/clock.ts";
+import { createFileStore } from "../../platform/file-store.ts";
+import { newId } from "../../platform/ids.ts";
+import { Secret } from "../../platform/secret.ts";
+import type { TestDatabase } from "../../test/database.ts";
 import {
   claimRun,
   createAgent,
@@ -16,13 +16,13 @@ import {
   type ClaimedRun,
   type TaskOptions,
   type Tenant,
-} from "../test/tenant.ts";
-import { resultOf } from "../tools/fixture.ts";
-import { openRunFolder, type RunFolder } from "../tools/run-folder.ts";
-import { teamTools } from "../tools/team/team-tools.ts";
-import { createToolRegistry, type ToolOutcome, type ToolResult } from "../tools/tools.ts";
-import type { Claim } from "./run-claims.ts";
-import { createRunLease, type RunLease } from "./run-lease.ts";
+} from "../../test/tenant.ts";
+import { resultOf } from "../../tools/fixture.ts";
+import { openRunFolder, type RunFolder } from "../../tools/run-folder.ts";
+import { teamTools } from "../../tools/team/team-tools.ts";
+import { createToolRegistry, type ToolOutcome, type ToolResult } from "../../tools/tools.ts";
+import type { Claim } from "../execution/run-claims.ts";
+import { createRunLease, type RunLease } from "../execution/run-lease.ts";
 import { createTeam } from "./team.ts";
 
 /** An attempt that executes a run for its agent. `step` numbers its tool calls; the same step is the same call. */

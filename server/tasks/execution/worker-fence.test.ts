@@ -1,11 +1,11 @@
 import { createServer, connect, type AddressInfo, type Socket } from "node:net";
 import { expect, it, onTestFinished } from "vitest";
-import { createDb } from "../platform/db.ts";
-import { createLogger } from "../platform/log.ts";
-import { systemClock } from "../platform/clock.ts";
-import type { RunContext, Runtime } from "../runtimes/runtime.ts";
-import { createTestDatabase } from "../test/database.ts";
-import { testPasswordOf } from "../test/postgres.ts";
+import { createDb } from "../../platform/db.ts";
+import { createLogger } from "../../platform/log.ts";
+import { systemClock } from "../../platform/clock.ts";
+import type { RunContext, Runtime } from "../../runtimes/runtime.ts";
+import { createTestDatabase } from "../../test/database.ts";
+import { testPasswordOf } from "../../test/postgres.ts";
 import {
   brokenLaws,
   eventsOf,
@@ -19,7 +19,7 @@ import {
   taskReaches,
   taskState,
   workerConfig,
-} from "../test/run-stage.ts";
+} from "../../test/run-stage.ts";
 import { claimRuns, finishRun, parkRun, releaseRun } from "./run-claims.ts";
 import { createRunLease } from "./run-lease.ts";
 import { createRunRecord } from "./run-record.ts";

@@ -1,14 +1,14 @@
 import pg from "pg";
 import { expect, it, onTestFinished, vi } from "vitest";
-import { newId } from "../platform/ids.ts";
-import { createTestDatabase } from "../test/database.ts";
+import { newId } from "../../platform/ids.ts";
+import { createTestDatabase } from "../../test/database.ts";
 import {
   claimRun,
   createClaimedRun,
   createQueuedRun,
   createTenant,
   type Tenant,
-} from "../test/tenant.ts";
+} from "../../test/tenant.ts";
 import { admitRuns } from "./run-claims.ts";
 import { wakeDueRuns } from "./jobs.ts";
 

@@ -1,5 +1,5 @@
 import type { Parked } from "@guildhall/sdk/contract/task.ts";
-import type { Clock } from "../platform/clock.ts";
+import type { Clock } from "../../platform/clock.ts";
 
 /** Why a run must stop before it has ended by itself. */
 export type RunStop =
