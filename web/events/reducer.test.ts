@@ -127,6 +127,30 @@ describe("reduce", () => {
     expect(steps.map((entry) => entry.status)).toEqual(["interrupted", "interrupted"]);
   });
 
+  const asking = {
+    type: "tool.started" as const,
+    data: { step: 2, tool_use_id: "t", name: "ask_human", input: {} },
+  };
+  const statuses = (...bodies: Parameters<typeof streamOf>[0][number][]) =>
+    reduceAll(empty, streamOf(bodies)).entries.flatMap((entry) =>
+      entry.kind === "note" ? [] : [entry.status],
+    );
+
+  it("shows what a vanished worker left open as interrupted, not as still running", () => {
+    expect(statuses(claimed(1), asking, claimed(2))).toEqual(["interrupted"]);
+  });
+
+  it("keeps a parked step waiting until it goes on as the same step, or the task ends", () => {
+    const waiting = {
+      type: "task.waiting" as const,
+      data: { kind: "question" as const, question_id: "q", question: "?" },
+    };
+    expect(statuses(claimed(1), asking, waiting)).toEqual(["parked"]);
+    expect(statuses(claimed(1), asking, waiting, claimed(2), asking)).toEqual(["running"]);
+    const cancelled = { type: "task.cancelled" as const, data: {} };
+    expect(statuses(claimed(1), asking, waiting, cancelled)).toEqual(["interrupted"]);
+  });
+
   it("tells where each attempt went on and how the one before it stopped", () => {
     const view = reduceAll(
       empty,

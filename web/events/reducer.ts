@@ -1,10 +1,12 @@
 import type { DataOf, Event, Stamp } from "./event-parts.ts";
 import {
+  endSteps,
   interruptSteps,
   modelCompleted,
   modelFailed,
   modelStarted,
   modelText,
+  parkSteps,
   toolCompleted,
   toolStarted,
 } from "./steps.ts";
@@ -210,7 +212,7 @@ function parked(
   note: Extract<Note, { type: "waiting" | "paused" }>,
   at: Stamp,
 ): TaskView {
-  const stopped = interruptSteps(view);
+  const stopped = parkSteps(view);
   const last = stopped.attempts.at(-1);
   const changed =
     last === undefined || last.stopped !== undefined
@@ -223,5 +225,5 @@ function parked(
 }
 
 function ended(view: TaskView, note: Note, at: Stamp): TaskView {
-  return noted({ ...interruptSteps(view), parked: undefined, endedAt: at.at }, at, note);
+  return noted({ ...endSteps(view), parked: undefined, endedAt: at.at }, at, note);
 }

@@ -149,15 +149,34 @@ export function toolCompleted(view: TaskView, data: DataOf<"tool.completed">, at
   return { ...view, entries, toolCalls: view.toolCalls + 1 };
 }
 
-/** Nothing runs any more: the worker stopped, or the task ended. */
-export function interruptSteps(view: TaskView): TaskView {
-  const running = view.entries.some((entry) => entry.kind !== "note" && entry.status === "running");
-  const entries = running
-    ? view.entries.map((entry) =>
-        entry.kind !== "note" && entry.status === "running"
-          ? { ...entry, status: "interrupted" as const }
-          : entry,
-      )
+type StepStatus = ModelEntry["status"] | ToolEntry["status"];
+
+/** The steps in one of the states `from` are in the state `to` now; nothing is reserved for them any more. */
+function stopSteps(
+  view: TaskView,
+  { from, to }: { from: readonly StepStatus[]; to: "interrupted" | "parked" },
+): TaskView {
+  const stops = (entry: Entry) => entry.kind !== "note" && from.includes(entry.status);
+  const entries = view.entries.some(stops)
+    ? view.entries.map((entry): Entry => {
+        if (entry.kind === "note" || !from.includes(entry.status)) return entry;
+        return { ...entry, status: to };
+      })
     : view.entries;
   return { ...view, entries, heldNanoUsd: 0 };
+}
+
+/** The worker stopped without finishing what it was at. */
+export function interruptSteps(view: TaskView): TaskView {
+  return stopSteps(view, { from: ["running"], to: "interrupted" });
+}
+
+/** What ran waits, and goes on as the same step later. */
+export function parkSteps(view: TaskView): TaskView {
+  return stopSteps(view, { from: ["running"], to: "parked" });
+}
+
+/** The task has ended: what ran or waited will not go on. */
+export function endSteps(view: TaskView): TaskView {
+  return stopSteps(view, { from: ["running", "parked"], to: "interrupted" });
 }

@@ -10,7 +10,7 @@ export type ModelEntry = {
   model: string;
   /** What has been streamed so far; the whole text once it is done. */
   text: string;
-  status: "running" | "done" | "failed" | "interrupted";
+  status: "running" | "parked" | "done" | "failed" | "interrupted";
   heldNanoUsd: number;
   maxTokens: number;
   /** How often this call was begun: above 1 after a failure or a change of worker. */
@@ -33,7 +33,7 @@ export type ToolEntry = {
   toolUseId: string;
   name: string;
   input: ToolInput;
-  status: "running" | "done" | "failed" | "interrupted";
+  status: "running" | "parked" | "done" | "failed" | "interrupted";
   outcome?: { summary: string; preview: string; durationMs: number };
 };
 

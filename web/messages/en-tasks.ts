@@ -121,6 +121,7 @@ export const taskMessages = {
   "step.decided": "Chooses the next step",
   "step.modelFailed": "The model call failed",
   "step.interrupted": "Interrupted",
+  "step.parked": "Waiting",
   "step.running": "Running",
   "step.toolFailed": "failed",
   "step.tries": { one: "Begun once", other: "Begun {count} times" },

@@ -14,6 +14,8 @@ function title(entry: ModelEntry): string {
       return entry.text === "" ? t("step.thinking") : t("step.writing");
     case "failed":
       return t("step.modelFailed");
+    case "parked":
+      return t("step.parked");
     case "interrupted":
       return t("step.interrupted");
     case "done":

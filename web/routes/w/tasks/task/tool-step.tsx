@@ -6,6 +6,11 @@ import { toolLine } from "../../../../tasks/tool-line.ts";
 import { Step } from "./step.tsx";
 import styles from "./transcript.module.css";
 
+function openLabel(status: ToolEntry["status"]): string {
+  if (status === "running") return t("step.running");
+  return status === "parked" ? t("step.parked") : t("step.interrupted");
+}
+
 /** A tool call; opened, it shows what was asked and what came back, as plain text. */
 export function ToolStep({ entry }: { entry: ToolEntry }) {
   const { outcome } = entry;
@@ -30,7 +35,7 @@ export function ToolStep({ entry }: { entry: ToolEntry }) {
             <span>{formatDuration(outcome.durationMs)}</span>
           </>
         ) : (
-          <span>{entry.status === "running" ? t("step.running") : t("step.interrupted")}</span>
+          <span>{openLabel(entry.status)}</span>
         )
       }
       tone={tone}
