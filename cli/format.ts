@@ -1,9 +1,11 @@
 const NANO_PER_USD = 1_000_000_000;
+/** From here on four decimals would show $1.0000. */
+const ROUNDS_TO_A_DOLLAR = 999_950_000;
 
 /** Money for people: four decimals below a dollar, two above. Below a hundredth of a cent it says so. */
 export function usd(nanoUsd: number): string {
   if (nanoUsd > 0 && nanoUsd < 100_000) return "<$0.0001";
-  return `$${(nanoUsd / NANO_PER_USD).toFixed(nanoUsd < NANO_PER_USD ? 4 : 2)}`;
+  return `$${(nanoUsd / NANO_PER_USD).toFixed(nanoUsd < ROUNDS_TO_A_DOLLAR ? 4 : 2)}`;
 }
 
 /** Dollars of a command line to nano-USD, without going through a float. Undefined when it is no amount. */
@@ -16,7 +18,7 @@ export function parseUsd(text: string): number | undefined {
 
 /** Milliseconds as `850 ms`, `12 s`, `3 min 5 s`, `2 h 4 min`. */
 export function duration(ms: number): string {
-  if (ms < 1_000) return `${Math.round(ms)} ms`;
+  if (Math.round(ms) < 1_000) return `${Math.round(ms)} ms`;
   const seconds = Math.round(ms / 1_000);
   if (seconds < 60) return `${seconds} s`;
   const minutes = Math.floor(seconds / 60);
@@ -26,22 +28,29 @@ export function duration(ms: number): string {
 
 export function bytes(count: number): string {
   if (count < 1_024) return `${count} B`;
-  if (count < 1_024 ** 2) return `${(count / 1_024).toFixed(1)} KB`;
+  // From here on a decimal of KB would round to 1024.0.
+  if (count < 1_024 ** 2 - 51) return `${(count / 1_024).toFixed(1)} KB`;
   return `${(count / 1_024 ** 2).toFixed(1)} MB`;
 }
 
-/** Text of others, made harmless for a terminal: control characters (and so escape sequences) are removed. */
+/**
+ * Text of others, made harmless for a terminal: control characters (and so escape sequences) are removed, and what
+ * turns the direction of writing, by which a file name can pretend to be another.
+ */
 export function plain(text: string): string {
   // oxlint-disable-next-line no-control-regex -- removing them is the point
-  return text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, "");
+  return text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g, "");
 }
 
-/** Left-aligned columns, two spaces between them. */
+const oneLine = (cell: string): string => plain(cell).replace(/[\n\t]+/g, " ");
+
+/** Left-aligned columns, two spaces between them. Cells may be text of others. */
 export function table(header: readonly string[], rows: readonly (readonly string[])[]): string {
+  const cells = rows.map((row) => row.map(oneLine));
   const widths = header.map((title, column) =>
-    Math.max(title.length, ...rows.map((row) => (row[column] ?? "").length)),
+    Math.max(title.length, ...cells.map((row) => (row[column] ?? "").length)),
   );
-  return [header, ...rows]
+  return [header, ...cells]
     .map((row) =>
       row
         .map((cell, column) => cell.padEnd(widths[column] ?? 0))

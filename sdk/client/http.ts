@@ -28,12 +28,38 @@ export type Http = {
 
 const RETRIED_STATUS = new Set([429, 502, 503, 504]);
 
-/** `Retry-After` in seconds or as a date (RFC 9110 section 10.2.3); otherwise exponential. Milliseconds, at most 20 s. */
-function waitMs(response: Response | undefined, attempt: number): number {
-  const header = response?.headers.get("retry-after");
-  const seconds = header === null || header === undefined ? Number.NaN : Number(header);
-  const asked = Number.isNaN(seconds) && header ? Date.parse(header) - Date.now() : seconds * 1_000;
-  return Math.min(20_000, Number.isFinite(asked) && asked >= 0 ? asked : 200 * 2 ** attempt);
+const LONGEST_PAUSE_MS = 20_000;
+
+/**
+ * How long to wait before the next try, milliseconds: what `Retry-After` asks for, in seconds or as a date (RFC 9110
+ * section 10.2.3), otherwise twice as long after each failed try. At most 20 s.
+ */
+export function retryPauseMs(options: {
+  retryAfter: string | null;
+  failedTries: number;
+  nowMs: number;
+}): number {
+  const text = options.retryAfter?.trim() ?? "";
+  const askedMs = /^\d+$/.test(text) ? Number(text) * 1_000 : Date.parse(text) - options.nowMs;
+  const pauseMs = Number.isNaN(askedMs) ? 200 * 2 ** options.failedTries : Math.max(0, askedMs);
+  return Math.min(LONGEST_PAUSE_MS, pauseMs);
+}
+
+/** Ends early, with the reason, when the request is no longer wanted. */
+function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const abort = (): void => {
+      clearTimeout(timer);
+      // What an AbortController gives as its reason is an error unless its owner chose otherwise.
+      reject(signal?.reason as Error);
+    };
+    const timer = setTimeout(() => {
+      signal?.removeEventListener("abort", abort);
+      resolve();
+    }, ms);
+    if (signal?.aborted) abort();
+    else signal?.addEventListener("abort", abort, { once: true });
+  });
 }
 
 function buildUrl(baseUrl: string, path: string, query: RequestOptions["query"]): URL {
@@ -73,7 +99,9 @@ export function createHttp(options: ClientOptions): Http {
       if (response && (n >= tries || !RETRIED_STATUS.has(response.status)))
         throw await toGuildhallError(response);
       await response?.body?.cancel();
-      await new Promise((resolve) => setTimeout(resolve, waitMs(response, n)));
+      const retryAfter = response?.headers.get("retry-after") ?? null;
+      const pauseMs = retryPauseMs({ retryAfter, failedTries: n, nowMs: Date.now() });
+      await pause(pauseMs, request.signal);
     }
   }
 
@@ -81,7 +109,12 @@ export function createHttp(options: ClientOptions): Http {
     send,
     async json<T>(method: string, path: string, request: RequestOptions = {}): Promise<T> {
       const response = await send(method, path, request);
-      return (await response.json()) as T;
+      const body: unknown = await response.json().catch((error: unknown) => {
+        if (request.signal?.aborted) throw error;
+        const { origin } = new URL(options.baseUrl);
+        throw new ConnectionError(`What answers at ${origin} is not Guildhall.`, { cause: error });
+      });
+      return body as T;
     },
   };
 }
