@@ -199,6 +199,33 @@ it("workspaces of one payer that spend at once never exceed what they share, wha
   await expectLaws();
 });
 
+it("equal calls at once in two processes never get the same answer of the journal", async () => {
+  const tenant = await createTenant(admin);
+  const first = await createClaimedRun(admin, tenant);
+  const { workspaceId } = tenant;
+  const texts = Array.from({ length: 16 }, (_, n) => `answer ${n}`);
+  for (const text of texts) {
+    const ask = request(first);
+    await one.reserve(ask);
+    await one.settle({
+      workspaceId,
+      holdId: ask.holdId,
+      outcome: "settled",
+      actualNanoUsd: 1,
+      journal: { requestHash: "same", body: Buffer.from(text) },
+    });
+  }
+  let run = first;
+  for (let round = 0; round < 5; round++) {
+    run = await claimRun(admin, run);
+    const call = { ...run, requestHash: "same" };
+    const taken = await Promise.all(texts.map((_, n) => ledgers[n % 2]!.takeJournal(call)));
+    const bodies = taken.map((answer) => answer?.body.toString());
+    expect(new Set(bodies)).toEqual(new Set(texts));
+    expect(await one.takeJournal(call)).toBeUndefined();
+  }
+});
+
 it("a run cannot be claimed anew between the check of its lease and the hold", async () => {
   const tenant = await createTenant(admin);
   const run = await createClaimedRun(admin, tenant);

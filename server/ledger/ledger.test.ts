@@ -1,4 +1,5 @@
 import { expect, it } from "vitest";
+import { AppError } from "../platform/errors.ts";
 import { newId } from "../platform/ids.ts";
 import { createTestDatabase } from "../test/database.ts";
 import { claimRun, createClaimedRun, createTenant, limitTop } from "../test/tenant.ts";
@@ -131,6 +132,9 @@ it("only the attempt that holds the lease can spend, with its own token", async 
   const second = await claimRun(admin, first);
   expect(await ledger.reserve(request(first))).toEqual({ status: "stale" });
   expect(await ledger.reserve(request(second, { tokenHash: first.tokenHash }))).toEqual({
+    status: "stale",
+  });
+  expect(await ledger.reserve(request(second, { epoch: first.epoch }))).toEqual({
     status: "stale",
   });
   expect(await ledger.reserve(request(second))).toMatchObject({ status: "held" });
@@ -388,6 +392,49 @@ it("holds that never left are voided, those of a dead process are posted in full
     posted: 200,
     held: 200,
   });
+});
+
+it("what a lost answer leaves open is ended at no cost by the process that lives on", async () => {
+  const tenant = await createTenant(admin);
+  const { workspaceId } = tenant;
+  const run = await createClaimedRun(admin, tenant);
+  let connected = false;
+  let monotonicMs = 0;
+  /** The commit arrives, its answer does not. */
+  const lossy: typeof db = {
+    ...db,
+    async ledger(statement) {
+      const rows = await db.ledger<never>(statement);
+      if (connected) return rows;
+      throw new AppError({
+        code: "database_unavailable",
+        status: 503,
+        publicMessage: "The answer was lost.",
+        retryable: true,
+      });
+    },
+  };
+  const clock = { now: () => new Date(), monotonicMs: () => monotonicMs };
+  const unlucky = createLedger({ db: lossy, processId: "wrk_unlucky", clock });
+  const sent = request(run);
+  const marked = request(run, { dispatch: false });
+  await expect(unlucky.reserve(sent)).rejects.toThrow("database_unavailable");
+  connected = true;
+  await unlucky.processSeen("gateway");
+  await unlucky.reserve(marked);
+  connected = false;
+  await expect(unlucky.markDispatched(workspaceId, marked.holdId)).rejects.toThrow(
+    "database_unavailable",
+  );
+  connected = true;
+  const rule = { deadAfterMs: 60_000, heldForMs: 60_000, atMost: 100 };
+  await unlucky.reapHolds(rule);
+  await unlucky.processSeen("gateway");
+  // Still possibly at work in the database.
+  expect(await balance(workspaceId, "run", run.runId)).toMatchObject({ held: 400 });
+  monotonicMs += 10_000;
+  await unlucky.processSeen("gateway");
+  expect(await balance(workspaceId, "run", run.runId)).toMatchObject({ held: 0, posted: 0 });
 });
 
 it("impossible amounts are refused before they reach a balance", async () => {
