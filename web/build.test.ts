@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, readFile, rm, stat } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, rename, rm, utimes } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
@@ -21,9 +21,7 @@ test("starts at the same time build one page, for production, and a later start 
   for (const name of scripts)
     expect(await readFile(join(folder, "assets", name), "utf8")).not.toContain("jsxDEV");
 
-  const { mtimeMs } = await stat(folder);
   expect(await buildWeb({ places: [place] })).toEqual({ built: false, folder });
-  expect((await stat(folder)).mtimeMs).toBe(mtimeMs);
 });
 
 test("a build that lies in any of the places is used", async () => {
@@ -31,4 +29,33 @@ test("a build that lies in any of the places is used", async () => {
   const { folder } = await buildWeb({ places: [second] });
   expect(await buildWeb({ places: [first, second] })).toEqual({ built: false, folder });
   expect(await readdir(first)).toEqual([]);
+});
+
+test("builds that nobody has used for long are removed, all but a few; used ones stay, however old", async () => {
+  const place = await makeFolder();
+  const { folder } = await buildWeb({ places: [place] });
+  const longAgo = new Date("2026-01-01T00:00:00Z");
+  const others = Array.from({ length: 8 }, (_, index) => join(place, `older-${index}`));
+  for (const other of others) await mkdir(other);
+  for (const old of [folder, ...others.slice(1)]) await utimes(old, longAgo, longAgo);
+  // Taken by a start, and so no longer old; then the next state of the sources is built.
+  await buildWeb({ places: [place] });
+  await rename(folder, join(place, "taken"));
+  const next = await buildWeb({ places: [place] });
+  const left = await readdir(place);
+  expect(left).toHaveLength(5);
+  for (const name of ["taken", "older-0", next.folder.slice(place.length + 1)])
+    expect(left).toContain(name);
+});
+
+test("what a killed build has left is removed once no build can still be at it", async () => {
+  const place = await makeFolder();
+  const [abandoned, busy] = [join(place, "unfinished-1"), join(place, "unfinished-2")];
+  await mkdir(abandoned);
+  await mkdir(busy);
+  const longAgo = new Date("2026-01-01T00:00:00Z");
+  await utimes(abandoned, longAgo, longAgo);
+  const { folder } = await buildWeb({ places: [place] });
+  const left = await readdir(place);
+  expect(left.toSorted()).toEqual([folder.slice(place.length + 1), "unfinished-2"].toSorted());
 });

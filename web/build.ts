@@ -1,6 +1,7 @@
 import { spawn } from "node:child_process";
+import { randomUUID } from "node:crypto";
 import { once } from "node:events";
-import { access, mkdir, mkdtemp, readdir, rename, rm, stat } from "node:fs/promises";
+import { access, mkdir, readdir, rename, rm, stat, utimes } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { hashSources } from "./build-stamp.ts";
@@ -9,8 +10,9 @@ import { webFolder } from "./vite-config.ts";
 /** Where the page of a checkout is built, for all installations that are started from it. */
 export const webBuilds = join(webFolder, "dist");
 
-/** A server may still serve the page of older sources; so many builds stay, the newest ones. */
+/** A server may still serve the page of older sources: what was used within a day stays, and so many in any case. */
 const BUILDS_KEPT = 5;
+const KEPT_FOR_MS = 24 * 3_600_000;
 const UNFINISHED_PREFIX = "unfinished-";
 /** No build takes so long: what is older was left by a process that was killed. */
 const UNFINISHED_FOR_MS = 3_600_000;
@@ -50,29 +52,38 @@ async function runBuild(outDir: string): Promise<void> {
   if (code !== 0) throw new Error(`The build of the page ended with code ${String(code)}.`);
 }
 
+/** A build's time of change says when a start last took it. */
+async function markUsed(folder: string): Promise<void> {
+  const now = new Date();
+  // In a checkout of another user nobody can; there its owner's starts count.
+  await utimes(folder, now, now).catch(() => undefined);
+}
+
 async function removeOld(builds: string, keep: string): Promise<void> {
-  const found: { name: string; path: string; madeMs: number }[] = [];
+  const found: { name: string; path: string; usedMs: number }[] = [];
   for (const name of await readdir(builds)) {
     const path = join(builds, name);
     const info = await stat(path).catch(() => undefined);
-    if (info && path !== keep) found.push({ name, path, madeMs: info.mtimeMs });
+    if (info && path !== keep) found.push({ name, path, usedMs: info.mtimeMs });
   }
   const isUnfinished = ({ name }: { name: string }): boolean => name.startsWith(UNFINISHED_PREFIX);
   const superseded = found
     .filter((build) => !isUnfinished(build))
-    .toSorted((a, b) => b.madeMs - a.madeMs)
-    .slice(BUILDS_KEPT - 1);
+    .toSorted((a, b) => b.usedMs - a.usedMs)
+    .slice(BUILDS_KEPT - 1)
+    .filter((build) => build.usedMs < Date.now() - KEPT_FOR_MS);
   const left = found.filter(
-    (build) => isUnfinished(build) && build.madeMs < Date.now() - UNFINISHED_FOR_MS,
+    (build) => isUnfinished(build) && build.usedMs < Date.now() - UNFINISHED_FOR_MS,
   );
   for (const { path } of [...superseded, ...left]) await rm(path, { recursive: true, force: true });
 }
 
 async function buildInto(builds: string, hash: string): Promise<string> {
   const folder = join(builds, hash);
-  await mkdir(builds, { recursive: true });
-  const fresh = await mkdtemp(join(builds, UNFINISHED_PREFIX));
+  // Not by mkdtemp, whose folders nobody else may enter: another user of this machine can use the build too.
+  const fresh = join(builds, `${UNFINISHED_PREFIX}${randomUUID()}`);
   try {
+    await mkdir(fresh, { recursive: true });
     await runBuild(fresh);
     // Another process may have built the same meanwhile; then its build is as good.
     await rename(fresh, folder).catch((error: unknown) => {
@@ -99,7 +110,10 @@ export async function buildWeb({
   const hash = await sourcesHash();
   for (const builds of places) {
     const folder = join(builds, hash);
-    if (await isThere(join(folder, "index.html"))) return { built: false, folder };
+    if (await isThere(join(folder, "index.html"))) {
+      await markUsed(folder);
+      return { built: false, folder };
+    }
   }
   for (const [index, builds] of places.entries()) {
     try {
