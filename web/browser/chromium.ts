@@ -50,6 +50,8 @@ export async function openPage(
 ): Promise<{ page: Page; troubles: string[] }> {
   const page = await context.newPage();
   const troubles: string[] = [];
+  // Someone who listens from the start: switched on by the first click, the interception can come after the dialog.
+  page.on("filechooser", () => undefined);
   page.on("console", (message) => {
     // The browser itself reports each refused request; whether a refusal was right is for the test to say.
     const isRefusal = message.text().startsWith("Failed to load resource");

@@ -53,12 +53,21 @@ export async function openStage(
   const env = { LOG_LEVEL: "error", ...options.env };
   const inputFolder = await makeInput();
   let product = await startProduct({ dataDir, env });
+  let endsProduct = false;
   const browser = await launchChromium(executablePath);
   const context = await browser.newContext({
     viewport: { width: 1440, height: 900 },
     ...options.context,
   });
   const { page, troubles } = await openPage(context, product.url);
+  /** A server that ends by itself is the cause of everything that fails after, so its last words come first. */
+  function watch({ process: child, output }: Product): void {
+    child.once("exit", (code, signal) => {
+      if (endsProduct) return;
+      troubles.unshift(`the product ended by itself (${String(code ?? signal)}):\n${output()}`);
+    });
+  }
+  watch(product);
   await options.prepare?.(page);
   await page.goto(product.signInLink);
   await page.getByRole("heading", { name: "Office", level: 1 }).waitFor();
@@ -73,10 +82,14 @@ export async function openStage(
     inputFolder,
     async crash() {
       const { port } = new URL(product.url);
+      endsProduct = true;
       await product.kill();
       product = await startProduct({ dataDir, env: { ...env, PORT: port } });
+      endsProduct = false;
+      watch(product);
     },
     async close() {
+      endsProduct = true;
       await browser.close();
       await product.stop();
       await removeDataDir(dataDir);

@@ -149,7 +149,7 @@ export function toolCompleted(view: TaskView, data: DataOf<"tool.completed">, at
   return { ...view, entries, toolCalls: view.toolCalls + 1 };
 }
 
-type StepStatus = ModelEntry["status"] | ToolEntry["status"];
+type StepStatus = ModelEntry["status"];
 
 /** The steps in one of the states `from` are in the state `to` now; nothing is reserved for them any more. */
 function stopSteps(
