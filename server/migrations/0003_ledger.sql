@@ -115,7 +115,8 @@ CALL make_tenant_table('time_slices', 'SELECT', 'SELECT, INSERT, UPDATE');
 
 -- Append-only. The lines of a budget sum to its `posted`. A provisional charge is lowered by a new line.
 CREATE TABLE ledger_lines (
-  workspace_id text COLLATE "C" NOT NULL REFERENCES workspaces,
+  -- Its workspace exists because its budget does; one check less for each of a settlement's lines.
+  workspace_id text COLLATE "C" NOT NULL,
   id bigint GENERATED ALWAYS AS IDENTITY,
   meter text NOT NULL,
   level text NOT NULL,
@@ -370,7 +371,9 @@ BEGIN
   -- The run's own row is locked now, so call numbers of a run are given one at a time.
   next_call := (item->>'call_no')::int;
   IF next_call IS NULL THEN
-    SELECT coalesce(max(h.call_no), 0) + 1 INTO next_call FROM holds h WHERE h.workspace_id = workspace AND h.run_id = run;
+    -- Ordered, not max(): so the key's own index is taken, also while there are no statistics yet.
+    SELECT h.call_no INTO next_call FROM holds h WHERE h.workspace_id = workspace AND h.run_id = run ORDER BY h.call_no DESC LIMIT 1;
+    next_call := coalesce(next_call, 0) + 1;
     IF next_call > call_limit THEN
       RETURN jsonb_build_object('status', 'call_limit', 'limit', call_limit);
     END IF;
