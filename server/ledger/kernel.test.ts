@@ -423,4 +423,4 @@ it("every interleaving of two gateways and three calls keeps the limit, covers t
     expect(open(quiet.state)).toEqual([]);
   }
   expect(seen.size).toBeGreaterThan(20_000);
-});
+}, 120_000);

@@ -1,4 +1,5 @@
 import type { Statement } from "../platform/db.ts";
+import { storableJson } from "../platform/storable-json.ts";
 import type { ReserveRequest, RunFence, Settlement } from "./calls.ts";
 
 // Each statement calls one reviewed function of migrations/0003_ledger.sql, which locks the levels from leaf to root
@@ -62,7 +63,8 @@ export function settle(settlement: Settlement): Statement {
   return {
     name: "ledger_settle",
     text: "SELECT settle($1::jsonb) AS answer",
-    values: [JSON.stringify(item)],
+    // The usage has words of the provider in it. A character that jsonb refuses must not keep the hold open.
+    values: [storableJson(item)],
   };
 }
 

@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, expect, it } from "vitest";
+import { afterEach, expect, it } from "vitest";
 import { PRICE_VERSION } from "../gateway/prices.ts";
 import { request } from "../ledger/fixture.ts";
 import { createLedger } from "../ledger/ledger.ts";
@@ -26,8 +26,6 @@ type Scene = {
   ended: ClaimedRun;
   parked: ClaimedRun;
 };
-let scene: Scene;
-
 async function setScene(): Promise<Scene> {
   const tenant = await createTenant(admin, { costLimitNanoUsd: 100_000, concurrentTasks: 9 });
   const { workspaceId, billingAccountId } = tenant;
@@ -96,13 +94,23 @@ async function setScene(): Promise<Scene> {
   return { tenant, working, resumed, ended, parked };
 }
 
-beforeEach(async () => {
-  scene = await setScene();
-});
+const scene = await setScene();
+
+const { rows: tables } = await admin.query<{ name: string }>(
+  `SELECT relname AS name FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'`,
+);
+const names = tables.map((table) => table.name);
+await admin.query(
+  `CREATE SCHEMA saved; ${names.map((name) => `CREATE TABLE saved.${name} AS TABLE ${name}`).join(";")}`,
+);
+// Past foreign keys, as a lost page or a wrong restore would be.
+await admin.query("SET session_replication_role = replica");
 
 afterEach(async () => {
+  const restore = (name: string) =>
+    `DELETE FROM ${name}; INSERT INTO ${name} OVERRIDING SYSTEM VALUE TABLE saved.${name}`;
   await admin.query(
-    `RESET session_replication_role; REVOKE UPDATE ON ledger_lines FROM guildhall_app; TRUNCATE billing_accounts, workspaces, users, top_budgets, top_limits, processes CASCADE`,
+    `REVOKE UPDATE ON ledger_lines FROM guildhall_app; ${names.map(restore).join(";")}`,
   );
 });
 
@@ -288,8 +296,6 @@ it.each(corruptions)("%s is seen to be broken when not: %s", async (law, rule, s
     const run = scene[name as Exclude<keyof Scene, "tenant">];
     return kind === "run" ? run.runId : run.taskId;
   });
-  // Past foreign keys, as a lost page or a wrong restore would be.
-  await admin.query(`SET session_replication_role = replica`);
   await admin.query(filled);
   const broken = (await verify(db)).flatMap((result) =>
     result.violations.map((violation) => [result.law, violation.rule]),
