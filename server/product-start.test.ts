@@ -102,7 +102,8 @@ async function exchange(product: Product, link: string): Promise<Response> {
 
 async function startHere(env: Readonly<Record<string, string>> = {}): Promise<Product> {
   const product = await startProduct({ dataDir, env });
-  onTestFinished(() => product.kill());
+  // A test that fails half way leaves no database behind; one that ended well has stopped it, which this finds done.
+  onTestFinished(async () => void (await product.stop()));
   return product;
 }
 
@@ -157,7 +158,12 @@ test("after kill -9 the next start recovers by itself: a task that was running g
     const [last, tools] = [event.type, before.filter(({ type }) => type === "tool.completed")];
     if (last === "model.text" && tools.length > 0) break;
   }
+  const orphans = await familyOf(killed.process.pid ?? 0);
   await killed.kill();
+  // The next start takes the database over; should it not come to that, nothing stays behind all the same.
+  onTestFinished(() => {
+    for (const pid of orphans.filter(isAlive)) process.kill(pid, "SIGQUIT");
+  });
   expect(await tracesIn(dataDir)).not.toEqual([]);
 
   const next = await startHere(leases);
@@ -265,7 +271,7 @@ test.skipIf(!canMount)(
       launcher: ["unshare", "--mount", "sh", "-c", mounts, "sh", checkout, there],
       program: join(there, "server/bin.ts"),
     });
-    onTestFinished(() => product.kill());
+    onTestFinished(async () => void (await product.stop()));
     const done = await product.cli("task", "run", "-a", "gray", "--follow", "Look around");
     expect(done.code).toBe(0);
     expect(await product.stop()).toBe(0);
