@@ -92,7 +92,8 @@ export function readProviderError(answer: {
   const retryAfterMs = readRetryAfter(headers);
   return {
     error: clientError(statusCode, text, retryAfterMs),
-    unbilled: statusCode < 500 || BUSY.has(statusCode),
+    // Any other success is no answer of the protocol, but the provider may have worked for it.
+    unbilled: (statusCode >= 300 && statusCode < 500) || BUSY.has(statusCode),
     retryable: BUSY.has(statusCode),
     retryAfterMs,
   };
