@@ -1,6 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { SettleOutcome, Settlement } from "../ledger/calls.ts";
 import type { Ledger } from "../ledger/ledger.ts";
+import { AppError } from "../platform/errors.ts";
 import type { Logger } from "../platform/log.ts";
 
 export type Settlements = {
@@ -20,7 +21,17 @@ const MAX_WAITING_JOURNAL_BYTES = 64 * 1024 * 1024;
 /** For a try that was under way, or is the last, when the gateway stopped. */
 const LAST_TRY_MS = 3_000;
 /** A refusal by the database itself (not its absence) is most likely the journal's or the usage's: tried without. */
-const TRIES_WITH_JOURNAL = 5;
+const REFUSALS_WITH_EXTRAS = 5;
+
+type Try = { status: "ended"; outcome: SettleOutcome } | { status: "away" } | { status: "refused" };
+
+function withoutJournal({ journal: _journal, ...rest }: Settlement): Settlement {
+  return rest;
+}
+
+function withoutExtras({ usage: _usage, ...rest }: Settlement): Settlement {
+  return withoutJournal(rest);
+}
 
 /**
  * Settles holds and never loses one silently: what the database does not take is tried again from memory. Retries
@@ -48,20 +59,16 @@ export function createSettlements(deps: {
     queue.shift()?.();
   }
 
-  async function tryOnce(settlement: Settlement): Promise<SettleOutcome | undefined> {
+  async function tryOnce(settlement: Settlement): Promise<Try> {
     try {
-      return await deps.ledger.settle(settlement);
+      return { status: "ended", outcome: await deps.ledger.settle(settlement) };
     } catch (error) {
       deps.log.warn(
         { err: error, workspace_id: settlement.workspaceId, hold_id: settlement.holdId },
         "a hold could not be settled yet; trying again",
       );
-      return undefined;
+      return { status: error instanceof AppError && error.retryable ? "away" : "refused" };
     }
-  }
-
-  function withoutJournal({ journal: _journal, ...rest }: Settlement): Settlement {
-    return rest;
   }
 
   async function retry(settlement: Settlement): Promise<SettleOutcome | undefined> {
@@ -70,14 +77,16 @@ export function createSettlements(deps: {
     if (keeps) waitingJournalBytes += bytes;
     let current = keeps ? settlement : withoutJournal(settlement);
     let waitMs = FIRST_RETRY_MS;
+    let refusals = 0;
     try {
-      for (let tries = 1; ; tries++) {
+      for (;;) {
         // A stop ends the waiting, not the last try.
         await delay(waitMs, undefined, { signal: stopping.signal }).catch(() => {});
-        if (tries > TRIES_WITH_JOURNAL) current = withoutJournal(current);
+        if (refusals >= REFUSALS_WITH_EXTRAS) current = withoutExtras(current);
         await place();
         const result = await tryOnce(current).finally(leave);
-        if (result !== undefined) return result;
+        if (result.status === "ended") return result.outcome;
+        if (result.status === "refused") refusals += 1;
         if (stopping.signal.aborted) return undefined;
         waitMs = Math.min(LAST_RETRY_MS, waitMs * 2);
       }
@@ -88,7 +97,8 @@ export function createSettlements(deps: {
 
   async function untilDurable(settlement: Settlement): Promise<SettleOutcome | undefined> {
     open.add(settlement.holdId);
-    const result = (await tryOnce(settlement)) ?? (await retry(settlement));
+    const first = await tryOnce(settlement);
+    const result = first.status === "ended" ? first.outcome : await retry(settlement);
     if (result !== undefined) open.delete(settlement.holdId);
     return result;
   }

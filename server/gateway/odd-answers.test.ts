@@ -1,0 +1,120 @@
+import { createServer } from "node:http";
+import { afterAll, expect, onTestFinished, test } from "vitest";
+import type { Ledger } from "../ledger/ledger.ts";
+import { AppError } from "../platform/errors.ts";
+import { createTestDatabase } from "../test/database.ts";
+import {
+  balanceOf,
+  expectLaws,
+  post,
+  quiet,
+  startGateway,
+  startRun,
+  SMALL,
+} from "./gateway-fixture.ts";
+
+const database = await createTestDatabase();
+afterAll(() => expectLaws(database));
+
+/** A provider that answers every call with this status and message. */
+async function startFixedUpstream(answer: { status?: number; usage: object }): Promise<string> {
+  const server = createServer((request, response) => {
+    request.resume();
+    response.writeHead(answer.status ?? 200, { "content-type": "application/json" });
+    response.end(
+      JSON.stringify({
+        id: "msg_1",
+        type: "message",
+        role: "assistant",
+        model: SMALL.model,
+        content: [{ type: "text", text: "Done." }],
+        stop_reason: "end_turn",
+        usage: answer.usage,
+      }),
+    );
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  onTestFinished(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  const address = server.address();
+  return `http://127.0.0.1:${address !== null && typeof address === "object" ? address.port : 0}`;
+}
+
+async function callTo(upstreamUrl: string, ledger?: (ledger: Ledger) => Ledger) {
+  const { url } = await startGateway(database, {
+    upstreamUrl,
+    ...(ledger === undefined ? {} : { ledger }),
+  });
+  const run = await startRun(database);
+  const response = await post(url, { token: run.token, body: SMALL });
+  await response.text();
+  return { run, response };
+}
+
+test.each(["\u0000", "\ud83d", `${"x".repeat(59)}\u{1f600}`])(
+  "a usage that the database cannot keep as it is does not leave its hold open: %j",
+  async (name) => {
+    const upstream = await startFixedUpstream({
+      usage: { input_tokens: 10, output_tokens: 5, [name]: 3 },
+    });
+    const { run, response } = await callTo(upstream);
+    expect(response.status).toBe(200);
+    const [hold] = await quiet(database, run);
+    // What it names has no price, so the outcome counts as unknown.
+    expect(hold).toMatchObject({ state: "PROVISIONAL", posted: hold!.amount });
+    expect(await balanceOf(database, run)).toEqual({ posted: hold!.amount, held: 0 });
+  },
+);
+
+test.each([201, 202, 206])(
+  "an answer with status %i may have been worked for, so it is charged as held",
+  async (status) => {
+    const upstream = await startFixedUpstream({
+      status,
+      usage: { input_tokens: 10, output_tokens: 5 },
+    });
+    const { run, response } = await callTo(upstream);
+    expect(response.status).toBe(502);
+    const [hold] = await quiet(database, run);
+    expect(hold).toMatchObject({ state: "PROVISIONAL", posted: hold!.amount });
+  },
+);
+
+const PLAIN = { usage: { input_tokens: 10, output_tokens: 5 } };
+
+test("a database that is away for long loses neither the answer nor its usage", async () => {
+  let away = 6;
+  const { run, response } = await callTo(await startFixedUpstream(PLAIN), (ledger) => ({
+    ...ledger,
+    async settle(settlement) {
+      if (away-- > 0)
+        throw new AppError({
+          code: "database_unavailable",
+          status: 503,
+          publicMessage: "The database cannot be reached right now.",
+          retryable: true,
+        });
+      return ledger.settle(settlement);
+    },
+  }));
+  expect(response.status).toBe(200);
+  expect(await quiet(database, run)).toMatchObject([
+    { state: "SETTLED", usage: { input_tokens: 10, output_tokens: 5 } },
+  ]);
+  const stored = await database.admin.query("SELECT FROM journal WHERE run_id = $1", [run.runId]);
+  expect(stored.rowCount).toBe(1);
+});
+
+test("what the database refuses to keep of an answer does not keep its hold open", async () => {
+  const { run, response } = await callTo(await startFixedUpstream(PLAIN), (ledger) => ({
+    ...ledger,
+    async settle(settlement) {
+      if (settlement.usage !== undefined) throw new Error("no such usage");
+      return ledger.settle(settlement);
+    },
+  }));
+  expect(response.status).toBe(200);
+  expect(await quiet(database, run)).toMatchObject([{ state: "SETTLED", usage: null }]);
+});
