@@ -5,7 +5,8 @@ import type { Identity } from "./identity/identity.ts";
 import type { Db } from "./platform/db.ts";
 import { AppError } from "./platform/errors.ts";
 import type { Logger } from "./platform/log.ts";
-import { createRealtime, type Realtime, type SocketSession } from "./realtime/realtime.ts";
+import type { FanOut, SocketSession } from "./realtime/fan-out.ts";
+import { createRealtime } from "./realtime/realtime.ts";
 import type { EventBell } from "./tasks/event-bell.ts";
 import { readEvents } from "./tasks/task-events.ts";
 import { findTasksById } from "./tasks/task-queries.ts";
@@ -53,7 +54,7 @@ export function createSockets(options: {
   eventBell: EventBell;
   origins: readonly string[];
   log: Logger;
-}): Realtime {
+}): FanOut {
   const { server, db, identity, eventBell, origins, log } = options;
   return createRealtime({
     server,

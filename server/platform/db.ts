@@ -59,11 +59,10 @@ function parseInt8(text: string): number {
   return value;
 }
 
-const types = {
-  getTypeParser(oid: number, format?: "text" | "binary") {
-    return oid === INT8_OID ? parseInt8 : pg.types.getTypeParser(oid, format as "text");
-  },
-} as pg.CustomTypesConfig;
+const types: pg.CustomTypesConfig = {
+  getTypeParser: (oid: number, format?: "text" | "binary") =>
+    oid === INT8_OID ? parseInt8 : pg.types.getTypeParser(oid, format),
+};
 
 function sqlState(error: unknown): string | undefined {
   return error instanceof Error && "code" in error && typeof error.code === "string"

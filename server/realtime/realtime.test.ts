@@ -9,7 +9,8 @@ import { createLogger } from "../platform/log.ts";
 import { createTestDatabase } from "../test/database.ts";
 import { type ClaimedRun, createClaimedRun, createTenant } from "../test/tenant.ts";
 import { newestPosition, readFeed } from "./feed.ts";
-import { createRealtime, type SocketSession } from "./realtime.ts";
+import type { SocketSession } from "./fan-out.ts";
+import { createRealtime } from "./realtime.ts";
 
 type Browser = Socket<ServerToClient, ClientToServer>;
 

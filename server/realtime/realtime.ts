@@ -1,58 +1,33 @@
 import type { Server as HttpServer } from "node:http";
 import type { Event } from "@guildhall/sdk/contract/event.ts";
-import type { ClientToServer, ServerToClient } from "@guildhall/sdk/contract/socket.ts";
-import type { Task } from "@guildhall/sdk/contract/task.ts";
-import { Server, type Socket } from "socket.io";
+import { Server } from "socket.io";
 import { z } from "zod";
-import type { Db } from "../platform/db.ts";
-import type { Logger } from "../platform/log.ts";
-import { newestPosition, readFeed } from "./feed.ts";
+import {
+  createFanOut,
+  type FanOut,
+  type FanOutDeps,
+  type GuildhallServer,
+  type GuildhallSocket,
+  type SocketSession,
+  taskRoom,
+  workspaceRoom,
+} from "./fan-out.ts";
 
-/** Whom a socket speaks for. Everything it may see follows from this, never from what the client says. */
-export type SocketSession = { workspaceId: string; userId: string; expiresAtMs: number };
-
-export type RealtimeDeps = {
+export type RealtimeDeps = FanOutDeps & {
   server: HttpServer;
-  db: Db;
-  log: Logger;
   /** Undefined when the token is no valid access token, or its owner has lost the membership. */
   authenticate(accessToken: string): Promise<SocketSession | undefined>;
   /** Events of a task after a cursor; undefined when the workspace has no such task. */
   tailOf(workspaceId: string, taskId: string, after: number): Promise<Event[] | undefined>;
-  /** Rows of tasks for lists; ids of other workspaces are left out. */
-  tasksOf(workspaceId: string, taskIds: readonly string[]): Promise<Task[]>;
-  /** A task has new events: for those who wait for them in this process. */
-  onEvents?(taskId: string): void;
   /** Pages of these origins may connect. */
   origins: readonly string[];
-  /** How often the table is read when no bell rang; milliseconds. */
-  pollMs: number;
 };
 
-export type Realtime = {
-  start(): Promise<void>;
-  /** There may be news: reads the table now instead of at the next poll. */
-  ring(): void;
-  close(): Promise<void>;
-};
-
-type GuildhallSocket = Socket<
-  ClientToServer,
-  ServerToClient,
-  Record<string, never>,
-  { session: SocketSession }
->;
-
-/** A browser that reads slower than its events come is dropped at this many buffered bytes; it resumes by cursor. */
-const MAX_BUFFERED_BYTES = 1_000_000;
 const MAX_FOLLOWED = 50;
 const WARN_BEFORE_END_MS = 60_000;
 
 const authSchema = z.object({ access_token: z.string().max(4_096) });
 const followSchema = z.object({ task_id: z.string().max(64), after: z.int().min(0) });
-
-const workspaceRoom = (workspaceId: string): string => `workspace:${workspaceId}`;
-const taskRoom = (workspaceId: string, taskId: string): string => `task:${workspaceId}:${taskId}`;
 
 /** Ends a socket with its token; a client that authenticates again in time stays. */
 function keepSession(socket: GuildhallSocket, deps: RealtimeDeps): void {
@@ -113,30 +88,7 @@ function serveFollow(socket: GuildhallSocket, deps: RealtimeDeps): void {
   });
 }
 
-/** The tail of the event table, fanned out to rooms. It owns no state: whatever a socket misses is read again by cursor. */
-export function createRealtime(deps: RealtimeDeps): Realtime {
-  const io = new Server<
-    ClientToServer,
-    ServerToClient,
-    Record<string, never>,
-    { session: SocketSession }
-  >(deps.server, {
-    path: "/v1/socket",
-    // No long polling: it would need sticky sessions behind a load balancer.
-    transports: ["websocket"],
-    serveClient: false,
-    maxHttpBufferSize: 16_384,
-    allowRequest: (request, decide) => {
-      const { origin } = request.headers;
-      decide(null, origin === undefined || deps.origins.includes(origin));
-    },
-  });
-  let position = 0;
-  let closed = false;
-  let rung = false;
-  let timer: NodeJS.Timeout | undefined;
-  let reading: Promise<void> | undefined;
-
+function authenticateHandshake(io: GuildhallServer, deps: RealtimeDeps): void {
   io.use((socket, next) => {
     const parsed = authSchema.safeParse(socket.handshake.auth);
     void (
@@ -150,80 +102,32 @@ export function createRealtime(deps: RealtimeDeps): Realtime {
       () => next(new Error("unavailable")),
     );
   });
+}
+
+/** Sockets on the page's HTTP server. It owns no state: whatever a socket misses is read again by cursor. */
+export function createRealtime(deps: RealtimeDeps): FanOut {
+  const io: GuildhallServer = new Server(deps.server, {
+    path: "/v1/socket",
+    // No long polling: it would need sticky sessions behind a load balancer.
+    transports: ["websocket"],
+    serveClient: false,
+    maxHttpBufferSize: 16_384,
+    allowRequest: (request, decide) => {
+      const { origin } = request.headers;
+      decide(null, origin === undefined || deps.origins.includes(origin));
+    },
+  });
+  authenticateHandshake(io, deps);
   io.on("connection", (socket) => {
     void socket.join(workspaceRoom(socket.data.session.workspaceId));
     keepSession(socket, deps);
     serveFollow(socket, deps);
   });
-
-  function dropSlowSockets(): void {
-    for (const socket of io.sockets.sockets.values()) {
-      const transport = socket.conn.transport as { socket?: { bufferedAmount?: number } };
-      if ((transport.socket?.bufferedAmount ?? 0) > MAX_BUFFERED_BYTES) socket.disconnect(true);
-    }
-  }
-
-  async function fanOut(): Promise<void> {
-    const page = await readFeed(deps.db, position);
-    const streams = Map.groupBy(
-      page.events,
-      ({ workspaceId, event }) => `${workspaceId} ${event.stream_id}`,
-    );
-    const changed = new Map<string, Set<string>>();
-    for (const batch of streams.values()) {
-      const [first] = batch;
-      if (!first) continue;
-      const { workspaceId, event } = first;
-      deps.onEvents?.(event.stream_id);
-      io.to(taskRoom(workspaceId, event.stream_id)).emit("events", {
-        stream_id: event.stream_id,
-        after: event.seq - 1,
-        events: batch.map((item) => item.event),
-      });
-      // Streamed text changes no row; everything else may.
-      if (batch.some((item) => item.event.type !== "model.text"))
-        changed.set(workspaceId, (changed.get(workspaceId) ?? new Set()).add(event.stream_id));
-    }
-    for (const [workspaceId, ids] of changed) {
-      if (!io.sockets.adapter.rooms.has(workspaceRoom(workspaceId))) continue;
-      for (const task of await deps.tasksOf(workspaceId, [...ids]))
-        io.to(workspaceRoom(workspaceId)).emit("task", task);
-    }
-    // Only now: what could not be told is read again.
-    position = page.position;
-    rung ||= page.more;
-    dropSlowSockets();
-  }
-
-  function schedule(delayMs: number): void {
-    if (closed) return;
-    clearTimeout(timer);
-    timer = setTimeout(() => {
-      rung = false;
-      reading = fanOut()
-        .catch((error: unknown) =>
-          deps.log.warn({ err: error }, "the event feed could not be read"),
-        )
-        .finally(() => {
-          reading = undefined;
-          schedule(rung ? 0 : deps.pollMs);
-        });
-    }, delayMs);
-  }
-
+  const fanOut = createFanOut(io, deps);
   return {
-    async start() {
-      position = await newestPosition(deps.db);
-      schedule(0);
-    },
-    ring() {
-      rung = true;
-      if (!reading) schedule(0);
-    },
+    ...fanOut,
     async close() {
-      closed = true;
-      clearTimeout(timer);
-      await reading;
+      await fanOut.close();
       await io.close();
     },
   };

@@ -15,14 +15,14 @@ if (!isRoot) console.warn("NOT ROOT: the guarantees for starts as root are not t
 // Making a database takes half a second on a free machine, and many times that on one that runs a whole suite.
 vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
 
-const cleanups: (() => Promise<unknown> | unknown)[] = [];
+const cleanups: (() => unknown)[] = [];
 
 afterEach(async () => {
   for (const cleanup of cleanups.splice(0).toReversed()) await cleanup();
 });
 
 /** Runs after the test, last registered first. */
-export function cleanUp(cleanup: () => Promise<unknown> | unknown): void {
+export function cleanUp(cleanup: () => unknown): void {
   cleanups.push(cleanup);
 }
 

@@ -5,6 +5,7 @@ import type { EmbeddedPostgres } from "./embedded-postgres.ts";
 import { findInstalledPostgres } from "./binaries.ts";
 import { isRoot, makeTestFolder, query, startForTest } from "./fixture.ts";
 
+// oxlint-disable-next-line vitest/no-disabled-tests -- only root can drop to another user; elsewhere there is nothing to test
 const whenRoot = test.runIf(isRoot);
 
 /** A home of mode 0700 with the data folder in it, and the place that takes what cannot lie there. */
