@@ -336,7 +336,11 @@ test("a person makes keys, a key does not; a key has its scopes and no more, and
   expect(beyond.stderr).toContain("usage:read");
 
   expect((await product.cli("key", "revoke", id)).stdout).toBe(`${id} revoked\n`);
-  await expect.poll(async () => (await product.cli("task", "list", "--api-key", key)).code).toBe(4);
+  await expect
+    .poll(async () => (await product.cli("task", "list", "--api-key", key)).code, {
+      timeout: 60_000,
+    })
+    .toBe(4);
   const listed = await product.cli("key", "list");
   expect(listed.stdout).toMatch(new RegExp(`${id}\\s+ci\\s+tasks:read\\s+.*revoked`));
   expect(listed.stdout).not.toContain(key);
