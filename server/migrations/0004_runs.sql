@@ -260,7 +260,8 @@ END
 $$;
 
 -- Takes back the leases that ran out (grace: the holder stops itself at its earlier local deadline). A run keeps its
--- slot and is claimable again; after `attempts_allowed` failures in a row its task fails with the cause.
+-- slot and is claimable again; after `attempts_allowed` failures in a row its task fails with the cause. So many at a
+-- time that a round ends within the statement timeout, however many were lost at once: the next one goes on.
 CREATE FUNCTION reap_runs(grace interval, attempts_allowed int) RETURNS TABLE (requeued int, exhausted int)
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
 AS $$
@@ -271,7 +272,7 @@ BEGIN
   requeued := 0;
   exhausted := 0;
   FOR c IN SELECT x.workspace_id, x.id, t.parent_task_id FROM runs x JOIN tasks t ON t.workspace_id = x.workspace_id AND t.id = x.task_id
-    WHERE x.state = 'claimed' AND x.lease_until < clock_now() - grace ORDER BY x.lease_until
+    WHERE x.state = 'claimed' AND x.lease_until < clock_now() - grace ORDER BY x.lease_until LIMIT 200
   LOOP
     IF c.parent_task_id IS NOT NULL THEN
       PERFORM 1 FROM runs p WHERE p.workspace_id = c.workspace_id AND p.task_id = c.parent_task_id AND p.state <> 'ended' FOR UPDATE;
@@ -293,7 +294,7 @@ BEGIN
 END
 $$;
 
--- Wakes parked runs whose time has come.
+-- Wakes parked runs whose time has come, a bounded number at a time.
 CREATE FUNCTION wake_due_runs() RETURNS int
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
 AS $$
@@ -301,7 +302,7 @@ DECLARE
   r record;
   woken int := 0;
 BEGIN
-  FOR r IN SELECT x.workspace_id, x.task_id FROM runs x WHERE x.state = 'parked' AND x.wake_at <= clock_now() FOR UPDATE SKIP LOCKED LOOP
+  FOR r IN SELECT x.workspace_id, x.task_id FROM runs x WHERE x.state = 'parked' AND x.wake_at <= clock_now() ORDER BY x.wake_at LIMIT 200 FOR UPDATE SKIP LOCKED LOOP
     IF wake_run(r.workspace_id, r.task_id) THEN woken := woken + 1; END IF;
   END LOOP;
   RETURN woken;
@@ -340,7 +341,9 @@ END
 $$;
 
 -- Wakes runs that a limit had paused, once every level leaves what the next step needs: the limit was raised, the
--- period turned, or open holds returned. What one woken run needs is not promised to the next one.
+-- period turned, or open holds returned. What one woken run needs is not promised to the next one. A round looks at
+-- so many that it ends within the statement timeout, picked by lot, so that those who cannot go on never keep others
+-- from being looked at.
 CREATE FUNCTION wake_limited_runs() RETURNS int
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
 AS $$
@@ -355,9 +358,11 @@ DECLARE
   woken int := 0;
 BEGIN
   FOR c IN
-    SELECT r.workspace_id, r.id, r.task_id, t.parked->>'meter' AS meter, (t.parked->>'needed')::bigint AS needed
-      FROM tasks t JOIN runs r ON r.workspace_id = t.workspace_id AND r.task_id = t.id AND r.state = 'parked'
-      WHERE t.state = 'paused' AND t.parked->>'kind' = 'limit' ORDER BY t.priority DESC, t.id FOR UPDATE OF r SKIP LOCKED
+    SELECT * FROM (
+      SELECT r.workspace_id, r.id, r.task_id, t.priority, t.parked->>'meter' AS meter, (t.parked->>'needed')::bigint AS needed
+        FROM tasks t JOIN runs r ON r.workspace_id = t.workspace_id AND r.task_id = t.id AND r.state = 'parked'
+        WHERE t.state = 'paused' AND t.parked->>'kind' = 'limit' ORDER BY random() LIMIT 200 FOR UPDATE OF r SKIP LOCKED
+    ) x ORDER BY x.priority DESC, x.task_id
   LOOP
     keys := run_levels(c.workspace_id, c.id, c.meter);
     fits := true;
