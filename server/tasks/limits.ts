@@ -1,6 +1,7 @@
 import type { z } from "zod";
 import type { limitSchema, setLimitSchema } from "@guildhall/sdk/contract/workspace.ts";
 import { appendAudit } from "../audit/audit.ts";
+import { setLimit } from "../ledger/limits.ts";
 import type { Db, WorkspaceTx } from "../platform/db.ts";
 import { AppError } from "../platform/errors.ts";
 import { validationFailed } from "../platform/http-errors.ts";
@@ -63,33 +64,24 @@ async function requireScope(tx: WorkspaceTx, body: SetLimit): Promise<string> {
   return scopeId;
 }
 
-async function setLimit(tx: WorkspaceTx, caller: Caller, body: SetLimit): Promise<Limit> {
+async function changeLimit(tx: WorkspaceTx, caller: Caller, body: SetLimit): Promise<Limit> {
   const scopeId = await requireScope(tx, body);
-  const key = [body.meter, body.level, scopeId];
   const [before] = await tx.query<{ amount: number | null }>({
     text: `SELECT amount FROM limits WHERE workspace_id = current_workspace() AND meter = $1 AND level = $2 AND scope_id = $3
       ORDER BY version DESC LIMIT 1`,
-    values: key,
+    values: [body.meter, body.level, scopeId],
   });
-  const [after] = await tx.query<{ version: number }>({
-    text: "SELECT set_limit($1, $2, $3, $4, $5) AS version",
-    values: [...key, body.amount, caller.actor],
-  });
+  const { meter, level, amount } = body;
+  const version = await setLimit(tx, { meter, level, scopeId, amount, actor: caller.actor });
   await appendAudit(tx, {
     actor: caller.actor,
     origin: caller.origin,
     action: "limit.set",
-    target: `${body.meter}/${body.level}/${scopeId}`,
+    target: `${meter}/${level}/${scopeId}`,
     ...(before === undefined ? {} : { before: before.amount }),
-    after: body.amount,
+    after: amount,
   });
-  return {
-    meter: body.meter,
-    level: body.level,
-    scope_id: scopeId,
-    amount: body.amount,
-    version: after?.version ?? 0,
-  };
+  return { meter, level, scope_id: scopeId, amount, version };
 }
 
 export function createLimits(options: { db: Db; bell: TaskBell }): Limits {
@@ -97,7 +89,7 @@ export function createLimits(options: { db: Db; bell: TaskBell }): Limits {
     async set({ caller, body }) {
       check(body);
       const limit = await options.db.withWorkspace(caller.workspaceId, (tx) =>
-        setLimit(tx, caller, body),
+        changeLimit(tx, caller, body),
       );
       options.bell.runReady();
       return limit;
