@@ -117,6 +117,16 @@ describe.skipIf(chromium === undefined)("the page by keyboard alone", () => {
     }
   });
 
+  it("takes two keys that come at once, as on a busy page, for one shortcut", async () => {
+    const { page } = stage;
+    await page.evaluate(() => {
+      for (const key of ["g", "u"]) {
+        document.body.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+      }
+    });
+    await page.getByRole("heading", { name: /^Usage/, level: 1 }).waitFor();
+  });
+
   it("lists the shortcuts, and lets them be turned off", async () => {
     const { page } = stage;
     await page.keyboard.press("?");

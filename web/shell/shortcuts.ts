@@ -6,13 +6,19 @@ const sequenceMs = 1_000;
 
 let prefix: { key: string; atMs: number } | undefined;
 
-window.addEventListener("keydown", (event) => {
-  const name = shortcutOf(event);
-  // Only once every handler of this event has seen what was before: each listener's microtasks run too early.
-  setTimeout(() => {
+/** The shortcut that an event stands for, decided once, before any handler sees the event. */
+const names = new WeakMap<KeyboardEvent, string>();
+
+window.addEventListener(
+  "keydown",
+  (event) => {
+    const name = shortcutOf(event);
+    if (name !== undefined) names.set(event, name);
+    // At once, not after the handlers: on a busy page the second key may already wait in line.
     prefix = name === "g" ? { key: "g", atMs: event.timeStamp } : undefined;
-  });
-});
+  },
+  { capture: true },
+);
 
 function isTyping(target: EventTarget | null): boolean {
   return (
@@ -23,7 +29,7 @@ function isTyping(target: EventTarget | null): boolean {
 
 /** The pressed key as shortcuts name it (`c`, `?`, `g o`); undefined when it is not meant as one. */
 function shortcutOf(event: KeyboardEvent): string | undefined {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return undefined;
+  if (event.ctrlKey || event.metaKey || event.altKey) return undefined;
   if (isTyping(event.target) || document.querySelector("dialog[open]") !== null) return undefined;
   return prefix !== undefined && event.timeStamp - prefix.atMs < sequenceMs
     ? `${prefix.key} ${event.key}`
@@ -39,8 +45,8 @@ export function useShortcuts(handlers: Readonly<Record<string, () => void>>): vo
   current.current = handlers;
   useEffect(() => {
     function press(event: KeyboardEvent) {
-      if (!usePreferences.getState().shortcuts) return;
-      const name = shortcutOf(event);
+      if (event.defaultPrevented || !usePreferences.getState().shortcuts) return;
+      const name = names.get(event);
       if (name === undefined || !Object.hasOwn(current.current, name)) return;
       event.preventDefault();
       current.current[name]?.();
