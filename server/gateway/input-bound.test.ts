@@ -10,10 +10,10 @@ import { createRunMemory } from "./run-memory.ts";
 const MODEL = "claude-sonnet-5-5";
 const price = findPrice(MODEL)!;
 
-function parse(body: unknown) {
+function parse(body: unknown, beta?: string) {
   const parsed = parseCountRequest({
     raw: Buffer.from(JSON.stringify(body)),
-    beta: undefined,
+    beta,
     version: undefined,
   });
   if (parsed.status === "refused") throw parsed.error;
@@ -157,6 +157,15 @@ describe("upper bound of input tokens", () => {
   ])("what is known of a call does not count when %s differs", (_what, change) => {
     expect(boundAfter(short, grown({}))).toBeLessThan(1_000);
     expect(boundAfter(short, grown(change))).toBeGreaterThan(10_000);
+  });
+
+  test("what is known of a call does not count when a beta may have made its tools shorter", () => {
+    const memory = createRunMemory();
+    memory.noteCall("run_1", {
+      request: parse(short, "token-efficient-tools-2025-02-19"),
+      inputTokens: 10,
+    });
+    expect(memory.bound("run_1", parse(grown({})))).toBeGreaterThan(10_000);
   });
 
   test("thinking that comes back counts as the answer it came from, or as the longest there is", () => {

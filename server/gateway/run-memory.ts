@@ -40,9 +40,12 @@ function unmarked(content: unknown): unknown {
   });
 }
 
-function headHashOf(body: CountBody): string {
+/** All that stands before the messages or decides how they are counted: betas may change what a tool definition takes. */
+function headHashOf({ body, version, betas }: PricedRequest<CountBody>): string {
   return digest(
     JSON.stringify([
+      version,
+      betas.toSorted(),
       body.model,
       unmarked(body.system),
       unmarked(body.tools),
@@ -77,12 +80,17 @@ export function createRunMemory(): RunMemory {
   const runs = createRecent<KnownPrompt[]>(MAX_RUNS);
   const thinking = createRecent<number>(MAX_MARKS);
 
-  function tightBound(runId: string, body: CountBody, options: BoundOptions): number | undefined {
+  function tightBound(
+    runId: string,
+    request: PricedRequest<CountBody>,
+    options: BoundOptions,
+  ): number | undefined {
+    const { body } = request;
     const known = (runs.get(runId) ?? []).filter(
       (prompt) => prompt.messages <= body.messages.length,
     );
     if (known.length === 0) return undefined;
-    const headHash = headHashOf(body);
+    const headHash = headHashOf(request);
     const hashes = prefixHashes(body.messages, new Set(known.map((prompt) => prompt.messages)));
     const bounds = known
       .filter(
@@ -105,13 +113,13 @@ export function createRunMemory(): RunMemory {
         thinkingOrigin: (mark) => thinking.get(digest(mark)),
       };
       const wide = inputBound(request.body, options);
-      return Math.min(wide, tightBound(runId, request.body, options) ?? wide);
+      return Math.min(wide, tightBound(runId, request, options) ?? wide);
     },
     noteCall(runId, { request, inputTokens }) {
       const { body } = request;
       const count = body.messages.length;
       const prompt: KnownPrompt = {
-        headHash: headHashOf(body),
+        headHash: headHashOf(request),
         messages: count,
         messagesHash: prefixHashes(body.messages, new Set([count])).get(count) ?? "",
         inputTokens,
