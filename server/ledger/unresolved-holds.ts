@@ -1,5 +1,4 @@
 import type { Clock } from "../platform/clock.ts";
-import { AppError } from "../platform/errors.ts";
 import type { Settlement, SettleOutcome } from "./calls.ts";
 
 /**
@@ -34,8 +33,8 @@ export function createUnresolvedHolds(deps: {
         unresolved.delete(holdId);
         return answer;
       } catch (error) {
-        if (error instanceof AppError && error.retryable)
-          unresolved.set(holdId, { workspaceId, holdId, sinceMs: clock.monotonicMs() });
+        // Whatever went wrong: a broken connection has more names than anyone lists, and ending no hold does no harm.
+        unresolved.set(holdId, { workspaceId, holdId, sinceMs: clock.monotonicMs() });
         throw error;
       }
     },
