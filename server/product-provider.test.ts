@@ -3,9 +3,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TaskDetail } from "@guildhall/sdk/contract/task.ts";
 import type { Me, Usage } from "@guildhall/sdk/contract/workspace.ts";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { type OtherProvider, startOtherProvider } from "./test/other-provider.ts";
 import { makeDataDir, type Product, removeDataDir, startProduct } from "./test/product.ts";
+
+// A command takes a third of a second on a free machine, and many times that on one that runs a whole suite.
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
 const KEY = "key-of-the-other-provider";
 
