@@ -113,6 +113,34 @@ export const configSchema = z.object({
 export type Config = z.infer<typeof configSchema>;
 export type ConfigKey = keyof Config;
 
+type Rule = { field: ConfigKey; holds(config: Config): boolean; message: string };
+
+/** What one value alone cannot show. */
+const rules: readonly Rule[] = [
+  {
+    field: "HEARTBEAT_MS",
+    holds: (config) => config.HEARTBEAT_MS * 2 <= config.LEASE_MS,
+    message: "must be at most half of LEASE_MS, or a busy worker loses runs that it is working on",
+  },
+  {
+    field: "GUILDHALL_SECRET",
+    holds: ({ NODE_ENV, GUILDHALL_SECRET }) =>
+      NODE_ENV !== "production" || (GUILDHALL_SECRET?.reveal().length ?? 0) >= 32,
+    message:
+      "must have at least 32 characters in production; set it to the output of `openssl rand -base64 48` and keep it",
+  },
+];
+
+function invalid(fields: readonly { field: string; message: string }[]): AppError {
+  return new AppError({
+    code: "config_invalid",
+    status: 500,
+    publicMessage: `Settings are wrong: ${fields.map((f) => `${f.field}: ${f.message}`).join("; ")}.`,
+    hint: "Correct the variables and start again; `guildhall doctor` shows every value and its source.",
+    fields,
+  });
+}
+
 /** Parses the environment once. Throws `config_invalid` that names each variable and what is wrong with it. */
 export function readConfig(env: Readonly<Record<string, string | undefined>>): Config {
   // An empty variable is how compose files and CI say "not set".
@@ -122,29 +150,13 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
     ),
   );
   const parsed = configSchema.safeParse(given);
-  if (!parsed.success) {
-    const fields = parsed.error.issues.map((issue) => ({
-      field: issue.path.join("."),
-      message: issue.message,
-    }));
-    throw new AppError({
-      code: "config_invalid",
-      status: 500,
-      publicMessage: `Settings are wrong: ${fields.map((f) => `${f.field}: ${f.message}`).join("; ")}`,
-      hint: "Correct the variables and start again; `guildhall doctor` shows every value and its source.",
-      fields,
-    });
-  }
-  const config = parsed.data;
-  if (config.NODE_ENV === "production" && (config.GUILDHALL_SECRET?.reveal().length ?? 0) < 32) {
-    throw new AppError({
-      code: "config_invalid",
-      status: 500,
-      publicMessage: "GUILDHALL_SECRET must have at least 32 characters in production.",
-      hint: "Set it to the output of `openssl rand -base64 48` and keep it.",
-    });
-  }
-  return config;
+  if (!parsed.success)
+    throw invalid(
+      parsed.error.issues.map((issue) => ({ field: issue.path.join("."), message: issue.message })),
+    );
+  const broken = rules.filter((rule) => !rule.holds(parsed.data));
+  if (broken.length > 0) throw invalid(broken);
+  return parsed.data;
 }
 
 /** One line per setting for `guildhall doctor`: the value (secrets as ***) and where it came from. */
