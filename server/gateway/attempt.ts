@@ -290,6 +290,10 @@ export async function runAttempt(deps: AttemptDeps, attempt: Attempt): Promise<A
       signal: watch.signal,
     });
     return await takeAnswer(deps, { attempt, answer, watch });
+  } catch (error) {
+    // The request may have left, and nobody else ends a hold while this process lives.
+    await deps.charges.unknown(hold, "the gateway failed at this call");
+    throw error;
   } finally {
     watch.end();
     release();

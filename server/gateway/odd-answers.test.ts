@@ -17,10 +17,14 @@ const database = await createTestDatabase();
 afterAll(() => expectLaws(database));
 
 /** A provider that answers every call with this status and message. */
-async function startFixedUpstream(answer: { status?: number; usage: object }): Promise<string> {
+async function startFixedUpstream(answer: {
+  status?: number;
+  usage: object | string;
+}): Promise<string> {
   const server = createServer((request, response) => {
     request.resume();
     response.writeHead(answer.status ?? 200, { "content-type": "application/json" });
+    const usage = typeof answer.usage === "string" ? answer.usage : JSON.stringify(answer.usage);
     response.end(
       JSON.stringify({
         id: "msg_1",
@@ -29,8 +33,8 @@ async function startFixedUpstream(answer: { status?: number; usage: object }): P
         model: SMALL.model,
         content: [{ type: "text", text: "Done." }],
         stop_reason: "end_turn",
-        usage: answer.usage,
-      }),
+        usage: 0,
+      }).replace('"usage":0', () => `"usage":${usage}`),
     );
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
@@ -117,4 +121,16 @@ test("what the database refuses to keep of an answer does not keep its hold open
   }));
   expect(response.status).toBe(200);
   expect(await quiet(database, run)).toMatchObject([{ state: "SETTLED", usage: null }]);
+});
+
+test("a usage that is nested without end does not leave its hold open", async () => {
+  // Parsed without recursion, but not looked through without it.
+  const deep = `${"[".repeat(200_000)}1${"]".repeat(200_000)}`;
+  const upstream = await startFixedUpstream({
+    usage: `{"input_tokens":10,"output_tokens":5,"odd":${deep}}`,
+  });
+  const { run, response } = await callTo(upstream);
+  expect(response.status).toBe(200);
+  const [hold] = await quiet(database, run);
+  expect(hold).toMatchObject({ state: "PROVISIONAL", posted: hold!.amount });
 });

@@ -44,11 +44,16 @@ function isObject(value: unknown): value is Record<string, unknown> {
   return value !== null && typeof value === "object" && !Array.isArray(value);
 }
 
+/** Deeper than any usage: what lies below is not looked at, so it may count something. */
+const MAX_DEPTH = 20;
+
 /** True when a number above zero stands anywhere inside: a kind of usage that the price table does not know. */
-function countsSomething(value: unknown): boolean {
+function countsSomething(value: unknown, depth = 0): boolean {
   if (typeof value === "number") return value > 0;
   if (value === null || typeof value !== "object") return false;
-  return Object.values(value).some((inner) => countsSomething(inner));
+  return (
+    depth > MAX_DEPTH || Object.values(value).some((inner) => countsSomething(inner, depth + 1))
+  );
 }
 
 function tokensOf(counts: Counts, largestTtl: "5m" | "1h"): BilledTokens {
