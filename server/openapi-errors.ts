@@ -61,9 +61,9 @@ export const errorCatalogue: Readonly<Record<string, { status: number; meaning: 
     meaning: "Somebody answered first; the first answer counts.",
   },
   question_not_found: { status: 404, meaning: "The workspace has no such question." },
-  scope_beyond_role: {
+  scope_beyond_maker: {
     status: 403,
-    meaning: "An API key cannot get scopes that its maker does not have.",
+    meaning: "A new API key would have a scope that its maker does not have, or may not pass on.",
   },
   scope_missing: {
     status: 403,
@@ -99,7 +99,6 @@ export const errorCatalogue: Readonly<Record<string, { status: number; meaning: 
     meaning: "The files are larger together than an upload may be.",
   },
   upload_too_many_files: { status: 413, meaning: "The upload has more files than allowed." },
-  user_required: { status: 403, meaning: "Only a signed-in person can do this, not an API key." },
   validation_failed: {
     status: 400,
     meaning: "Fields of the request are missing, unknown or of the wrong form; each is listed.",

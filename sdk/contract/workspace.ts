@@ -101,12 +101,15 @@ export const createdApiKeySchema = apiKeySchema.extend({
 });
 export const apiKeyListSchema = z.object({ data: z.array(apiKeySchema) });
 
-/** Body of `PUT /v1/limits`. amount: nano-USD or milliseconds; null removes the limit. */
+/**
+ * Body of `PUT /v1/limits`. amount: nano-USD, milliseconds or a count, above zero; null removes the limit. Zero is
+ * refused as a likely mistake: one nano-USD stops work as well.
+ */
 export const setLimitSchema = z.strictObject({
   meter: z.enum(["model_cost", "agent_time", "concurrent_tasks"]),
   level: z.enum(["workspace", "agent", "task"]),
   scope_id: z.string().optional(),
-  amount: z.int().min(0).nullable(),
+  amount: z.int().min(1).nullable(),
 });
 /** Answer of `PUT /v1/limits`; `version` grows with each change. */
 export const limitSchema = setLimitSchema.extend({ scope_id: z.string(), version: z.int() });

@@ -12,26 +12,23 @@ import { principalOf } from "./guard.ts";
 import type { Identity } from "./identity.ts";
 import type { Principal } from "./principal.ts";
 
-/** A key that could make keys would outlive its own revocation, so only people make them, within their own rights. */
+/**
+ * A new key has at most its maker's own rights. One that a key makes cannot make keys in turn, so that revoking a maker
+ * ends the making.
+ */
 function requireMaker(principal: Principal, wanted: readonly string[]): void {
-  if (principal.kind !== "user") {
-    throw new AppError({
-      code: "user_required",
-      status: 403,
-      publicMessage: "An API key cannot make API keys.",
-      hint: "Sign in and make the key on the page, under Settings.",
-    });
-  }
-  const missing = wanted.filter((scope) => !principal.scopes.some((own) => own === scope));
-  if (missing.length > 0) {
-    throw new AppError({
-      code: "scope_beyond_role",
-      status: 403,
-      publicMessage: `Your role does not have ${missing.join(", ")}.`,
-      hint: "A key can have only scopes that you have yourself.",
-      fields: [{ field: "scopes", message: `not yours: ${missing.join(", ")}` }],
-    });
-  }
+  const passedOn = principal.scopes.filter(
+    (scope) => principal.kind === "user" || scope !== "keys:write",
+  );
+  const missing = wanted.filter((scope) => !passedOn.some((own) => own === scope));
+  if (missing.length === 0) return;
+  throw new AppError({
+    code: "scope_beyond_maker",
+    status: 403,
+    publicMessage: `You cannot pass on ${missing.join(", ")}.`,
+    hint: "A new key can have only scopes that its maker has; keys:write is passed on only by a signed-in person.",
+    fields: [{ field: "scopes", message: `not yours to give: ${missing.join(", ")}` }],
+  });
 }
 
 function addKeyRoutes(app: Http, identity: Identity): void {
@@ -70,7 +67,7 @@ function addKeyRoutes(app: Http, identity: Identity): void {
       requireMaker(principal, scopes);
       const key = await identity.apiKeys.create({
         workspaceId: principal.workspaceId,
-        createdBy: principal.id,
+        createdBy: principal.userId,
         actor: principal.actor,
         origin: request.ip,
         name,

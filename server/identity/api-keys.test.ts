@@ -144,10 +144,18 @@ test("a key that would have ended before it began is not made", async () => {
   await expectProblem(response, 422, "expiry_in_past");
 });
 
-test("a key cannot make keys, whatever its scopes", async () => {
+test("a key with keys:write makes keys of its own rights at most, and no maker", async () => {
   const caller: Caller = await api.caller();
-  const response = await create(caller.key, { name: "k", scopes: ["tasks:read"] });
-  await expectProblem(response, 403, "user_required");
+  const made = await create(caller.key, { name: "k", scopes: ["tasks:read"] });
+  const { key } = createdApiKeySchema.parse(await made.json());
+  expect((await listTasks(key)).status).toBe(200);
+  const maker = await create(caller.key, { name: "k", scopes: ["tasks:read", "keys:write"] });
+  await expectProblem(maker, 403, "scope_beyond_maker");
+  await expectProblem(
+    await create(key, { name: "k", scopes: ["tasks:read"] }),
+    403,
+    "scope_missing",
+  );
 });
 
 test("nobody makes a key that may more than they do", async () => {

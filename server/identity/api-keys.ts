@@ -55,7 +55,13 @@ type Row = {
   last_used_at: Date | null;
   revoked_at: Date | null;
 };
-type Live = { secret_hash: string; scopes: Scope[]; role: Role; expires_in_ms: number | null };
+type Live = {
+  secret_hash: string;
+  created_by: string;
+  scopes: Scope[];
+  role: Role;
+  expires_in_ms: number | null;
+};
 
 /** The key names its workspace, so that it is looked up under that workspace's row-level security. */
 const FORM = /^ghk_(ws_[0-9a-z]{1,40})\.(key_[0-9a-z]{1,40})\.([\w-]{43})$/;
@@ -79,7 +85,7 @@ function toApiKey(workspaceId: string, row: Row): ApiKey {
 async function readLive(tx: WorkspaceTx, id: string): Promise<Live | undefined> {
   const [row] = await tx.query<Live>({
     name: "live_api_key",
-    text: `SELECT k.secret_hash, k.scopes, m.role, floor(extract(epoch FROM k.expires_at - clock_now()) * 1000)::bigint AS expires_in_ms
+    text: `SELECT k.secret_hash, k.scopes, k.created_by, m.role, floor(extract(epoch FROM k.expires_at - clock_now()) * 1000)::bigint AS expires_in_ms
       FROM api_keys k JOIN memberships m ON m.workspace_id = k.workspace_id AND m.user_id = k.created_by
       WHERE k.workspace_id = current_workspace() AND k.id = $1 AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > clock_now())`,
     values: [id],
@@ -204,6 +210,7 @@ export function createApiKeys(options: { db: Db; clock: Clock }): ApiKeys {
       return {
         kind: "api_key",
         id,
+        userId: live.created_by,
         workspaceId,
         role: live.role,
         scopes: effectiveScopes(live.scopes, live.role),

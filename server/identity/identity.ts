@@ -58,6 +58,7 @@ export function createIdentity(options: { db: Db; clock: Clock; rootSecret: Secr
     return {
       kind: "user",
       id: claims.userId,
+      userId: claims.userId,
       workspaceId: claims.workspaceId,
       role: membership.role,
       scopes: scopesOf(membership.role),

@@ -5,6 +5,8 @@ export type Principal = {
   kind: "user" | "api_key";
   /** `usr_…` or `key_…`. */
   id: string;
+  /** The person behind it: itself, or who made the key. */
+  userId: string;
   workspaceId: string;
   /** The role of the user, or of the user who made the key, as it is now. */
   role: Role;

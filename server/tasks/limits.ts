@@ -44,8 +44,8 @@ function check(body: SetLimit): void {
     throw validationFailed([{ field: "scope_id", message: `is required for a ${body.level}` }]);
   if (body.level !== "workspace" && body.meter === "concurrent_tasks")
     throw notSupported(`A ${body.level} has no limit of concurrent tasks.`, "meter");
-  if (body.level === "task" && (body.amount === null || body.amount === 0))
-    throw notSupported("A task always has a limit above zero.", "amount");
+  if (body.level === "task" && body.amount === null)
+    throw notSupported("A task always has a limit.", "amount");
 }
 
 /** The id that the limit is about, checked to be the workspace's own. */
