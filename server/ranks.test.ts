@@ -43,6 +43,7 @@ async function allImports(folders: readonly string[]): Promise<Import[]> {
 
 const isTest = (file: string): boolean =>
   /(\.test\.tsx?|fixture\.ts)$/.test(file) ||
+  /\/test\//.test(file) ||
   file.startsWith("server/test/") ||
   file.startsWith("web/browser/");
 

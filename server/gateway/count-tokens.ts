@@ -3,11 +3,11 @@ import type { AppError } from "../platform/errors.ts";
 import type { RunToken } from "../platform/run-token.ts";
 import type { Client } from "./client.ts";
 import { gatewayError, runNotActive } from "./errors.ts";
-import { brokeOff, readProviderError, unreachable } from "./provider-error.ts";
-import { createRecent } from "./recent.ts";
-import type { CountBody } from "./request-schema.ts";
-import type { PricedRequest } from "./request.ts";
-import type { Upstream } from "./upstream.ts";
+import { brokeOff, readProviderError, unreachable } from "./upstream/provider-error.ts";
+import { createRecent } from "./budget/recent.ts";
+import type { CountBody } from "./request/request-schema.ts";
+import type { PricedRequest } from "./request/request.ts";
+import type { Upstream } from "./upstream/upstream.ts";
 
 export type CountTokensDeps = {
   ledger: Pick<Ledger, "isRunActive">;

@@ -1,5 +1,5 @@
 import { AppError } from "../platform/errors.ts";
-import type { BudgetRefusal } from "./budget-refusal.ts";
+import type { BudgetRefusal } from "./budget/budget-refusal.ts";
 
 /** The catalogue of what the gateway itself answers. Codes never change; clients and the runtimes branch on them. */
 export type GatewayErrorInit = {

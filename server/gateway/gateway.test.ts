@@ -11,7 +11,7 @@ import {
   SMALL,
   startBoth,
   startRun,
-} from "./gateway-fixture.ts";
+} from "./test/gateway-fixture.ts";
 
 const database = await createTestDatabase();
 afterAll(() => expectLaws(database));

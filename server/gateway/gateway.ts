@@ -4,23 +4,23 @@ import type { AppError } from "../platform/errors.ts";
 import { newId } from "../platform/ids.ts";
 import type { Logger } from "../platform/log.ts";
 import { parseRunToken, type RunToken } from "../platform/run-token.ts";
-import { createAdmission } from "./admission.ts";
-import { createOrphans } from "./attempt.ts";
-import { createBodyReader } from "./body.ts";
-import { createBudgetQueue } from "./budget-queue.ts";
-import { createCharges } from "./charges.ts";
+import { createAdmission } from "./budget/admission.ts";
+import { createOrphans } from "./upstream/attempt.ts";
+import { createBodyReader } from "./request/body.ts";
+import { createBudgetQueue } from "./budget/budget-queue.ts";
+import { createCharges } from "./budget/charges.ts";
 import { createClient, type Client } from "./client.ts";
 import { createCountTokens } from "./count-tokens.ts";
 import { gatewayError, tokenMissing } from "./errors.ts";
-import { createJournalCipher } from "./journal.ts";
+import { createJournalCipher } from "./budget/journal.ts";
 import { createLiveness } from "./liveness.ts";
 import { serveMessagesCall, type MessagesCallDeps } from "./messages-call.ts";
-import { createModelFreeze } from "./model-freeze.ts";
-import { parseCountRequest, parseMessagesRequest } from "./request.ts";
-import { createRetries } from "./retries.ts";
-import { createRunMemory } from "./run-memory.ts";
-import { createSettlements } from "./settlements.ts";
-import { createUpstream, type UpstreamOptions } from "./upstream.ts";
+import { createModelFreeze } from "./budget/model-freeze.ts";
+import { parseCountRequest, parseMessagesRequest } from "./request/request.ts";
+import { createRetries } from "./upstream/retries.ts";
+import { createRunMemory } from "./budget/run-memory.ts";
+import { createSettlements } from "./budget/settlements.ts";
+import { createUpstream, type UpstreamOptions } from "./upstream/upstream.ts";
 
 export type GatewayLimits = {
   /** Deadline of one upstream attempt, reading on after the client has gone included. */

@@ -3,14 +3,14 @@ import type { Ledger } from "../ledger/ledger.ts";
 import { faultPoint } from "../platform/fault-points.ts";
 import type { Logger } from "../platform/log.ts";
 import type { RunToken } from "../platform/run-token.ts";
-import type { Admit } from "./admission.ts";
-import { runAttempt, type AttemptDeps } from "./attempt.ts";
-import type { Hold } from "./charges.ts";
+import type { Admit } from "./budget/admission.ts";
+import { runAttempt, type AttemptDeps } from "./upstream/attempt.ts";
+import type { Hold } from "./budget/charges.ts";
 import type { Client } from "./client.ts";
-import type { JournalCipher } from "./journal.ts";
-import type { ModelFreeze } from "./model-freeze.ts";
-import type { MessagesRequest } from "./request.ts";
-import type { Retries } from "./retries.ts";
+import type { JournalCipher } from "./budget/journal.ts";
+import type { ModelFreeze } from "./budget/model-freeze.ts";
+import type { MessagesRequest } from "./request/request.ts";
+import type { Retries } from "./upstream/retries.ts";
 
 export type MessagesCallDeps = AttemptDeps & {
   ledger: Pick<Ledger, "takeJournal">;

@@ -1,4 +1,4 @@
-import { type BilledTokens, costOf, findPrice, PRICE_VERSION } from "../gateway/prices.ts";
+import { type BilledTokens, costOf, findPrice, PRICE_VERSION } from "../gateway/request/prices.ts";
 import type { Tx } from "../platform/db.ts";
 
 const PAGE = 5_000;

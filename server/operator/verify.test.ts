@@ -1,5 +1,5 @@
 import { afterEach, expect, it } from "vitest";
-import { PRICE_VERSION } from "../gateway/prices.ts";
+import { PRICE_VERSION } from "../gateway/request/prices.ts";
 import { request } from "../ledger/fixture.ts";
 import { createLedger } from "../ledger/ledger.ts";
 import { createTestDatabase } from "../test/database.ts";

@@ -1,11 +1,11 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { inputTokensOf, promptSegments } from "../../simulator/metering/prompt-segments.ts";
-import { parseCountRequest as parseAtProvider } from "../../simulator/protocol/request.ts";
+import { inputTokensOf, promptSegments } from "../../../simulator/metering/prompt-segments.ts";
+import { parseCountRequest as parseAtProvider } from "../../../simulator/protocol/request.ts";
 import { inputBound } from "./input-bound.ts";
 import { findPrice } from "./prices.ts";
 import { parseCountRequest } from "./request.ts";
-import { createRunMemory } from "./run-memory.ts";
+import { createRunMemory } from "../budget/run-memory.ts";
 
 const MODEL = "claude-sonnet-5-5";
 const price = findPrice(MODEL)!;

@@ -1,5 +1,5 @@
-import type { AppError } from "../platform/errors.ts";
-import { invalidRequest } from "./errors.ts";
+import type { AppError } from "../../platform/errors.ts";
+import { invalidRequest } from "../errors.ts";
 
 /** Beta features that change no price, or none beyond what the hold covers anyway. */
 const PRICED: ReadonlySet<string> = new Set([

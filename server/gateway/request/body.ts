@@ -1,6 +1,6 @@
 import type { IncomingMessage } from "node:http";
-import type { AppError } from "../platform/errors.ts";
-import { gatewayError, invalidRequest } from "./errors.ts";
+import type { AppError } from "../../platform/errors.ts";
+import { gatewayError, invalidRequest } from "../errors.ts";
 
 /** The provider's own limit. */
 const MAX_BODY_BYTES = 32 * 1024 * 1024;

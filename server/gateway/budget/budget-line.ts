@@ -1,4 +1,4 @@
-import type { ReserveOutcome } from "../ledger/calls.ts";
+import type { ReserveOutcome } from "../../ledger/calls.ts";
 
 /** One call that waits for a budget. */
 export type Waiter = {

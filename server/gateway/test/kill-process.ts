@@ -1,9 +1,9 @@
-import { createLedger } from "../ledger/ledger.ts";
-import { createDb } from "../platform/db.ts";
-import { newId } from "../platform/ids.ts";
-import { createLogger } from "../platform/log.ts";
-import { Secret } from "../platform/secret.ts";
-import { createGateway } from "./gateway.ts";
+import { createLedger } from "../../ledger/ledger.ts";
+import { createDb } from "../../platform/db.ts";
+import { newId } from "../../platform/ids.ts";
+import { createLogger } from "../../platform/log.ts";
+import { Secret } from "../../platform/secret.ts";
+import { createGateway } from "../gateway.ts";
 
 // A gateway over a test database, for tests that kill it: node kill-process.ts <owner url> <upstream url>
 const [ownerUrl = "", upstreamUrl = ""] = process.argv.slice(2);

@@ -1,8 +1,8 @@
-import type { AppError } from "../platform/errors.ts";
-import type { Logger } from "../platform/log.ts";
-import { gatewayError } from "./errors.ts";
-import type { CountBody } from "./request-schema.ts";
-import type { PricedRequest } from "./request.ts";
+import type { AppError } from "../../platform/errors.ts";
+import type { Logger } from "../../platform/log.ts";
+import { gatewayError } from "../errors.ts";
+import type { CountBody } from "../request/request-schema.ts";
+import type { PricedRequest } from "../request/request.ts";
 
 export type ModelFreeze = {
   /** The refusal for a request whose model and features were charged above a hold before. */

@@ -1,20 +1,20 @@
 import Anthropic from "@anthropic-ai/sdk";
 import { expect, onTestFinished } from "vitest";
-import type { FaultPlan } from "../../simulator/delivery/faults.ts";
-import { createSimulator, type SimulatorOptions } from "../../simulator/simulator.ts";
-import { createLedger, type Ledger } from "../ledger/ledger.ts";
-import { verify } from "../operator/verify.ts";
-import { newId } from "../platform/ids.ts";
-import { createLogger, type Logger } from "../platform/log.ts";
-import { Secret } from "../platform/secret.ts";
-import type { TestDatabase } from "../test/database.ts";
+import type { FaultPlan } from "../../../simulator/delivery/faults.ts";
+import { createSimulator, type SimulatorOptions } from "../../../simulator/simulator.ts";
+import { createLedger, type Ledger } from "../../ledger/ledger.ts";
+import { verify } from "../../operator/verify.ts";
+import { newId } from "../../platform/ids.ts";
+import { createLogger, type Logger } from "../../platform/log.ts";
+import { Secret } from "../../platform/secret.ts";
+import type { TestDatabase } from "../../test/database.ts";
 import {
   createClaimedRun,
   createTenant,
   type ClaimedRun,
   type TaskOptions,
-} from "../test/tenant.ts";
-import { createGateway, type GatewayDeps, type GatewayLimits } from "./gateway.ts";
+} from "../../test/tenant.ts";
+import { createGateway, type GatewayDeps, type GatewayLimits } from "../gateway.ts";
 
 export const MODEL = "claude-sonnet-5-5";
 export const PROVIDER_KEY = "sk-provider-0123456789-never-shown";

@@ -1,4 +1,4 @@
-import { costOf, type BilledTokens, type ModelPrice } from "./prices.ts";
+import { costOf, type BilledTokens, type ModelPrice } from "../request/prices.ts";
 
 /** What the usage reports of one answer amount to. */
 export type UsageVerdict =

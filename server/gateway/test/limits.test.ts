@@ -1,7 +1,7 @@
 import { afterAll, describe, expect, test } from "vitest";
-import type { Ledger } from "../ledger/ledger.ts";
-import { createTestDatabase } from "../test/database.ts";
-import { createClaimedRun, createTenant, type ClaimedRun } from "../test/tenant.ts";
+import type { Ledger } from "../../ledger/ledger.ts";
+import { createTestDatabase } from "../../test/database.ts";
+import { createClaimedRun, createTenant, type ClaimedRun } from "../../test/tenant.ts";
 import {
   expectLaws,
   balanceOf,

@@ -2,7 +2,7 @@ import { request } from "node:http";
 import { Writable } from "node:stream";
 import { pino } from "pino";
 import { afterAll, describe, expect, onTestFinished, test } from "vitest";
-import { createTestDatabase } from "../test/database.ts";
+import { createTestDatabase } from "../../test/database.ts";
 import {
   expectLaws,
   clientOf,
@@ -14,8 +14,8 @@ import {
   startBoth,
   startGateway,
   startRun,
-} from "./gateway-fixture.ts";
-import { startFloodingUpstream, startOtherUpstream } from "./other-upstream.ts";
+} from "../test/gateway-fixture.ts";
+import { startFloodingUpstream, startOtherUpstream } from "../test/other-upstream.ts";
 
 const database = await createTestDatabase();
 afterAll(() => expectLaws(database));

@@ -4,7 +4,7 @@ import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { onTestFinished } from "vitest";
 import { z } from "zod";
-import type { TestDatabase } from "../test/database.ts";
+import type { TestDatabase } from "../../test/database.ts";
 
 export type GatewayProcess = { url: string; processId: string; child: ChildProcess };
 

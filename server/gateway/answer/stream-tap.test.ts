@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { findPrice } from "./prices.ts";
+import { findPrice } from "../request/prices.ts";
 import { createStreamTap } from "./stream-tap.ts";
 
 const pricing = { price: findPrice("claude-sonnet-4-5")!, largestTtl: "5m" as const };

@@ -1,8 +1,8 @@
 import { setTimeout as delay } from "node:timers/promises";
-import type { SettleOutcome, Settlement } from "../ledger/calls.ts";
-import type { Ledger } from "../ledger/ledger.ts";
-import { AppError } from "../platform/errors.ts";
-import type { Logger } from "../platform/log.ts";
+import type { SettleOutcome, Settlement } from "../../ledger/calls.ts";
+import type { Ledger } from "../../ledger/ledger.ts";
+import { AppError } from "../../platform/errors.ts";
+import type { Logger } from "../../platform/log.ts";
 
 export type Settlements = {
   /** Ends a hold, however long the database is away. Resolves when it is durable; undefined when the gateway had to stop first. */

@@ -1,8 +1,8 @@
 import { createHash } from "node:crypto";
-import type { AppError } from "../platform/errors.ts";
+import type { AppError } from "../../platform/errors.ts";
 import type { ZodType } from "zod";
 import { sortBetas } from "./betas.ts";
-import { invalidRequest, modelNotPriced } from "./errors.ts";
+import { invalidRequest, modelNotPriced } from "../errors.ts";
 import { findPrice, type ModelPrice } from "./prices.ts";
 import {
   countSchema,

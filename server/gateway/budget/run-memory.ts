@@ -1,8 +1,8 @@
 import { createHash } from "node:crypto";
-import { inputBound, messagesBound, type BoundOptions } from "./input-bound.ts";
+import { inputBound, messagesBound, type BoundOptions } from "../request/input-bound.ts";
 import { createRecent } from "./recent.ts";
-import type { CountBody, RequestMessage } from "./request-schema.ts";
-import type { PricedRequest } from "./request.ts";
+import type { CountBody, RequestMessage } from "../request/request-schema.ts";
+import type { PricedRequest } from "../request/request.ts";
 
 export type RunMemory = {
   /** No provider counts more input tokens for this request of this run. */

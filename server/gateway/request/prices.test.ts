@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { describe, expect, test } from "vitest";
-import * as simulated from "../../simulator/metering/prices.ts";
+import * as simulated from "../../../simulator/metering/prices.ts";
 import { costOf, findPrice, modelPrices } from "./prices.ts";
 
 describe("price table", () => {

@@ -1,14 +1,14 @@
 import type { Readable } from "node:stream";
-import type { AppError } from "../platform/errors.ts";
-import type { Charges, Durability, Hold } from "./charges.ts";
-import type { Client } from "./client.ts";
-import { MAX_JOURNAL_BYTES } from "./journal.ts";
+import type { AppError } from "../../platform/errors.ts";
+import type { Charges, Durability, Hold } from "../budget/charges.ts";
+import type { Client } from "../client.ts";
+import { MAX_JOURNAL_BYTES } from "../budget/journal.ts";
 import { brokeOff, chargeNotDurable, readProviderError, unreachable } from "./provider-error.ts";
-import type { MessagesRequest } from "./request.ts";
-import { createStreamTap, type StreamTap } from "./stream-tap.ts";
+import type { MessagesRequest } from "../request/request.ts";
+import { createStreamTap, type StreamTap } from "../answer/stream-tap.ts";
 import type { Upstream, UpstreamAnswer } from "./upstream.ts";
 import { createWatch, type Watch } from "./watch.ts";
-import { readWholeAnswer } from "./whole-answer.ts";
+import { readWholeAnswer } from "../answer/whole-answer.ts";
 
 /** How an attempt ended. Its hold is settled, or being settled, in every case. */
 export type AttemptEnd =

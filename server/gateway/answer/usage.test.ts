@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { findPrice } from "./prices.ts";
+import { findPrice } from "../request/prices.ts";
 import { createUsageMeter } from "./usage.ts";
 
 const price = findPrice("claude-sonnet-4-5")!;

@@ -1,8 +1,8 @@
 import { request } from "node:http";
 import Anthropic from "@anthropic-ai/sdk";
 import { afterAll, describe, expect, test } from "vitest";
-import type { FaultPlan } from "../../simulator/delivery/faults.ts";
-import { createTestDatabase } from "../test/database.ts";
+import type { FaultPlan } from "../../../simulator/delivery/faults.ts";
+import { createTestDatabase } from "../../test/database.ts";
 import {
   expectLaws,
   balanceOf,

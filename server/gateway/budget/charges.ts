@@ -1,12 +1,12 @@
-import type { Settlement } from "../ledger/calls.ts";
-import { faultPoint } from "../platform/fault-points.ts";
-import type { Logger } from "../platform/log.ts";
-import type { AnswerVerdict } from "./answer-verdict.ts";
+import type { Settlement } from "../../ledger/calls.ts";
+import { faultPoint } from "../../platform/fault-points.ts";
+import type { Logger } from "../../platform/log.ts";
+import type { AnswerVerdict } from "../answer/answer-verdict.ts";
 import type { BudgetQueue } from "./budget-queue.ts";
 import type { JournalCipher, StoredAnswer } from "./journal.ts";
 import { MAX_JOURNAL_BYTES } from "./journal.ts";
 import type { ModelFreeze } from "./model-freeze.ts";
-import type { MessagesRequest } from "./request.ts";
+import type { MessagesRequest } from "../request/request.ts";
 import type { RunMemory } from "./run-memory.ts";
 import type { Settlements } from "./settlements.ts";
 

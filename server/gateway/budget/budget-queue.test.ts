@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import type { ReserveOutcome } from "../ledger/calls.ts";
+import type { ReserveOutcome } from "../../ledger/calls.ts";
 import { createBudgetQueue, type BudgetQueue } from "./budget-queue.ts";
 
 const never = new AbortController().signal;

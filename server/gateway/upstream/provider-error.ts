@@ -1,5 +1,5 @@
-import type { AppError } from "../platform/errors.ts";
-import { errorTypeOf, gatewayError } from "./errors.ts";
+import type { AppError } from "../../platform/errors.ts";
+import { errorTypeOf, gatewayError } from "../errors.ts";
 import type { StopReason } from "./watch.ts";
 
 /** What an error status of the provider means for the charge and for another try. */

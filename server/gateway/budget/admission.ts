@@ -1,16 +1,16 @@
-import type { ReserveOutcome } from "../ledger/calls.ts";
-import type { Ledger } from "../ledger/ledger.ts";
-import { AppError } from "../platform/errors.ts";
-import { newId } from "../platform/ids.ts";
-import type { RunToken } from "../platform/run-token.ts";
+import type { ReserveOutcome } from "../../ledger/calls.ts";
+import type { Ledger } from "../../ledger/ledger.ts";
+import { AppError } from "../../platform/errors.ts";
+import { newId } from "../../platform/ids.ts";
+import type { RunToken } from "../../platform/run-token.ts";
 import { describeBudgetRefusal, describeCallLimit } from "./budget-refusal.ts";
 import type { BudgetQueue } from "./budget-queue.ts";
 import type { Hold } from "./charges.ts";
-import { budgetRefused, gatewayError, runNotActive } from "./errors.ts";
-import { leastTokens, type MessagesRequest } from "./request.ts";
+import { budgetRefused, gatewayError, runNotActive } from "../errors.ts";
+import { leastTokens, type MessagesRequest } from "../request/request.ts";
 import type { RunMemory } from "./run-memory.ts";
 import type { Settlements } from "./settlements.ts";
-import { worstCase } from "./worst-case.ts";
+import { worstCase } from "../request/worst-case.ts";
 
 export type AdmissionOutcome =
   | { status: "held"; hold: Hold }

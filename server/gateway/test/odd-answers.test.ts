@@ -1,8 +1,8 @@
 import { createServer } from "node:http";
 import { afterAll, expect, onTestFinished, test } from "vitest";
-import type { Ledger } from "../ledger/ledger.ts";
-import { AppError } from "../platform/errors.ts";
-import { createTestDatabase } from "../test/database.ts";
+import type { Ledger } from "../../ledger/ledger.ts";
+import { AppError } from "../../platform/errors.ts";
+import { createTestDatabase } from "../../test/database.ts";
 import {
   balanceOf,
   expectLaws,

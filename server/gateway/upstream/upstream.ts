@@ -1,6 +1,6 @@
 import type { Readable } from "node:stream";
 import { Agent, type Dispatcher } from "undici";
-import type { Secret } from "../platform/secret.ts";
+import type { Secret } from "../../platform/secret.ts";
 
 export type UpstreamOptions = {
   /** Origin of a server of the Messages protocol, with or without a path before `/v1`. */

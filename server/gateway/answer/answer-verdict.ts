@@ -1,4 +1,4 @@
-import type { BilledTokens, ModelPrice } from "./prices.ts";
+import type { BilledTokens, ModelPrice } from "../request/prices.ts";
 import type { UsageMeter } from "./usage.ts";
 
 /** How an answer of the provider ended, as far as its charge is concerned. */

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import type { AppError } from "../platform/errors.ts";
+import type { AppError } from "../../platform/errors.ts";
 import { leastTokens, parseCountRequest, parseMessagesRequest } from "./request.ts";
 
 const BASE = {

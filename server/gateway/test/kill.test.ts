@@ -1,8 +1,8 @@
 import { once } from "node:events";
 import { afterAll, describe, expect, test } from "vitest";
-import { createLedger } from "../ledger/ledger.ts";
-import { createTestDatabase } from "../test/database.ts";
-import { claimRun } from "../test/tenant.ts";
+import { createLedger } from "../../ledger/ledger.ts";
+import { createTestDatabase } from "../../test/database.ts";
+import { claimRun } from "../../test/tenant.ts";
 import {
   expectLaws,
   holdsOf,

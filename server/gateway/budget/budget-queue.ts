@@ -1,4 +1,4 @@
-import type { ReserveOutcome } from "../ledger/calls.ts";
+import type { ReserveOutcome } from "../../ledger/calls.ts";
 import { createBudgetLine, MAX_OVERTAKEN, type BudgetLine, type Waiter } from "./budget-line.ts";
 
 export type Admission = {
