@@ -1,10 +1,11 @@
 import { spawn } from "node:child_process";
 import { mkdtemp, rm } from "node:fs/promises";
-import { createServer } from "node:net";
+import { connect as dial, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { Queue, Worker } from "bullmq";
+import { Redis } from "ioredis";
 import { makeDataDir, removeDataDir, startProduct } from "../server/test/product.ts";
 import { percentile, printTable } from "./figures.ts";
 import { startInstantProvider } from "./instant-provider.ts";
@@ -18,6 +19,19 @@ async function freePort(): Promise<number> {
   const address = server.address();
   await new Promise((resolve) => server.close(resolve));
   return typeof address === "object" && address ? address.port : 0;
+}
+
+async function accepting(port: number): Promise<void> {
+  for (let tries = 0; tries < 100; tries++) {
+    const open = await new Promise<boolean>((resolve) => {
+      const socket = dial(port, "127.0.0.1");
+      socket.once("connect", () => resolve(true)).once("error", () => resolve(false));
+      socket.once("connect", () => socket.destroy());
+    });
+    if (open) return;
+    await delay(50);
+  }
+  throw new Error("redis-server did not start; apt-get install redis-server brings it");
 }
 
 /** Calls `create(n)` at a steady pace, and waits until `arrived(n)` for all. -> milliseconds from one to the other */
@@ -83,7 +97,9 @@ async function measureBullmq(): Promise<number[]> {
       stdio: "ignore",
     },
   );
-  const connection = { host: "127.0.0.1", port };
+  await accepting(port);
+  const connect = (): Redis => new Redis({ port, maxRetriesPerRequest: null });
+  const connections = [connect(), connect()] as const;
   const arrivals = new Map<number, number>();
   const worker = new Worker<{ n: number }>(
     "bench",
@@ -91,9 +107,9 @@ async function measureBullmq(): Promise<number[]> {
       arrivals.set(job.data.n, performance.now());
       return Promise.resolve();
     },
-    { connection, concurrency: 64 },
+    { connection: connections[0], concurrency: 64 },
   );
-  const queue = new Queue<{ n: number }>("bench", { connection });
+  const queue = new Queue<{ n: number }>("bench", { connection: connections[1] });
   try {
     await queue.waitUntilReady();
     await worker.waitUntilReady();
@@ -104,6 +120,7 @@ async function measureBullmq(): Promise<number[]> {
   } finally {
     await worker.close();
     await queue.close();
+    for (const connection of connections) connection.disconnect();
     redis.kill();
     await rm(folder, { recursive: true, force: true });
   }
