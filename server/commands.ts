@@ -24,16 +24,17 @@ async function orExplain(work: () => Promise<void>): Promise<void> {
   }
 }
 
-/** Runs until SIGINT or SIGTERM; a second signal does not wait for open work. */
+/** Runs until SIGINT, SIGTERM or the end of its terminal; a second signal does not wait for open work. */
 async function start(env: Env): Promise<void> {
   const config = readConfig(env);
   const { startGuildhall } = await import("./main.ts");
   const log = createLogger({ level: config.LOG_LEVEL });
   let stopping = false;
-  const stop = (): void => {
+  const stop = (signal: NodeJS.Signals): void => {
     if (stopping) process.exit(130);
     stopping = true;
-    process.stdout.write("▸ stopping (again to stop at once)\n");
+    // After a hangup there is no terminal left to write to.
+    if (signal !== "SIGHUP") process.stdout.write("▸ stopping (again to stop at once)\n");
     // A signal that arrives while the program starts waits for the start to finish.
     void started
       .then((guildhall) => guildhall?.close())
@@ -52,7 +53,7 @@ async function start(env: Env): Promise<void> {
     process.exitCode = 1;
     return undefined;
   });
-  for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, stop);
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, stop);
   await started;
 }
 

@@ -1,4 +1,5 @@
 import { execFile, spawnSync } from "node:child_process";
+import { once } from "node:events";
 import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
@@ -142,6 +143,18 @@ test("a start prints the address and a link that signs in once; Ctrl-C leaves no
   expect((await exchange(second, second.signInLink)).status).toBe(200);
   expect((await second.cli("verify", "--quiet")).code).toBe(0);
   await second.stop();
+});
+
+test("a terminal that is closed stops it as Ctrl-C does, and leaves nothing behind", async () => {
+  const product = await startHere();
+  const pid = product.process.pid ?? 0;
+  const family = await familyOf(pid);
+  expect(family.length).toBeGreaterThan(1);
+  const closed = once(product.process, "close");
+  process.kill(-pid, "SIGHUP");
+  expect(await closed).toEqual([0, null]);
+  expect(family.filter(isAlive)).toEqual([]);
+  expect(await tracesIn(dataDir)).toEqual([]);
 });
 
 test("after kill -9 the next start recovers by itself: a task that was running goes on to its end, and the books close", async () => {
