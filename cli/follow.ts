@@ -2,6 +2,7 @@ import type { Event } from "@guildhall/sdk/contract/event.ts";
 import type { Context } from "./context.ts";
 import { type ExitCode, exitCode } from "./exit.ts";
 import { duration, plain, usd } from "./format.ts";
+import { parkedLine } from "./parked.ts";
 
 type Progress = { midLine: boolean };
 
@@ -28,13 +29,8 @@ function lineOf(event: Event): string | undefined {
     case "task.delegated":
       return `→ delegated to ${event.data.agent_id} as ${event.data.child_task_id}`;
     case "task.waiting":
-      return event.data.kind === "question"
-        ? `? ${event.data.question}\n  Answer with: guildhall task answer ${event.data.question_id} "…"`
-        : "⧗ waits for the delegated task";
     case "task.paused":
-      return event.data.kind === "limit"
-        ? `❚❚ paused: the ${event.data.level} limit of ${event.data.meter === "model_cost" ? usd(event.data.limit) : duration(event.data.limit)} is reached. Nothing is lost; it goes on when the limit is raised:\n  guildhall limit set <usd>${event.data.level === "task" || event.data.level === "agent" ? ` --${event.data.level} ${event.data.scope_id}` : ""}`
-        : "❚❚ paused";
+      return parkedLine(event.data);
     default:
       return undefined;
   }
@@ -48,7 +44,12 @@ function show(event: Event, progress: Progress): void {
   }
   const line = lineOf(event);
   if (line === undefined) return;
-  process.stdout.write(`${progress.midLine ? "\n" : ""}${plain(line)}\n`);
+  endLine(progress);
+  process.stdout.write(`${plain(line)}\n`);
+}
+
+function endLine(progress: Progress): void {
+  if (progress.midLine) process.stdout.write("\n");
   progress.midLine = false;
 }
 
@@ -67,16 +68,33 @@ async function spentOn(context: Context, taskId: string): Promise<string> {
  */
 export async function followTask(context: Context, taskId: string, after = 0): Promise<ExitCode> {
   const progress: Progress = { midLine: false };
+  try {
+    return await printEvents({ context, taskId, after, progress });
+  } finally {
+    // A lost connection or a second reader's cancel can come in the middle of a streamed line.
+    endLine(progress);
+  }
+}
+
+async function printEvents(options: {
+  context: Context;
+  taskId: string;
+  after: number;
+  progress: Progress;
+}): Promise<ExitCode> {
+  const { context, taskId, after, progress } = options;
   for await (const event of context.client.tasks.stream(taskId, { after })) {
     if (context.json) context.print(JSON.stringify(event));
     else show(event, progress);
     // Told from the beginning, an old pause may be over; only one that still holds ends the watching.
     if (event.type === "task.paused" && (await isPaused(context, taskId))) return exitCode.limit;
     if (event.type === "task.succeeded") {
+      endLine(progress);
       if (!context.json) context.print(`✓ done · ${await spentOn(context, taskId)}`);
       return exitCode.ok;
     }
     if (event.type === "task.failed" || event.type === "task.cancelled") {
+      endLine(progress);
       const why = event.type === "task.failed" ? `failed: ${event.data.message}` : "cancelled";
       if (!context.json) context.print(plain(`✖ ${why} · ${await spentOn(context, taskId)}`));
       return exitCode.failed;

@@ -26,6 +26,11 @@ export function duration(ms: number): string {
   return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
+/** `1 tool call`, `2 tool calls`. */
+export function counted(count: number, thing: string): string {
+  return `${count} ${thing}${count === 1 ? "" : "s"}`;
+}
+
 export function bytes(count: number): string {
   if (count < 1_024) return `${count} B`;
   // From here on a decimal of KB would round to 1024.0.

@@ -163,14 +163,16 @@ test("every command speaks JSON", async () => {
 });
 
 test("what people read of the commands names tasks, agents, money and the simulation", async () => {
-  const [list, usage, agents, doctor] = await Promise.all([
+  const [list, none, usage, agents, doctor] = await Promise.all([
     product.cli("task", "list"),
+    product.cli("task", "list", "--agent", "nobody"),
     product.cli("usage"),
     product.cli("agent", "list"),
     product.cli("doctor"),
   ]);
   expect(list.stdout).toMatch(/^TASK\s+STATE\s+AGENT\s+SPENT \/ CAP\s+TITLE\ntask_/);
   expect(list.stdout).toContain(`${PROMPT}\n`);
+  expect(none.stdout).toBe("No task matches. All of them: guildhall task list\n");
   expect(usage.stdout).toMatch(/^The model is simulated: these dollars are not real\.\n/);
   expect(usage.stdout).toMatch(/model_cost\s+\d{4}-\d\d\s+\$0\.\d{4}\s+\$0\.0000\s+\$10\.00/);
   expect(agents.stdout).toContain('Graham "Gray" Sutton');
@@ -232,6 +234,8 @@ test("a task that would pass its own limit pauses with 3, and cancelling it ends
     parked: { kind: "limit", level: "task", meter: "model_cost", limit: 1_000 },
     usage: { spent_nano_usd: 0 },
   });
+  const shown = await product.cli("task", "show", id);
+  expect(shown.stdout).toContain(`guildhall limit set <usd> --task ${id}`);
   expect((await product.cli("task", "cancel", id)).stdout).toBe(`${id} cancelled\n`);
   expect((await product.cli("task", "cancel", id)).code).toBe(0);
   const followed = await product.cli("task", "follow", id);
@@ -275,6 +279,8 @@ test("a question waits for its answer, and the task goes on with it", async () =
   const { id } = await createTask("Look around, but ask me before you write anything");
   const waiting = await untilState(id, "waiting");
   const question = waiting.parked?.kind === "question" ? waiting.parked.question_id : "";
+  const shown = await product.cli("task", "show", id);
+  expect(shown.stdout).toContain(`guildhall task answer ${question}`);
   const answered = await product.cli("task", "answer", question, "Leave the names out.", "--json");
   expect(answered.code).toBe(0);
   expect(fromJson(answered)).toEqual({ answered: question });

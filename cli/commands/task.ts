@@ -10,8 +10,9 @@ import {
 import type { Context } from "../context.ts";
 import { type ExitCode, exitCode, UsageError } from "../exit.ts";
 import { followTask } from "../follow.ts";
-import { bytes, duration, parseUsd, plain, table, usd } from "../format.ts";
+import { bytes, counted, duration, parseUsd, plain, table, usd } from "../format.ts";
 import { collectInput } from "../input-files.ts";
+import { parkedLine } from "../parked.ts";
 import type { Run } from "../run.ts";
 
 type RunFlags = {
@@ -108,6 +109,8 @@ async function listTasks(
     ...(flags.agent === undefined ? {} : { agent: flags.agent }),
   });
   if (context.json) context.print(JSON.stringify(page));
+  else if (page.data.length === 0 && (state || flags.agent !== undefined))
+    context.print("No task matches. All of them: guildhall task list");
   else if (page.data.length === 0)
     context.print(
       'No tasks yet. Give one: guildhall task run --agent gray --input ./data "Profile these files and write report.md" --follow',
@@ -134,7 +137,8 @@ async function showTask(context: Context, id: string): Promise<ExitCode> {
       `${task.id} · ${task.agent_id} · ${task.state}${task.cause === null ? "" : ` (${task.cause})`}`,
       plain(task.title),
       `spent ${usd(task.usage.spent_nano_usd)} + ${usd(task.usage.held_nano_usd)} reserved of ${usd(task.limits.cost_nano_usd)} · ${ran}`,
-      `${task.usage.model_calls} model calls · ${task.usage.tool_calls} tool calls`,
+      `${counted(task.usage.model_calls, "model call")} · ${counted(task.usage.tool_calls, "tool call")}`,
+      ...(task.parked === null ? [] : [plain(parkedLine(task.parked))]),
       ...task.artifacts.map(
         (artifact) => `  ${plain(artifact.path)} (${bytes(artifact.size_bytes)})`,
       ),
