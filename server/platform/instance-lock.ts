@@ -152,7 +152,7 @@ function alreadyRunning(dataDir: string, by: Holder): AppError {
     code: "instance_running",
     status: 409,
     publicMessage: `Guildhall already runs on the data folder ${dataDir}: process ${by.pid}${where}.`,
-    hint: `Use that one, stop it with "kill ${by.pid}", or choose another data folder.`,
+    hint: `Use that one, stop it with "kill ${by.pid}", or choose another data folder with GUILDHALL_DATA_DIR.`,
     extensions: { pid: by.pid, ...(by.address && { address: by.address }) },
   });
 }

@@ -18,7 +18,7 @@ function faultOf(path: string): string | undefined {
   if (path.startsWith("/")) return "is absolute; it must be relative";
   if (bytes(path) > MAX_PATH_BYTES) return `is longer than ${MAX_PATH_BYTES} bytes`;
   const parts = path.split("/");
-  if (parts.includes("..")) return "leaves its folder by ..";
+  if (parts.includes("..")) return "leads out of its folder (..)";
   if (parts.includes("") || parts.includes(".")) return "has an empty part";
   if (parts.some((part) => bytes(part) > MAX_PART_BYTES))
     return `has a part longer than ${MAX_PART_BYTES} bytes`;
