@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import type { Ledger } from "./ledger/ledger.ts";
+import { forgetOldJournal } from "./ledger/old-journal.ts";
 import type { Clock } from "./platform/clock.ts";
 import type { Config } from "./platform/config.ts";
 import type { Db } from "./platform/db.ts";
@@ -93,6 +94,7 @@ export function createExecution(options: {
         }),
     }),
     every(HOUR_MS, { name: "forget_old_answers", log, run: () => forgetOldAnswers(db) }),
+    every(HOUR_MS, { name: "forget_old_journal", log, run: () => forgetOldJournal(db) }),
   ];
   return {
     start() {
