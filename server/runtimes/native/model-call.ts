@@ -1,6 +1,6 @@
 import Anthropic from "@anthropic-ai/sdk";
 import { z } from "zod";
-import { PROTOCOL_VERSION } from "../../gateway/request.ts";
+import { PROTOCOL_VERSION } from "../../gateway/request/request.ts";
 import { canonicalJson } from "../../platform/storable-json.ts";
 import type { RunContext } from "../runtime.ts";
 import { contentBlockSchema, type ModelStep, type Step } from "../step.ts";
