@@ -56,6 +56,12 @@ export type SettleOutcome =
   /** The hold is not in a state from which this outcome is possible; null: there is no such hold. */
   | { status: "unchanged"; state: HoldState | null };
 
+export type AgentTimeRequest = RunFence & {
+  /** Counts the epoch's bookings from 1. A booking whose answer was lost is asked for again under its number. */
+  bookingNo: number;
+  sliceMs: number;
+};
+
 export type AgentTimeOutcome =
   /** May be less than asked for, when a limit is near. */
   | { status: "granted"; ms: number }

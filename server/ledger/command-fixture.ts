@@ -16,7 +16,7 @@ export type Command =
   | { type: "settle"; pick: number; outcome: Settle["outcome"]; actualNanoUsd: number }
   | { type: "reap" }
   | { type: "seen"; owner: number }
-  | { type: "lease_time"; run: number; sliceMs: number }
+  | { type: "lease_time"; run: number; sliceMs: number; again: boolean }
   | { type: "return_time"; run: number; unusedMs: number; stale: boolean }
   | {
       type: "limit";
@@ -73,6 +73,7 @@ export const command: fc.Arbitrary<Command> = fc.oneof(
       type: fc.constant("lease_time"),
       run,
       sliceMs: fc.integer({ min: 1, max: 20_000 }),
+      again: fc.boolean(),
     }),
   },
   {
@@ -260,11 +261,13 @@ export function operationOf(
       return { type: "reap" };
     case "seen":
       return { type: "seen", processId: world.processIds[command.owner]! };
-    case "lease_time":
-      return {
-        type: "lease_time",
-        ask: { workspaceId, runId, epoch, sliceMs: command.sliceMs },
-      };
+    case "lease_time": {
+      const { type, sliceMs, again } = command;
+      const slices = [...state.slices.values()];
+      const booked = slices.filter((slice) => slice.runId === runId && slice.epoch === epoch);
+      const bookingNo = again ? Math.max(1, booked.length) : booked.length + 1;
+      return { type, ask: { workspaceId, runId, epoch, bookingNo, sliceMs } };
+    }
     case "return_time":
       return {
         type: "return_time",

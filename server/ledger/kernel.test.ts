@@ -173,7 +173,9 @@ it("a second settlement, a voided dispatch and a stale epoch change nothing, whe
       }
       for (const [runId, run] of state.runs) {
         const stale = { workspaceId: run.workspaceId, runId, epoch: run.epoch - 1 };
-        expect(kernel.leaseAgentTime(state, { ...stale, sliceMs: 1_000 }).outcome).toEqual({
+        expect(
+          kernel.leaseAgentTime(state, { ...stale, bookingNo: 1, sliceMs: 1_000 }).outcome,
+        ).toEqual({
           status: "stale",
         });
         expect(kernel.returnAgentTime(state, { ...stale, unusedMs: 1 }).outcome).toBe(false);

@@ -227,23 +227,27 @@ export function reap(
 /** The shortest slice worth having: less would be gone before its work has begun. */
 const LEAST_SLICE_MS = 1_000;
 
-/** Books a slice of agent time ahead of its use. */
+/** Books a slice of agent time ahead of its use, once for each number of the epoch. */
 export function leaseAgentTime(
   state: State,
-  ask: { workspaceId: string; runId: string; epoch: number; sliceMs: number },
+  ask: { workspaceId: string; runId: string; epoch: number; bookingNo: number; sliceMs: number },
 ): Decision<AgentTimeOutcome> {
   return decide(state, (draft): AgentTimeOutcome => {
-    const { workspaceId, runId, epoch, sliceMs } = ask;
+    const { workspaceId, runId, epoch, bookingNo, sliceMs } = ask;
     if (!leasedRun(state, ask)) return { status: "stale" };
     const meter = "agent_time";
     const keys = levelsOf(state, runId);
     const seen = seeLevels(draft, { workspaceId, meter, keys, needed: sliceMs });
+    const ofRun = [...state.slices.values()].filter((slice) => slice.runId === runId);
+    const ofEpoch = ofRun.filter((slice) => slice.epoch === epoch);
+    const booked = ofEpoch.toSorted((a, b) => a.sliceNo - b.sliceNo)[bookingNo - 1];
+    if (booked) return { status: "granted", ms: booked.grantedMs };
     const room = Math.min(...seen.map(roomOf));
     const needed = Math.min(sliceMs, LEAST_SLICE_MS);
     if (room < needed)
       return { ...refusalOf(draft.state, { meter, seen, needed }), status: "exhausted" };
     const ms = Math.min(sliceMs, room);
-    const sliceNo = [...state.slices.values()].filter((slice) => slice.runId === runId).length + 1;
+    const sliceNo = ofRun.length + 1;
     emit(draft, {
       type: "time_granted",
       slice: { workspaceId, runId, sliceNo, epoch, grantedMs: ms, returnedMs: 0, levels: seen },

@@ -276,6 +276,7 @@ it("connections that break at any moment lose no booking, double none, and leave
   let broken = 0;
   let lost = 0;
   let settled = 0;
+  const booked = new Map<string, number>();
 
   /** Tries until the database answers; what it did before the connection broke is its own business. */
   async function persist<Result>(work: () => Promise<Result>): Promise<Result> {
@@ -301,7 +302,9 @@ it("connections that break at any moment lose no booking, double none, and leave
     const settlement = { workspaceId, holdId, outcome: "settled", actualNanoUsd } as const;
     await persist(() => ledger.settle(settlement));
     settled++;
-    await ledger.leaseAgentTime({ ...run, sliceMs: 2_000 }).catch(() => broken++);
+    const bookingNo = (booked.get(run.runId) ?? 0) + 1;
+    await persist(() => ledger.leaseAgentTime({ ...run, bookingNo, sliceMs: 2_000 }));
+    booked.set(run.runId, bookingNo);
   }
 
   const work = runs.map(async (run, worker) => {
@@ -324,4 +327,9 @@ it("connections that break at any moment lose no booking, double none, and leave
     [workspaceId],
   );
   expect(Number(holds.rows[0]!.count)).toBe(settled);
+  const slices = await admin.query<{ run_id: string; count: number }>(
+    "SELECT run_id, count(*)::int AS count FROM time_slices WHERE workspace_id = $1 GROUP BY run_id",
+    [workspaceId],
+  );
+  expect(new Map(slices.rows.map((row) => [row.run_id, row.count]))).toEqual(booked);
 });

@@ -143,7 +143,9 @@ it("only the attempt that holds the lease can spend, with its own token", async 
     [second.runId],
   );
   expect(await ledger.reserve(request(second))).toEqual({ status: "stale" });
-  expect(await ledger.leaseAgentTime({ ...second, sliceMs: 1_000 })).toEqual({ status: "stale" });
+  expect(await ledger.leaseAgentTime({ ...second, bookingNo: 1, sliceMs: 1_000 })).toEqual({
+    status: "stale",
+  });
   expect(
     await ledger.reserve(
       request({ ...second, workspaceId: (await createTenant(admin)).workspaceId }),
@@ -329,7 +331,8 @@ it("agent time is booked ahead, shortened near a limit, and what was not used re
   const tenant = await createTenant(admin, { agentTimeLimitMs: 40_500 });
   const { workspaceId } = tenant;
   const run = await createClaimedRun(admin, tenant);
-  const lease = () => ledger.leaseAgentTime({ ...run, sliceMs: 15_000 });
+  let bookingNo = 0;
+  const lease = () => ledger.leaseAgentTime({ ...run, bookingNo: ++bookingNo, sliceMs: 15_000 });
   const giveBack = (unusedMs: number) => ledger.returnAgentTime({ ...run, unusedMs });
   expect(await lease()).toEqual({ status: "granted", ms: 15_000 });
   expect(await lease()).toEqual({ status: "granted", ms: 15_000 });
@@ -354,6 +357,34 @@ it("agent time is booked ahead, shortened near a limit, and what was not used re
   expect(await giveBack(28_501)).toBe(false);
   await claimRun(admin, run);
   expect(await giveBack(1)).toBe(false);
+});
+
+it("a booking of agent time that is asked for again answers what was booked, also at the limit, and books nothing", async () => {
+  const tenant = await createTenant(admin, { agentTimeLimitMs: 25_000 });
+  const { workspaceId } = tenant;
+  const run = await createClaimedRun(admin, tenant);
+  const lease = (of: typeof run, bookingNo: number) =>
+    ledger.leaseAgentTime({ ...of, bookingNo, sliceMs: 15_000 });
+  const posted = async () =>
+    (await balance(workspaceId, "workspace", workspaceId, "agent_time")).posted;
+  const both = await Promise.all([lease(run, 1), lease(run, 1)]);
+  expect(both).toEqual([
+    { status: "granted", ms: 15_000 },
+    { status: "granted", ms: 15_000 },
+  ]);
+  expect(await posted()).toBe(15_000);
+  for (let n = 0; n < 2; n++)
+    expect(await lease(run, 2)).toEqual({ status: "granted", ms: 10_000 });
+  expect(await lease(run, 1)).toEqual({ status: "granted", ms: 15_000 });
+  expect(await posted()).toBe(25_000);
+  expect(await lease(run, 3)).toMatchObject({ status: "exhausted" });
+  await expect(lease(run, 4)).rejects.toMatchObject({ code: "GH002" });
+  expect(await ledger.returnAgentTime({ ...run, unusedMs: 25_000 })).toBe(true);
+  // A later attempt counts from one again.
+  const later = await claimRun(admin, run);
+  expect(await lease(run, 1)).toEqual({ status: "stale" });
+  expect(await lease(later, 1)).toEqual({ status: "granted", ms: 15_000 });
+  expect(await posted()).toBe(15_000);
 });
 
 it("holds that never left are voided, those of a dead process are posted in full, others are left alone", async () => {

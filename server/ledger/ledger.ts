@@ -10,6 +10,7 @@ import type {
   Settlement,
   SettleOutcome,
   AgentTimeOutcome,
+  AgentTimeRequest,
   RunFence,
 } from "./calls.ts";
 
@@ -32,8 +33,8 @@ export type Ledger = {
   takeJournal(
     call: RunFence & { tokenHash: string; requestHash: string },
   ): Promise<{ holdId: string; body: Buffer } | undefined>;
-  /** Books agent time ahead of its use. */
-  leaseAgentTime(request: RunFence & { sliceMs: number }): Promise<AgentTimeOutcome>;
+  /** Books agent time ahead of its use. Asked again under the same number, it answers what was booked, and books nothing. */
+  leaseAgentTime(request: AgentTimeRequest): Promise<AgentTimeOutcome>;
   /** Gives unused agent time of this epoch back. False: the epoch is over, or took less than that. */
   returnAgentTime(request: RunFence & { unusedMs: number }): Promise<boolean>;
   /**

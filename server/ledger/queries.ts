@@ -1,6 +1,6 @@
 import type { Statement } from "../platform/db.ts";
 import { storableJson } from "../platform/storable-json.ts";
-import type { ReserveRequest, RunFence, Settlement } from "./calls.ts";
+import type { AgentTimeRequest, ReserveRequest, RunFence, Settlement } from "./calls.ts";
 
 // Each statement calls one reviewed function of migrations/0003_ledger.sql, which locks the levels from leaf to root
 // and is a transaction of its own. `answer` is what the function returns.
@@ -86,11 +86,11 @@ export function takeJournal(
   };
 }
 
-export function leaseAgentTime(request: RunFence & { sliceMs: number }): Statement {
+export function leaseAgentTime(request: AgentTimeRequest): Statement {
   return {
     name: "ledger_lease_agent_time",
-    text: "SELECT lease_agent_time($1, $2, $3, $4) AS answer",
-    values: [request.workspaceId, request.runId, request.epoch, request.sliceMs],
+    text: "SELECT lease_agent_time($1, $2, $3, $4, $5) AS answer",
+    values: [request.workspaceId, request.runId, request.epoch, request.bookingNo, request.sliceMs],
   };
 }
 

@@ -517,8 +517,10 @@ $$;
 
 -- Books a slice of agent time ahead of its use, at every level, or nothing. Near a limit the slice is shorter, but a
 -- slice below a second is refused: it would be gone before the work that it is for has begun.
+-- `booking_no` counts the bookings of the epoch from 1, so that whoever lost an answer asks again under the same number
+-- and is told what was booked then.
 -- -> {status: 'granted', ms} | {status: 'stale'} | {status: 'exhausted', level, scope_id, period, limit, posted, held, needed}
-CREATE FUNCTION lease_agent_time(workspace text, run text, an_epoch int, slice_ms bigint) RETURNS jsonb
+CREATE FUNCTION lease_agent_time(workspace text, run text, an_epoch int, booking_no int, slice_ms bigint) RETURNS jsonb
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
 AS $$
 DECLARE
@@ -526,6 +528,7 @@ DECLARE
   seen budgets[];
   room bigint;
   granted bigint;
+  booked int;
   line ledger_lines;
 BEGIN
   IF NOT coalesce(slice_ms BETWEEN 1 AND 86400000, false) THEN
@@ -535,6 +538,14 @@ BEGIN
   IF NOT FOUND THEN RETURN '{"status":"stale"}'; END IF;
   keys := run_levels(workspace, run, 'agent_time');
   seen := lock_levels(workspace, 'agent_time', keys, slice_ms);
+  -- Slices of a run are booked under its own row, which is locked by now: a repetition sees what the first one did.
+  SELECT count(*), max(s.granted_ms) FILTER (WHERE s.n = booking_no) INTO booked, granted
+    FROM (SELECT x.granted_ms, row_number() OVER (ORDER BY x.slice_no) AS n FROM time_slices x
+      WHERE x.workspace_id = workspace AND x.run_id = run AND x.epoch = an_epoch) s;
+  IF granted IS NOT NULL THEN RETURN jsonb_build_object('status', 'granted', 'ms', granted); END IF;
+  IF booking_no IS DISTINCT FROM booked + 1 THEN
+    RAISE EXCEPTION 'lease_agent_time: booking % follows %', booking_no, booked USING ERRCODE = 'GH002';
+  END IF;
   SELECT min(l.limit_amount - l.posted - l.held) INTO room FROM unnest(seen) l;
   IF room < least(slice_ms, 1000) THEN
     -- Time is never held, so nothing returns that one could wait for.

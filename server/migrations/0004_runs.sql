@@ -404,6 +404,6 @@ GRANT EXECUTE ON FUNCTION append_event(text, text, text, jsonb), wake_run(text, 
 GRANT EXECUTE ON FUNCTION append_audit(text, text, text, text, text, text), append_run_events(text, int, jsonb), record_step(text, int, int, text, text, jsonb, jsonb), finish_run(text, int, text, text, text, jsonb), park_run(text, int, text, jsonb, timestamptz, text), set_limit(text, text, text, bigint, text),
   budget_room(text, text, budget_key) TO guildhall_app;
 GRANT EXECUTE ON FUNCTION open_budget(text, text, text, text, text), grant_chunk(budgets, bigint), run_levels(text, text, text), lock_levels(text, text, budget_key[], bigint), budget_room(text, text, budget_key) TO guildhall_definer;
-GRANT EXECUTE ON FUNCTION reserve(jsonb), mark_dispatched(text, text, text), settle(jsonb), run_active(text, text, int, text), take_journal(text, text, int, text, text), lease_agent_time(text, text, int, bigint),
+GRANT EXECUTE ON FUNCTION reserve(jsonb), mark_dispatched(text, text, text), settle(jsonb), run_active(text, text, int, text), take_journal(text, text, int, text, text), lease_agent_time(text, text, int, int, bigint),
   return_agent_time(text, text, int, bigint), process_seen(text, text), reap_holds(interval, interval, int), admit_runs(), claim(text, interval, text[]), heartbeat(text, interval, jsonb),
   release_run(text, text, int, text), reap_runs(interval, int), wake_due_runs(), wake_limited_runs() TO guildhall_ledger;

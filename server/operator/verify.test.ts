@@ -58,7 +58,7 @@ async function setScene(): Promise<Scene> {
   const voided = request(working, { dispatch: false });
   await ledger.reserve(voided);
   await ledger.settle({ workspaceId, holdId: voided.holdId, outcome: "void" });
-  await ledger.leaseAgentTime({ ...first, sliceMs: 15_000 });
+  await ledger.leaseAgentTime({ ...first, bookingNo: 1, sliceMs: 15_000 });
   await ledger.returnAgentTime({ ...first, unusedMs: 4_000 });
 
   for (const stepNo of [1, 2, 3])

@@ -236,7 +236,7 @@ test("a task shows what its calls used, and its newest limit", async () => {
   for (const { holdId } of holds.slice(0, 2))
     await ledger.settle({ workspaceId, holdId, outcome: "settled", actualNanoUsd: 150, usage });
   await ledger.settle({ workspaceId, holdId: holds[3]!.holdId, outcome: "void" });
-  expect(await ledger.leaseAgentTime({ ...run, sliceMs: 4_000 })).toMatchObject({
+  expect(await ledger.leaseAgentTime({ ...run, bookingNo: 1, sliceMs: 4_000 })).toMatchObject({
     status: "granted",
   });
   await admin.query(

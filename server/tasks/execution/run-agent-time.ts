@@ -1,5 +1,5 @@
 import type { Parked } from "@guildhall/sdk/contract/task.ts";
-import { periodResetsAt } from "../../gateway/budget-refusal.ts";
+import { periodResetsAt } from "../../gateway/budget/budget-refusal.ts";
 import type { Ledger } from "../../ledger/ledger.ts";
 import type { Clock } from "../../platform/clock.ts";
 import type { Logger } from "../../platform/log.ts";
@@ -42,17 +42,55 @@ function toStop(answer: Extract<Answer, { status: "exhausted" }>) {
   return { kind: "agent_time" as const, reason, wakeAt };
 }
 
+/** The bookings of one attempt, one after the other. Their answers may be lost; what they booked is not. */
+function createBookings(deps: Pick<AgentTimeDeps, "ledger" | "claim" | "sliceMs">) {
+  const { ledger, claim, sliceMs } = deps;
+  const { workspaceId, runId, epoch } = claim;
+  let bookingNo = 1;
+  let bookedMs = 0;
+  /** The last request, as long as it is not known what it has booked. */
+  let unanswered: Promise<Answer> | undefined;
+
+  async function request(): Promise<Answer> {
+    const answer = await ledger.leaseAgentTime({ workspaceId, runId, epoch, bookingNo, sliceMs });
+    unanswered = undefined;
+    if (answer.status === "granted") {
+      bookingNo++;
+      bookedMs += answer.ms;
+    }
+    return answer;
+  }
+
+  /** Asks under the same number until there is an answer, so that a booking whose answer was lost is not made twice. */
+  function ask(): Promise<Answer> {
+    unanswered = request();
+    return unanswered;
+  }
+
+  return {
+    ask,
+    bookedMs: () => bookedMs,
+    /** Learns what the last request has booked, if its answer has not come. */
+    async settle(): Promise<void> {
+      await unanswered?.catch(() => undefined);
+      if (unanswered) await ask();
+    },
+  };
+}
+
 /**
  * Agent time is booked ahead in slices, and the run stops where the booked time ends. A slice counts from before its
  * request was sent, so the run never has more than was booked.
  */
 export function createAgentTime(deps: AgentTimeDeps): AgentTime {
-  const { ledger, clock, claim, lease, sliceMs } = deps;
+  const { ledger, clock, claim, lease } = deps;
   const { workspaceId, runId, epoch } = claim;
-  let endsAtMs = clock.monotonicMs();
+  const bookings = createBookings(deps);
+  let startedAtMs = clock.monotonicMs();
   let exhausted: ReturnType<typeof toStop> | undefined;
   const timers = new Set<NodeJS.Timeout>();
   let closed = false;
+  const endsAtMs = (): number => startedAtMs + bookings.bookedMs();
 
   function at(timeMs: number, work: () => void): void {
     if (closed) return;
@@ -69,12 +107,12 @@ export function createAgentTime(deps: AgentTimeDeps): AgentTime {
   /** Stops the run when its booked time is over: by the limit's word, or because nobody could be asked. */
   function expire(): void {
     if (closed) return;
-    if (clock.monotonicMs() < endsAtMs) at(endsAtMs, expire);
+    if (clock.monotonicMs() < endsAtMs()) at(endsAtMs(), expire);
     else lease.stop(exhausted ?? { kind: "lost" });
   }
 
   async function book(): Promise<void> {
-    const answer = await ledger.leaseAgentTime({ workspaceId, runId, epoch, sliceMs });
+    const answer = await bookings.ask();
     switch (answer.status) {
       case "stale":
         lease.stop({ kind: "lost" });
@@ -83,8 +121,7 @@ export function createAgentTime(deps: AgentTimeDeps): AgentTime {
         exhausted = toStop(answer);
         return;
       default:
-        endsAtMs += answer.ms;
-        at(endsAtMs - answer.ms / 3, () => void renew());
+        at(endsAtMs() - answer.ms / 3, () => void renew());
     }
   }
 
@@ -98,9 +135,14 @@ export function createAgentTime(deps: AgentTimeDeps): AgentTime {
     }
   }
 
+  /** At most the last slices are lost; the outcome of the run must not be. */
+  function warnOfLoss(error: unknown): void {
+    deps.log.warn({ err: error, run_id: runId }, "unused agent time was not given back");
+  }
+
   return {
     async start() {
-      endsAtMs = clock.monotonicMs();
+      startedAtMs = clock.monotonicMs();
       await book();
       expire();
     },
@@ -108,14 +150,10 @@ export function createAgentTime(deps: AgentTimeDeps): AgentTime {
       closed = true;
       for (const timer of timers) clearTimeout(timer);
       timers.clear();
-      const unusedMs = Math.floor(endsAtMs - clock.monotonicMs());
+      await bookings.settle().catch(warnOfLoss);
+      const unusedMs = Math.floor(endsAtMs() - clock.monotonicMs());
       if (unusedMs <= 0) return;
-      try {
-        await ledger.returnAgentTime({ workspaceId, runId, epoch, unusedMs });
-      } catch (error) {
-        // At most a slice is lost; the outcome of the run must not be.
-        deps.log.warn({ err: error, run_id: runId }, "unused agent time was not given back");
-      }
+      await ledger.returnAgentTime({ workspaceId, runId, epoch, unusedMs }).catch(warnOfLoss);
     },
   };
 }

@@ -1,0 +1,78 @@
+import { expect, it, onTestFinished } from "vitest";
+import { createLedger, type Ledger } from "../../ledger/ledger.ts";
+import { systemClock } from "../../platform/clock.ts";
+import { createLogger } from "../../platform/log.ts";
+import { Secret } from "../../platform/secret.ts";
+import { createTestDatabase } from "../../test/database.ts";
+import { createClaimedRun, createTenant } from "../../test/tenant.ts";
+import { createAgentTime } from "./run-agent-time.ts";
+import { createRunLease } from "./run-lease.ts";
+
+const { db, admin } = await createTestDatabase();
+const ledger = createLedger({ db, processId: "wrk_time" });
+const log = createLogger({ level: "silent" });
+const LONG_MS = 3_600_000;
+
+/** The agent time of a run of its own, asked for over a connection that loses the answers to the given requests. */
+async function open(options: { sliceMs: number; lost: (request: number) => boolean }) {
+  const run = await createClaimedRun(admin, await createTenant(admin));
+  const { clock, sentAtMs } = { clock: systemClock, sentAtMs: systemClock.monotonicMs() };
+  const lease = createRunLease({ clock, leaseMs: LONG_MS, sentAtMs });
+  onTestFinished(() => lease.close());
+  let requests = 0;
+  const overConnection: Pick<Ledger, "leaseAgentTime" | "returnAgentTime"> = {
+    async leaseAgentTime(request) {
+      const isLost = options.lost(++requests);
+      const answer = await ledger.leaseAgentTime(request);
+      if (isLost) throw new Error("Connection terminated unexpectedly");
+      return answer;
+    },
+    returnAgentTime: ledger.returnAgentTime,
+  };
+  const claim = { ...run, token: new Secret(run.token) };
+  const { sliceMs } = options;
+  const time = createAgentTime({ ledger: overConnection, clock, claim, lease, sliceMs, log });
+  async function booked(): Promise<{ slices: number; kept: number }> {
+    const { rows } = await admin.query<{ slices: number; kept: number }>(
+      "SELECT count(*)::int AS slices, coalesce(sum(granted_ms - returned_ms), 0)::int AS kept FROM time_slices WHERE run_id = $1",
+      [run.runId],
+    );
+    return rows[0]!;
+  }
+  return { time, booked, lease, requests: () => requests };
+}
+
+it("a booking whose answer was lost is asked for again and not made twice", async () => {
+  // The second booking is due after 1.2 of these 1.8 seconds.
+  const { time, booked, lease, requests } = await open({ sliceMs: 1_800, lost: (n) => n === 2 });
+  const startedMs = systemClock.monotonicMs();
+  await time.start();
+  await expect.poll(requests, { timeout: 20_000 }).toBeGreaterThanOrEqual(3);
+  await time.end();
+  const usedMs = systemClock.monotonicMs() - startedMs;
+  expect(lease.stopped()).toBeUndefined();
+  const { slices, kept } = await booked();
+  expect(slices).toBeLessThan(requests());
+  // Nothing is paid beyond the time that passed.
+  expect(kept).toBeLessThanOrEqual(Math.ceil(usedMs));
+});
+
+it("time whose booking was never answered is given back when the run stops", async () => {
+  const { time, booked } = await open({ sliceMs: LONG_MS, lost: (n) => n === 1 });
+  await expect(time.start()).rejects.toThrow("Connection terminated");
+  expect(await booked()).toEqual({ slices: 1, kept: LONG_MS });
+  await time.end();
+  const { slices, kept } = await booked();
+  expect(slices).toBe(1);
+  expect(kept).toBeLessThan(LONG_MS / 2);
+});
+
+it("time whose booking is answered only while the run stops is given back, too", async () => {
+  const { time, booked } = await open({ sliceMs: LONG_MS, lost: () => false });
+  const starting = time.start();
+  await time.end();
+  await starting;
+  const { slices, kept } = await booked();
+  expect(slices).toBe(1);
+  expect(kept).toBeLessThan(LONG_MS / 2);
+});
