@@ -22,6 +22,8 @@ describe("money", () => {
     [500_000_000, "$0.50"],
     [10_000_000_000, "$10.00"],
     [1_234_500_000, "$1.2345"],
+    [493_587_999, "$0.4935"],
+    [1_500, "$0.0000015"],
   ])("shows a limit of %i nano-USD as %s", (nanoUsd, text) => {
     expect(formatLimit(nanoUsd)).toBe(text);
   });

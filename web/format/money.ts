@@ -50,9 +50,15 @@ export function formatCost(nanoUsd: number, locale = "en-US"): string {
   );
 }
 
-/** A limit: at least two decimals, as many as it has. */
+/**
+ * A limit: two to four decimals, cut off rather than rounded, since nobody may read more than there is. One below a
+ * hundredth of a cent keeps all its digits.
+ */
 export function formatLimit(nanoUsd: number, locale = "en-US"): string {
-  return usdFormat(locale, { least: 2, most: 9 }).format(decimalText(BigInt(nanoUsd), 9));
+  if (nanoUsd < nanoPerUsd / 10_000)
+    return usdFormat(locale, { least: 2, most: 9 }).format(decimalText(BigInt(nanoUsd), 9));
+  const tenthsOfMills = BigInt(nanoUsd) / 100_000n;
+  return usdFormat(locale, { least: 2, most: 4 }).format(decimalText(tenthsOfMills, 4));
 }
 
 /** Every digit of an amount, for CSV files and `title`s. Dollars without a sign. */

@@ -10,6 +10,8 @@ export const taskMessages = {
   "state.cancelled": "Cancelled",
 
   "parked.child": "Waits for a delegated task",
+  "family.child": "Open the delegated task that this one waits for",
+  "family.parent": "Open the task that delegated this one",
 
   "limit.level.run": "Run",
   "limit.level.task": "Task",

@@ -46,15 +46,7 @@ function useCreateTask(onClose: () => void) {
   });
 }
 
-function PromptField({
-  value,
-  onChange,
-  onSubmit,
-}: {
-  value: string;
-  onChange: (value: string) => void;
-  onSubmit: () => void;
-}) {
+function PromptField({ value, onChange }: { value: string; onChange: (value: string) => void }) {
   return (
     <label className="field">
       <span>{t("newTask.prompt")}</span>
@@ -65,11 +57,6 @@ function PromptField({
         placeholder={t("newTask.example")}
         value={value}
         onChange={(event) => onChange(event.target.value)}
-        onKeyDown={(event) => {
-          if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
-          event.preventDefault();
-          onSubmit();
-        }}
       />
     </label>
   );
@@ -116,14 +103,21 @@ export default function NewTaskDialog({
 
   return (
     <Dialog title={t("newTask.title")} onClose={onClose} wide>
+      {/* oxlint-disable-next-line jsx-a11y/no-noninteractive-element-interactions -- a shortcut of the controls inside, which are interactive */}
       <form
         className={styles["form"]}
         onSubmit={(event) => {
           event.preventDefault();
           submit();
         }}
+        // Wherever the focus is: a radio button or the prompt do not submit by Enter alone.
+        onKeyDown={(event) => {
+          if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
+          event.preventDefault();
+          submit();
+        }}
       >
-        <PromptField value={prompt} onChange={setPrompt} onSubmit={submit} />
+        <PromptField value={prompt} onChange={setPrompt} />
         {agents ? <AgentCards agents={agents} chosen={chosen} onChoose={setAgent} /> : <Loading />}
         {uploadId === undefined ? (
           <FileField files={files} onChange={setFiles} onFailed={setReadError} />

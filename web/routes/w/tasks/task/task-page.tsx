@@ -11,6 +11,7 @@ import { PageHead } from "../../../../ui/page-head.tsx";
 import { AnswerBox } from "./answer-box.tsx";
 import { Artifacts } from "./artifacts.tsx";
 import { CostTicker } from "./cost-ticker.tsx";
+import { FamilyLink } from "./family-link.tsx";
 import { mergeTask } from "./merge-task.ts";
 import { Outcome } from "./outcome.tsx";
 import { TaskActions } from "./task-actions.tsx";
@@ -38,6 +39,7 @@ export function TaskPage() {
           <AgentName id={task.agent_id} />
         </p>
       </PageHead>
+      <FamilyLink task={task} />
       {task.state === "paused" && task.parked?.kind === "limit" && (
         <LimitBanner stop={task.parked} />
       )}
