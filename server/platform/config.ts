@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { AppError } from "./errors.ts";
+import { speakPlainly } from "./plain-issues.ts";
 import { Secret } from "./secret.ts";
 
 const secret = z
@@ -149,6 +150,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
       env[key] === undefined || env[key] === "" ? [] : [[key, env[key]]],
     ),
   );
+  speakPlainly();
   const parsed = configSchema.safeParse(given);
   if (!parsed.success)
     throw invalid(

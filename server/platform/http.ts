@@ -25,6 +25,7 @@ import {
 } from "./http-errors.ts";
 import { unstorableText } from "./http-text.ts";
 import { newId } from "./ids.ts";
+import { speakPlainly } from "./plain-issues.ts";
 import type { Logger } from "./log.ts";
 
 /** The HTTP server of the API and the page; routes are typed by their zod schemas. */
@@ -184,6 +185,7 @@ export async function createHttp(options: {
   config: Pick<Config, "PUBLIC_URL">;
   page?: PageFallback;
 }): Promise<Http> {
+  speakPlainly();
   const app: Http = Fastify({
     loggerInstance: options.log,
     logController: new LogController({

@@ -29,6 +29,7 @@ const reviewedDefiners = [
   "heartbeat",
   "lease_agent_time",
   "mark_dispatched",
+  "mark_undelivered",
   "process_seen",
   "reap_holds",
   "reap_runs",
