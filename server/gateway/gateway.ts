@@ -20,6 +20,7 @@ import { parseCountRequest, parseMessagesRequest } from "./request/request.ts";
 import { createRetries } from "./upstream/retries.ts";
 import { createRunMemory } from "./budget/run-memory.ts";
 import { createSettlements } from "./budget/settlements.ts";
+import { createUndelivered } from "./budget/undelivered.ts";
 import { createUpstream, type UpstreamOptions } from "./upstream/upstream.ts";
 
 export type GatewayLimits = {
@@ -157,6 +158,9 @@ function createMessagesDeps(deps: GatewayDeps, shutdown: AbortSignal) {
     log,
     shutdown,
     limits,
+    settlements,
+    settleWaitMs,
+    undelivered: createUndelivered(),
     retries: createRetries(),
     orphans: createOrphans(MAX_ORPHANS),
   };

@@ -1,36 +1,26 @@
 import { setTimeout as delay } from "node:timers/promises";
-import type { Ledger } from "../ledger/ledger.ts";
 import { faultPoint } from "../platform/fault-points.ts";
 import type { Logger } from "../platform/log.ts";
-import type { RunToken } from "../platform/run-token.ts";
 import type { Admit } from "./budget/admission.ts";
 import { runAttempt, type AttemptDeps } from "./upstream/attempt.ts";
 import type { Hold } from "./budget/charges.ts";
-import type { Client } from "./client.ts";
-import type { JournalCipher } from "./budget/journal.ts";
 import type { ModelFreeze } from "./budget/model-freeze.ts";
-import type { MessagesRequest } from "./request/request.ts";
+import {
+  droppedHeader,
+  replay,
+  watchDelivery,
+  type MessagesCall,
+  type ReplayDeps,
+} from "./replay.ts";
 import type { Retries } from "./upstream/retries.ts";
 
-export type MessagesCallDeps = AttemptDeps & {
-  ledger: Pick<Ledger, "takeJournal">;
-  admit: Admit;
-  retries: Retries;
-  freeze: ModelFreeze;
-  cipher: JournalCipher;
-  log: Logger;
-};
-
-export type MessagesCall = {
-  token: RunToken;
-  request: MessagesRequest;
-  client: Client;
-  requestId: string;
-};
-
-function droppedHeader(request: MessagesRequest): Record<string, string> {
-  return request.dropped.length === 0 ? {} : { "guildhall-dropped": request.dropped.join(",") };
-}
+export type MessagesCallDeps = AttemptDeps &
+  ReplayDeps & {
+    admit: Admit;
+    retries: Retries;
+    freeze: ModelFreeze;
+    log: Logger;
+  };
 
 function holdHeaders(call: MessagesCall, hold: Hold): Record<string, string> {
   const { request } = call;
@@ -42,44 +32,6 @@ function holdHeaders(call: MessagesCall, hold: Hold): Record<string, string> {
     ...(hold.maxTokens < request.body.max_tokens ? { "guildhall-clamped": "true" } : {}),
     ...droppedHeader(request),
   };
-}
-
-/** Answers from the journal, when an earlier attempt of this run has paid for the same call. -> false: it has not */
-async function replay(deps: MessagesCallDeps, call: MessagesCall): Promise<boolean> {
-  const { token, request, client } = call;
-  // A run's first attempt has nothing to repeat.
-  if (token.epoch <= 1) return false;
-  const { workspaceId, runId, epoch, secretHash } = token;
-  const { requestHash } = request;
-  const taken = await deps.ledger.takeJournal({
-    workspaceId,
-    runId,
-    epoch,
-    tokenHash: secretHash,
-    requestHash,
-  });
-  if (taken === undefined) return false;
-  const stored = deps.cipher.open(taken.body, { workspaceId, runId, requestHash });
-  if (stored === undefined) {
-    deps.log.warn(
-      { hold_id: taken.holdId, run_id: runId },
-      "a stored answer could not be opened; the call is made and paid again",
-    );
-    return false;
-  }
-  client.begin(200, {
-    "request-id": call.requestId,
-    "content-type": stored.contentType,
-    "guildhall-hold-id": taken.holdId,
-    "guildhall-replayed": "true",
-    ...droppedHeader(request),
-    ...(stored.contentType.startsWith("text/event-stream")
-      ? { "cache-control": "no-cache" }
-      : { "content-length": String(stored.body.length) }),
-  });
-  await client.write([stored.body]);
-  client.end();
-  return true;
 }
 
 async function pause(ms: number, signals: AbortSignal): Promise<void> {
@@ -97,17 +49,22 @@ export async function serveMessagesCall(deps: MessagesCallDeps, call: MessagesCa
   if (frozen !== undefined) return client.fail(frozen, droppedHeader(request));
   if (await replay(deps, call)) return;
   deps.retries.callStarted();
-  const ended = AbortSignal.any([client.gone, deps.shutdown]);
+  const stopped = AbortSignal.any([client.gone, deps.shutdown]);
   let callNo: number | undefined;
   for (let attemptNo = 1; ; attemptNo++) {
-    const admission = await deps.admit({ token, request, callNo, attemptNo, gone: ended });
+    const admission = await deps.admit({ token, request, callNo, attemptNo, gone: stopped });
     if (admission.status === "refused") return client.fail(admission.error, droppedHeader(request));
     const { hold } = admission;
     callNo = hold.callNo;
     faultPoint("gateway.held");
     const headers = holdHeaders(call, hold);
-    const end = await runAttempt(deps, { request, hold, client, headers });
-    if (end.status === "answered") return;
+    const attempt = runAttempt(deps, { request, hold, client, headers });
+    const ended = attempt.catch(() => {});
+    const delivery = watchDelivery(deps, call, { holdId: hold.id, ended });
+    const end = await attempt;
+    if (end.status === "withheld") delivery.missed();
+    if (end.status !== "failed") return;
+    delivery.stop();
     const waitMs = end.retryable
       ? deps.retries.next({ attemptNo, retryAfterMs: end.retryAfterMs })
       : undefined;
@@ -116,7 +73,7 @@ export async function serveMessagesCall(deps: MessagesCallDeps, call: MessagesCa
       "an attempt failed",
     );
     if (waitMs === undefined) return client.fail(end.error, headers);
-    await pause(waitMs, ended);
-    if (ended.aborted) return client.fail(end.error, headers);
+    await pause(waitMs, stopped);
+    if (stopped.aborted) return client.fail(end.error, headers);
   }
 }

@@ -327,6 +327,36 @@ it("each answer in the journal is given out once per later attempt, also to equa
   expect((await take(third))?.body.toString()).toBe("one");
 });
 
+it("an answer that did not reach the attempt it was given to is given to it once more, and to no other", async () => {
+  const tenant = await createTenant(admin);
+  const { workspaceId } = tenant;
+  const first = await createClaimedRun(admin, tenant);
+  const ask = request(first);
+  await ledger.reserve(ask);
+  await ledger.settle({
+    workspaceId,
+    holdId: ask.holdId,
+    outcome: "settled",
+    actualNanoUsd: 1,
+    journal: { requestHash: "same", body: Buffer.from("one") },
+  });
+  const take = (run: typeof first) => ledger.takeJournal({ ...run, requestHash: "same" });
+  const missed = { ...first, requestHash: "same", holdId: ask.holdId };
+  await ledger.markUndelivered({ ...missed, holdId: "hold_other" });
+  await ledger.markUndelivered({ ...missed, requestHash: "other" });
+  expect(await take(first)).toBeUndefined();
+  await ledger.markUndelivered(missed);
+  await ledger.markUndelivered(missed);
+  expect(await take({ ...first, tokenHash: "another" })).toBeUndefined();
+  expect((await take(first))?.body.toString()).toBe("one");
+  expect(await take(first)).toBeUndefined();
+  const second = await claimRun(admin, first);
+  expect((await take(second))?.body.toString()).toBe("one");
+  // What an earlier attempt missed is not given to a later one that has it.
+  await ledger.markUndelivered(missed);
+  expect(await take(second)).toBeUndefined();
+});
+
 it("agent time is booked ahead, shortened near a limit, and what was not used returns once", async () => {
   const tenant = await createTenant(admin, { agentTimeLimitMs: 40_500 });
   const { workspaceId } = tenant;

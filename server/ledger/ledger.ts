@@ -29,10 +29,12 @@ export type Ledger = {
   settle(settlement: Settlement): Promise<SettleOutcome>;
   /** Whether a token's attempt holds the lease of its run: for requests that cost nothing. */
   isRunActive(call: RunFence & { tokenHash: string }): Promise<boolean>;
-  /** The stored answer to a call that an earlier attempt has paid for; each is given out once per attempt. */
+  /** The stored answer to a call that an earlier attempt has paid for, or that is marked as undelivered; each is given out once per attempt. */
   takeJournal(
     call: RunFence & { tokenHash: string; requestHash: string },
   ): Promise<{ holdId: string; body: Buffer } | undefined>;
+  /** The stored answer of this hold did not reach the attempt, which may take it once more. May be repeated. */
+  markUndelivered(call: RunFence & { requestHash: string; holdId: string }): Promise<void>;
   /** Books agent time ahead of its use. Asked again under the same number, it answers what was booked, and books nothing. */
   leaseAgentTime(request: AgentTimeRequest): Promise<AgentTimeOutcome>;
   /** Gives unused agent time of this epoch back. False: the epoch is over, or took less than that. */
@@ -89,6 +91,9 @@ export function createLedger(deps: { db: Db; processId: string; clock?: Clock })
         queries.takeJournal(request),
       );
       return row && { holdId: row.hold_id, body: row.body };
+    },
+    async markUndelivered(request) {
+      await call(queries.markUndelivered(request));
     },
     async leaseAgentTime(request) {
       return answers.readAgentTime(await call(queries.leaseAgentTime(request)));

@@ -86,6 +86,16 @@ export function takeJournal(
   };
 }
 
+export function markUndelivered(
+  call: RunFence & { requestHash: string; holdId: string },
+): Statement {
+  return {
+    name: "ledger_mark_undelivered",
+    text: "SELECT mark_undelivered($1, $2, $3, $4, $5)",
+    values: [call.workspaceId, call.runId, call.epoch, call.requestHash, call.holdId],
+  };
+}
+
 export function leaseAgentTime(request: AgentTimeRequest): Statement {
   return {
     name: "ledger_lease_agent_time",

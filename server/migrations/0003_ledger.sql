@@ -515,6 +515,14 @@ BEGIN
 END
 $$;
 
+-- An answer that was given out to this attempt did not reach it, so the attempt may take it once more.
+CREATE FUNCTION mark_undelivered(workspace text, run text, an_epoch int, a_request_hash text, hold text) RETURNS void
+  LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp
+AS $$
+  UPDATE journal j SET taken_epoch = an_epoch - 1
+    WHERE j.workspace_id = workspace AND j.run_id = run AND j.request_hash = a_request_hash AND j.hold_id = hold AND j.taken_epoch = an_epoch
+$$;
+
 -- Books a slice of agent time ahead of its use, at every level, or nothing. Near a limit the slice is shorter, but a
 -- slice below a second is refused: it would be gone before the work that it is for has begun.
 -- `booking_no` counts the bookings of the epoch from 1, so that whoever lost an answer asks again under the same number
@@ -676,4 +684,5 @@ $$;
 
 GRANT EXECUTE ON FUNCTION limit_lock(text, text, text, text), seen_levels(budgets[]), refusal(budgets[], bigint), level_keys(jsonb),
   book(text, text, budget_key[], bigint, bigint, ledger_lines) TO guildhall_definer;
+GRANT EXECUTE ON FUNCTION mark_undelivered(text, text, int, text, text) TO guildhall_ledger;
 GRANT EXECUTE ON FUNCTION set_top_limit(text, text, text, bigint, text) TO guildhall_platform;

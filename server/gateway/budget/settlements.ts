@@ -7,6 +7,8 @@ import type { Logger } from "../../platform/log.ts";
 export type Settlements = {
   /** Ends a hold, however long the database is away. Resolves when it is durable; undefined when the gateway had to stop first. */
   settle(settlement: Settlement): Promise<SettleOutcome | undefined>;
+  /** Resolves when this hold is not being settled, or is given up. */
+  ended(holdId: string): Promise<unknown>;
   /** How many holds are not ended yet. */
   pending(): number;
   /** Tries all that is left until the deadline, then gives up: the reaper posts what remains in full. */
@@ -33,6 +35,22 @@ function withoutExtras({ usage: _usage, ...rest }: Settlement): Settlement {
   return withoutJournal(rest);
 }
 
+/** At most so many at once; the others wait in line. */
+function createPlaces(limit: number) {
+  let taken = 0;
+  const queue: (() => void)[] = [];
+  return {
+    async place(): Promise<void> {
+      if (taken >= limit) await new Promise<void>((resolve) => queue.push(resolve));
+      taken += 1;
+    },
+    leave(): void {
+      taken -= 1;
+      queue.shift()?.();
+    },
+  };
+}
+
 /**
  * Settles holds and never loses one silently: what the database does not take is tried again from memory. Retries
  * share a few places, so that a database that comes back is not met by all of them at once.
@@ -42,22 +60,10 @@ export function createSettlements(deps: {
   log: Logger;
 }): Settlements {
   const open = new Set<string>();
-  const running = new Set<Promise<unknown>>();
+  const running = new Map<string, Promise<unknown>>();
   const stopping = new AbortController();
   let waitingJournalBytes = 0;
-  let retrying = 0;
-  const queue: (() => void)[] = [];
-
-  async function place(): Promise<void> {
-    if (retrying >= MAX_CONCURRENT_RETRIES)
-      await new Promise<void>((resolve) => queue.push(resolve));
-    retrying += 1;
-  }
-
-  function leave(): void {
-    retrying -= 1;
-    queue.shift()?.();
-  }
+  const { place, leave } = createPlaces(MAX_CONCURRENT_RETRIES);
 
   async function tryOnce(settlement: Settlement): Promise<Try> {
     try {
@@ -106,14 +112,24 @@ export function createSettlements(deps: {
   return {
     settle(settlement) {
       const settled = untilDurable(settlement);
-      running.add(settled);
-      return settled.finally(() => running.delete(settled));
+      const { holdId } = settlement;
+      running.set(holdId, settled);
+      return settled.finally(() => {
+        if (running.get(holdId) === settled) running.delete(holdId);
+      });
     },
+    ended: (holdId) => running.get(holdId) ?? Promise.resolve(),
     pending: () => open.size,
     async close(deadlineMs) {
-      await Promise.race([Promise.all(running), delay(deadlineMs, undefined, { ref: false })]);
+      await Promise.race([
+        Promise.all(running.values()),
+        delay(deadlineMs, undefined, { ref: false }),
+      ]);
       stopping.abort();
-      await Promise.race([Promise.all(running), delay(LAST_TRY_MS, undefined, { ref: false })]);
+      await Promise.race([
+        Promise.all(running.values()),
+        delay(LAST_TRY_MS, undefined, { ref: false }),
+      ]);
       if (open.size > 0)
         deps.log.error(
           { hold_ids: [...open].slice(0, 100), count: open.size },

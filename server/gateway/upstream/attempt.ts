@@ -14,6 +14,8 @@ import { readWholeAnswer } from "../answer/whole-answer.ts";
 export type AttemptEnd =
   /** The client has its answer, or has gone. */
   | { status: "answered" }
+  /** The client was refused a complete answer because its charge is not durable yet. */
+  | { status: "withheld" }
   /** The client has no answer yet. `retryAfterMs`: what the provider asked for. */
   | {
       status: "failed";
@@ -147,7 +149,7 @@ async function passStream(
       body === undefined ? undefined : { contentType: "text/event-stream; charset=utf-8", body },
   });
   finishStream(client, { tap, durability, error: brokeOff(watch.reason(), cause) });
-  return { status: "answered" };
+  return { status: tap.finished() && durability === "late" ? "withheld" : "answered" };
 }
 
 function finishStream(
@@ -210,15 +212,16 @@ async function passWhole(
     const error = brokeOff(watch.reason(), read.status === "broken" ? read.cause : undefined);
     return { status: "failed", error, retryable: false, retryAfterMs: undefined };
   }
-  if (durability === "late") client.fail(chargeNotDurable());
-  else {
-    client.begin(200, {
-      ...answerHeaders(attempt, answer),
-      "content-type": contentType,
-      "content-length": String(read.body.length),
-    });
-    client.end([read.body]);
+  if (durability === "late") {
+    client.fail(chargeNotDurable());
+    return { status: "withheld" };
   }
+  client.begin(200, {
+    ...answerHeaders(attempt, answer),
+    "content-type": contentType,
+    "content-length": String(read.body.length),
+  });
+  client.end([read.body]);
   return { status: "answered" };
 }
 
