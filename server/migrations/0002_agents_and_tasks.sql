@@ -103,7 +103,7 @@ CREATE UNIQUE INDEX runs_slot ON runs (workspace_id, slot_no) WHERE slot_no IS N
 CREATE UNIQUE INDEX runs_open ON runs (workspace_id, task_id) WHERE state <> 'ended';
 CREATE INDEX runs_task ON runs (workspace_id, task_id);
 CREATE INDEX runs_queued ON runs (queued_at) WHERE state = 'queued';
-CREATE INDEX runs_admitted ON runs (queued_at) WHERE state = 'admitted';
+CREATE INDEX runs_admitted ON runs (workspace_id, queued_at, id) WHERE state = 'admitted';
 CREATE INDEX runs_lease ON runs (lease_until) WHERE state = 'claimed';
 CREATE INDEX runs_wake ON runs (wake_at) WHERE state = 'parked' AND wake_at IS NOT NULL;
 CALL make_tenant_table('runs', 'SELECT, INSERT, UPDATE', 'SELECT, UPDATE');
@@ -121,6 +121,7 @@ CREATE TABLE attempts (
   PRIMARY KEY (workspace_id, run_id, epoch),
   FOREIGN KEY (workspace_id, run_id) REFERENCES runs
 );
+CREATE INDEX attempts_recent ON attempts (workspace_id, started_at);
 CALL make_tenant_table('attempts', 'SELECT, INSERT, UPDATE', 'SELECT, INSERT, UPDATE');
 
 -- What a resumed run starts from: each model response and each tool result is stored before the next step begins.

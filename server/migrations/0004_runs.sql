@@ -210,25 +210,49 @@ END
 $$;
 
 -- Leases admitted runs to a worker, one per token hash. The new epoch fences every earlier attempt.
+-- The workspaces take turns: the oldest run of each, then the second oldest, and so on. Those with fewer claimed runs come
+-- first, then those whose last turn is longest ago, for runs that end at once leave nothing to count. So a workspace
+-- that comes anew waits for one run of each other workspace at most, however many they have waiting.
 CREATE FUNCTION claim(worker text, lease interval, token_hashes text[])
   RETURNS TABLE (workspace_id text, run_id text, task_id text, epoch int, token_no int)
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
 AS $$
 DECLARE
-  c record;
+  wanted int := coalesce(array_length(token_hashes, 1), 0);
+  in_turn text[];
+  w text;
+  c runs;
   n int := 0;
+  taken_before int;
 BEGIN
-  FOR c IN
-    SELECT r.workspace_id, r.id, r.task_id, r.epoch FROM runs r WHERE r.state = 'admitted'
-      ORDER BY r.queued_at LIMIT coalesce(array_length(token_hashes, 1), 0) FOR UPDATE SKIP LOCKED
+  IF wanted = 0 THEN RETURN; END IF;
+  -- From one workspace to the next in the index, past all the runs between them.
+  WITH RECURSIVE active AS (
+    (SELECT r.workspace_id AS id, r.queued_at FROM runs r WHERE r.state = 'admitted' ORDER BY r.workspace_id, r.queued_at, r.id LIMIT 1)
+    UNION ALL
+    SELECT following.workspace_id, following.queued_at FROM active a CROSS JOIN LATERAL
+      (SELECT r.workspace_id, r.queued_at FROM runs r WHERE r.state = 'admitted' AND r.workspace_id > a.id ORDER BY r.workspace_id, r.queued_at, r.id LIMIT 1) following
+  ), busy AS (
+    SELECT r.workspace_id AS id, count(*) AS claimed FROM runs r WHERE r.state = 'claimed' GROUP BY r.workspace_id
+  )
+  SELECT array_agg(a.id ORDER BY coalesce(b.claimed, 0),
+      (SELECT max(t.started_at) FROM attempts t WHERE t.workspace_id = a.id) NULLS FIRST, a.queued_at, a.id)
+    INTO in_turn FROM active a LEFT JOIN busy b ON b.id = a.id;
   LOOP
-    n := n + 1;
-    UPDATE runs r SET state = 'claimed', epoch = c.epoch + 1, worker_id = worker, lease_until = clock_now() + lease WHERE r.workspace_id = c.workspace_id AND r.id = c.id;
-    INSERT INTO attempts (workspace_id, run_id, epoch, worker_id, token_hash) VALUES (c.workspace_id, c.id, c.epoch + 1, worker, token_hashes[n]);
-    UPDATE tasks t SET state = 'running', parked = NULL, started_at = coalesce(t.started_at, clock_now()) WHERE t.workspace_id = c.workspace_id AND t.id = c.task_id;
-    PERFORM append_event(c.workspace_id, c.task_id, 'run.claimed', jsonb_build_object('run_id', c.id, 'attempt', c.epoch + 1, 'worker_id', worker));
-    workspace_id := c.workspace_id; run_id := c.id; task_id := c.task_id; epoch := c.epoch + 1; token_no := n;
-    RETURN NEXT;
+    taken_before := n;
+    FOREACH w IN ARRAY coalesce(in_turn, '{}') LOOP
+      EXIT WHEN n = wanted;
+      SELECT r.* INTO c FROM runs r WHERE r.workspace_id = w AND r.state = 'admitted' ORDER BY r.queued_at, r.id LIMIT 1 FOR UPDATE SKIP LOCKED;
+      CONTINUE WHEN NOT FOUND;
+      n := n + 1;
+      UPDATE runs r SET state = 'claimed', epoch = c.epoch + 1, worker_id = worker, lease_until = clock_now() + lease WHERE r.workspace_id = c.workspace_id AND r.id = c.id;
+      INSERT INTO attempts (workspace_id, run_id, epoch, worker_id, token_hash) VALUES (c.workspace_id, c.id, c.epoch + 1, worker, token_hashes[n]);
+      UPDATE tasks t SET state = 'running', parked = NULL, started_at = coalesce(t.started_at, clock_now()) WHERE t.workspace_id = c.workspace_id AND t.id = c.task_id;
+      PERFORM append_event(c.workspace_id, c.task_id, 'run.claimed', jsonb_build_object('run_id', c.id, 'attempt', c.epoch + 1, 'worker_id', worker));
+      workspace_id := c.workspace_id; run_id := c.id; task_id := c.task_id; epoch := c.epoch + 1; token_no := n;
+      RETURN NEXT;
+    END LOOP;
+    EXIT WHEN n = wanted OR n = taken_before;
   END LOOP;
 END
 $$;

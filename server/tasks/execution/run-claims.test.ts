@@ -1,0 +1,79 @@
+import pg from "pg";
+import { beforeEach, expect, it } from "vitest";
+import { createTestDatabase } from "../../test/database.ts";
+import { createQueuedRun, createTenant } from "../../test/tenant.ts";
+import { admitRuns, claimRuns, finishRun, type Claim } from "./run-claims.ts";
+
+const { db, admin, ownerUrl } = await createTestDatabase();
+
+beforeEach(async () => {
+  await admin.query(
+    "SELECT end_task(workspace_id, task_id, 'cancelled', NULL, NULL, '{}') FROM runs WHERE state <> 'ended'",
+  );
+});
+
+/** A workspace of its own with so many runs that have their slots. -> its id */
+async function withAdmitted(count: number): Promise<string> {
+  const tenant = await createTenant(admin);
+  for (let n = 0; n < count; n++) await createQueuedRun(admin, tenant);
+  await admitRuns(db);
+  return tenant.workspaceId;
+}
+
+function claim(atMost: number): Promise<Claim[]> {
+  return claimRuns(db, { workerId: "wrk_fair", leaseMs: 600_000, atMost });
+}
+
+it.each(["go on", "end at once"])(
+  "a workspace that comes anew waits for one run of each other workspace at most, also when claimed runs %s",
+  async (how) => {
+    const workspaces = 20;
+    for (let n = 0; n < workspaces; n++) await withAdmitted(10);
+
+    /** Claims one run. -> its workspace */
+    async function next(): Promise<string> {
+      const [one] = await claim(1);
+      if (how === "end at once") await finishRun(db, one!, { state: "succeeded", result: "" });
+      return one!.workspaceId;
+    }
+    // The first round is half over when the newcomer's task is admitted behind all the others.
+    for (let n = 0; n < workspaces / 2; n++) await next();
+    const newcomer = await withAdmitted(1);
+    const order: string[] = [];
+    for (let n = 0; n <= workspaces; n++) order.push(await next());
+    expect(order).toContain(newcomer);
+    expect(new Set(order).size).toBe(workspaces + 1);
+  },
+);
+
+it("one claim takes the oldest run of each workspace, then the second oldest of each", async () => {
+  const [a, b, c] = [await withAdmitted(3), await withAdmitted(2), await withAdmitted(1)];
+  const claimed = await claim(10);
+  expect(claimed.map((one) => one.workspaceId)).toEqual([a, b, c, a, b, a]);
+  const { rows } = await admin.query<{ id: string }>(
+    "SELECT id FROM runs WHERE workspace_id = $1 ORDER BY queued_at",
+    [a],
+  );
+  const ofFirst = claimed.filter((one) => one.workspaceId === a);
+  expect(ofFirst.map((one) => one.runId)).toEqual(rows.map((row) => row.id));
+});
+
+it("a claim passes over what another one is taking, and takes what is behind it", async () => {
+  await withAdmitted(8);
+  const other = new pg.Client({ connectionString: ownerUrl });
+  await other.connect();
+  try {
+    await other.query("BEGIN");
+    const taken = await other.query<{ run_id: string }>(
+      "SELECT run_id FROM claim('wrk_other', interval '10 minutes', ARRAY['1', '2', '3', '4', '5'])",
+    );
+    expect(taken.rowCount).toBe(5);
+    const claimed = await claim(5);
+    await other.query("COMMIT");
+    expect(claimed).toHaveLength(3);
+    const all = [...claimed.map((one) => one.runId), ...taken.rows.map((row) => row.run_id)];
+    expect(new Set(all).size).toBe(8);
+  } finally {
+    await other.end();
+  }
+});
