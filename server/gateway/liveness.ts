@@ -13,7 +13,7 @@ const FRESH_MS = 8_000;
 
 /** Keeps telling the database that the owner of this gateway's holds lives. Without that no hold is taken. */
 export function createLiveness(deps: {
-  ledger: Pick<Ledger, "processSeen">;
+  ledger: Pick<Ledger, "processSeen" | "endUnresolved">;
   log: Logger;
 }): Liveness {
   let seenAtMs: number | undefined;
@@ -24,11 +24,34 @@ export function createLiveness(deps: {
     seenAtMs = startedMs;
   }
 
+  async function endUnresolved(): Promise<void> {
+    for (const { holdId, workspaceId, error } of await deps.ledger.endUnresolved())
+      deps.log.error(
+        { err: error, hold_id: holdId, workspace_id: workspaceId },
+        "a hold that was never sent could not be ended yet; trying again",
+      );
+  }
+
+  let ending: Promise<void> | undefined;
+  /** After the beat and apart from it: what goes wrong here, or takes long, must not make this process look dead. */
+  async function beatAndEnd(): Promise<void> {
+    try {
+      await beat();
+    } catch (error) {
+      deps.log.warn({ err: error }, "the database could not be told that the gateway lives");
+      return;
+    }
+    ending ??= endUnresolved()
+      .catch((error: unknown) => deps.log.error({ err: error }, "holds could not be ended"))
+      .finally(() => {
+        ending = undefined;
+      });
+    await ending;
+  }
+
   let last = Promise.resolve();
   const timer = setInterval(() => {
-    last = beat().catch((error: unknown) =>
-      deps.log.warn({ err: error }, "the database could not be told that the gateway lives"),
-    );
+    last = beatAndEnd();
   }, BEAT_MS);
   timer.unref();
 

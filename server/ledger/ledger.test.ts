@@ -1,5 +1,4 @@
 import { expect, it } from "vitest";
-import { AppError } from "../platform/errors.ts";
 import { newId } from "../platform/ids.ts";
 import { createTestDatabase } from "../test/database.ts";
 import { claimRun, createClaimedRun, createTenant, limitTop } from "../test/tenant.ts";
@@ -454,56 +453,6 @@ it("holds that never left are voided, those of a dead process are posted in full
     held: 200,
   });
 });
-
-it.each([
-  [
-    "as a database that is away",
-    new AppError({
-      code: "database_unavailable",
-      status: 503,
-      publicMessage: "The answer was lost.",
-      retryable: true,
-    }),
-  ],
-  ["by any other name", Object.assign(new Error("read EHOSTUNREACH"), { code: "EHOSTUNREACH" })],
-])(
-  "what a lost answer leaves open is ended at no cost by the process that lives on: %s",
-  async (_how, lostAnswer) => {
-    const tenant = await createTenant(admin);
-    const { workspaceId } = tenant;
-    const run = await createClaimedRun(admin, tenant);
-    let connected = false;
-    let monotonicMs = 0;
-    /** The commit arrives, its answer does not. */
-    const lossy: typeof db = {
-      ...db,
-      async ledger(statement) {
-        const rows = await db.ledger<never>(statement);
-        if (connected) return rows;
-        throw lostAnswer;
-      },
-    };
-    const clock = { now: () => new Date(), monotonicMs: () => monotonicMs };
-    const unlucky = createLedger({ db: lossy, processId: "wrk_unlucky", clock });
-    const sent = request(run);
-    const marked = request(run, { dispatch: false });
-    await expect(unlucky.reserve(sent)).rejects.toBe(lostAnswer);
-    connected = true;
-    await unlucky.processSeen("gateway");
-    await unlucky.reserve(marked);
-    connected = false;
-    await expect(unlucky.markDispatched(workspaceId, marked.holdId)).rejects.toBe(lostAnswer);
-    connected = true;
-    const rule = { deadAfterMs: 60_000, heldForMs: 60_000, atMost: 100 };
-    await unlucky.reapHolds(rule);
-    await unlucky.processSeen("gateway");
-    // Still possibly at work in the database.
-    expect(await balance(workspaceId, "run", run.runId)).toMatchObject({ held: 400 });
-    monotonicMs += 10_000;
-    await unlucky.processSeen("gateway");
-    expect(await balance(workspaceId, "run", run.runId)).toMatchObject({ held: 0, posted: 0 });
-  },
-);
 
 it("impossible amounts are refused before they reach a balance", async () => {
   const run = await createClaimedRun(admin, await createTenant(admin));

@@ -3,7 +3,7 @@ import type { Db } from "../platform/db.ts";
 import { invariant } from "../platform/errors.ts";
 import * as answers from "./answers.ts";
 import * as queries from "./queries.ts";
-import { createUnresolvedHolds } from "./unresolved-holds.ts";
+import { createUnresolvedHolds, type UnresolvedFailure } from "./unresolved-holds.ts";
 import type {
   ReserveRequest,
   ReserveOutcome,
@@ -40,10 +40,11 @@ export type Ledger = {
   /** Gives unused agent time of this epoch back. False: the epoch is over, or took less than that. */
   returnAgentTime(request: RunFence & { unusedMs: number }): Promise<boolean>;
   /**
-   * Says that this process lives; its open holds are posted in full when it stops saying so. Also ends the holds that
-   * were never sent because the answer of the database was lost.
+   * Says that this process lives; its open holds are posted in full when it stops saying so.
    */
   processSeen(role: string): Promise<void>;
+  /** Ends the holds that were never sent because the answer of the database was lost. -> those that it could not end */
+  endUnresolved(): Promise<UnresolvedFailure[]>;
   /** Ends up to `atMost` holds that nobody will end any more. */
   reapHolds(rule: {
     deadAfterMs: number;
@@ -103,8 +104,8 @@ export function createLedger(deps: { db: Db; processId: string; clock?: Clock })
     },
     async processSeen(role) {
       await call(queries.processSeen({ processId, role }));
-      await unresolved.end();
     },
+    endUnresolved: () => unresolved.end(),
     async reapHolds(rule) {
       const total = { voided: 0, provisional: 0 };
       // One hold per transaction: several at once could not lock all their levels from leaf to root.

@@ -12,9 +12,12 @@ type HoldName = { workspaceId: string; holdId: string };
 export type UnresolvedHolds = {
   /** Makes or marks a hold, and remembers it while it is not known what became of that. */
   change<Answer>(hold: HoldName, work: () => Promise<Answer>): Promise<Answer>;
-  /** Ends those that are old enough. Nothing was sent for them, so what stands of them costs nothing. */
-  end(): Promise<void>;
+  /** Ends those that are old enough. Nothing was sent for them, so what stands of them costs nothing. -> what failed */
+  end(): Promise<UnresolvedFailure[]>;
 };
+
+/** A hold that could not be ended; it is tried again the next time. */
+export type UnresolvedFailure = HoldName & { error: unknown };
 
 /**
  * Holds of a living process that it does not know of: their commit was answered by a lost connection. The reaper leaves
@@ -39,13 +42,20 @@ export function createUnresolvedHolds(deps: {
       }
     },
     async end() {
+      const failures: UnresolvedFailure[] = [];
       for (const { workspaceId, holdId, sinceMs } of unresolved.values()) {
         if (clock.monotonicMs() - sinceMs < UNRESOLVED_MS) continue;
-        const ended = await settle({ workspaceId, holdId, outcome: "void" });
-        if (ended.status === "unchanged")
-          await settle({ workspaceId, holdId, outcome: "settled", actualNanoUsd: 0 });
-        unresolved.delete(holdId);
+        try {
+          const ended = await settle({ workspaceId, holdId, outcome: "void" });
+          if (ended.status === "unchanged")
+            await settle({ workspaceId, holdId, outcome: "settled", actualNanoUsd: 0 });
+          unresolved.delete(holdId);
+        } catch (error) {
+          // The others must not wait for one that never can be ended.
+          failures.push({ workspaceId, holdId, error });
+        }
       }
+      return failures;
     },
   };
 }
