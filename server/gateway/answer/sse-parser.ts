@@ -17,6 +17,8 @@ export type SseParser = {
   end(): void;
   /** Where the frame that is not complete yet began. */
   openFrameOffset(): number;
+  /** Value of its `event` field, as far as that has come. */
+  openFrameEvent(): string;
 };
 
 /** Frames that carry usage are some hundred bytes; what is larger is passed on but not kept. A line and a frame: 1 MB. */
@@ -98,5 +100,6 @@ export function createSseParser(onFrame: (frame: SseFrame) => void): SseParser {
       dispatch(received);
     },
     openFrameOffset: () => frame.startOffset,
+    openFrameEvent: () => frame.event,
   };
 }

@@ -17,6 +17,8 @@ export type StreamTap = Pick<StreamListener, "verdict" | "usageRecord" | "thinki
 
 /** A frame larger than this goes on in parts; the frame that ends an answer is some 50 bytes. */
 const MAX_WITHHELD_BYTES = 16 * 1024;
+/** An error event ends the answer, and what it says about the installation must be seen as a whole. */
+const MAX_WITHHELD_ERROR_BYTES = 1024 * 1024;
 
 /** Bytes that came and have not gone on yet; offsets count bytes of the whole stream. */
 function createWaitingBytes() {
@@ -61,7 +63,9 @@ export function createStreamTap(pricing: AnswerPricing): StreamTap {
     if (terminal !== undefined) return waiting.take(terminal.startOffset);
     const frameStart = parser.openFrameOffset();
     const withheld = waiting.received() - Math.max(frameStart, waiting.gone());
-    if (withheld <= MAX_WITHHELD_BYTES) return waiting.take(frameStart);
+    const limit =
+      parser.openFrameEvent() === "error" ? MAX_WITHHELD_ERROR_BYTES : MAX_WITHHELD_BYTES;
+    if (withheld <= limit) return waiting.take(frameStart);
     open = true;
     return waiting.take(waiting.received());
   }

@@ -148,20 +148,28 @@ async function passStream(
     stored:
       body === undefined ? undefined : { contentType: "text/event-stream; charset=utf-8", body },
   });
-  finishStream(client, { tap, durability, error: brokeOff(watch.reason(), cause) });
+  const error = brokeOff(watch.reason(), cause);
+  finishStream(client, { tap, durability, error, withoutKey: deps.upstream.withoutKey });
   return { status: tap.finished() && durability === "late" ? "withheld" : "answered" };
 }
 
 function finishStream(
   client: Client,
-  end: { tap: StreamTap; durability: Durability; error: AppError },
+  end: {
+    tap: StreamTap;
+    durability: Durability;
+    error: AppError;
+    withoutKey: Upstream["withoutKey"];
+  },
 ): void {
   const { tap } = end;
   // What the client has of an unfinished frame must not swallow the error event that follows.
   if (tap.openFrame()) void client.write([Buffer.from("\n\n")]);
   if (!tap.finished()) return client.fail(end.error);
   if (end.durability === "late") return client.fail(chargeNotDurable());
-  client.end(tap.takeHeld());
+  // One byte is one character here, so all but the key stays as it is.
+  const held = Buffer.concat(tap.takeHeld()).toString("latin1");
+  client.end([Buffer.from(end.withoutKey(held), "latin1")]);
 }
 
 async function readAll(

@@ -131,6 +131,22 @@ describe("a client that does not read", () => {
 });
 
 describe("secrets", () => {
+  test.each([0, 40_000])(
+    "an error event in a stream does not show the provider's key (after %i further bytes)",
+    async (length) => {
+      const message = `Grüße ${"x".repeat(length)} your key is ${PROVIDER_KEY}`;
+      const { url } = await startBoth(database, {
+        provider: { faults: [{ kind: "error_event", at: 3, message }] },
+      });
+      const run = await startRun(database);
+      const response = await post(url, { token: run.token, body: { ...SMALL, stream: true } });
+      const text = await response.text();
+      expect(text).toContain("event: error");
+      expect(text).toContain(`Grüße ${"x".repeat(length)} your key is ***`);
+      expect(text).not.toContain(PROVIDER_KEY);
+    },
+  );
+
   test("neither the provider's key nor a run token nor content is in a log, an answer or the database", async () => {
     let logged = "";
     const sink = new Writable({
