@@ -131,10 +131,10 @@ describe("a client that does not read", () => {
 });
 
 describe("secrets", () => {
-  test.each([0, 40_000])(
-    "an error event in a stream does not show the provider's key (after %i further bytes)",
+  test.each([0, 400_000])(
+    "an error event in a stream does not show the provider's key (before %i further bytes)",
     async (length) => {
-      const message = `Grüße ${"x".repeat(length)} your key is ${PROVIDER_KEY}`;
+      const message = `Grüße, your key is ${PROVIDER_KEY}${"x".repeat(length)}`;
       const { url } = await startBoth(database, {
         provider: { faults: [{ kind: "error_event", at: 3, message }] },
       });
@@ -142,7 +142,7 @@ describe("secrets", () => {
       const response = await post(url, { token: run.token, body: { ...SMALL, stream: true } });
       const text = await response.text();
       expect(text).toContain("event: error");
-      expect(text).toContain(`Grüße ${"x".repeat(length)} your key is ***`);
+      expect(text).toContain(`Grüße, your key is ***${"x".repeat(length)}`);
       expect(text).not.toContain(PROVIDER_KEY);
     },
   );
