@@ -124,7 +124,9 @@ function outcomeOfError(error: unknown, { lease, claim }: RunAttempt, log: Logge
       };
     }
     case undefined:
-      if (isDatabaseAway(error)) return { status: "yielded" };
+      // Nothing is written, and the lease runs out: that counts as a failed attempt, so work that always ends here does
+      // not go round for ever.
+      if (isDatabaseAway(error)) return { status: "lost" };
       log.error({ err: error, run_id: claim.runId, task_id: claim.taskId }, "a run broke");
       return error instanceof AppError
         ? { status: "failed", cause: error.code, message: error.publicMessage }

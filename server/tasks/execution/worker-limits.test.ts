@@ -1,4 +1,5 @@
 import { afterEach, expect, it } from "vitest";
+import { AppError } from "../../platform/errors.ts";
 import { createTestDatabase } from "../../test/database.ts";
 import type { Tenant } from "../../test/tenant.ts";
 import {
@@ -97,7 +98,7 @@ it("a woken run's need is not promised to the next one: two that fit only one by
 it("a run without agent time pauses before it calls a model, and goes on when there is some", async () => {
   const stage = await openStage(database);
   const tenant = await openWorkspace(database, { agentTimeLimitMs: 0 });
-  const { taskId } = await giveTask(database, { stage, tenant, prompt, inputs });
+  const { taskId, runId } = await giveTask(database, { stage, tenant, prompt, inputs });
   startJobs(stage);
   startWorker(stage);
   const { parked } = await taskReaches(database, taskId, "paused");
@@ -107,7 +108,9 @@ it("a run without agent time pauses before it calls a model, and goes on when th
     level: "workspace",
     limit: 0,
   });
-  expect(stage.simulator.meter.report().totals.calls).toBe(0);
+  // Its own calls: what another test's woken run does on this worker is not this test's business.
+  const calls = await admin.query("SELECT 1 FROM holds WHERE run_id = $1", [runId]);
+  expect(calls.rowCount).toBe(0);
   await setLimit(tenant, {
     meter: "agent_time",
     level: "workspace",
@@ -246,4 +249,24 @@ it("after the number of slots was lowered nothing starts until fewer run than th
     amount: 1,
   });
   expect([await withSlots(), await withSlots(), await withSlots()]).toEqual([2, 1, 1]);
+});
+
+it("a run that each time ends because the database is away fails after its third attempt, and does not go round for ever", async () => {
+  const stage = await openStage(database);
+  const tenant = await openWorkspace(database);
+  const { taskId, runId } = await giveTask(database, { stage, tenant, prompt });
+  const away = new AppError({
+    code: "database_unavailable",
+    status: 503,
+    publicMessage: "The database cannot be reached.",
+  });
+  startJobs(stage);
+  startWorker(stage, {
+    runtimeFor: () => ({ run: () => Promise.reject(away) }),
+    config: { leaseMs: 500 },
+  });
+  const task = await taskReaches(database, taskId, "failed", "succeeded");
+  expect(task.cause).toBe("attempts_exhausted");
+  const attempts = await admin.query("SELECT 1 FROM attempts WHERE run_id = $1", [runId]);
+  expect(attempts.rowCount).toBe(3);
 });
