@@ -58,7 +58,14 @@ export default defineConfig({
   },
   overrides: [
     {
-      files: ["**/*.test.ts", "**/*.test.tsx", "**/*fixture.ts", "server/test/**", "server/gateway/test/**", "bench/**"],
+      files: [
+        "**/*.test.ts",
+        "**/*.test.tsx",
+        "**/*fixture.ts",
+        "server/test/**",
+        "server/gateway/test/**",
+        "bench/**",
+      ],
       rules: {
         "typescript/no-non-null-assertion": "off",
         "max-lines-per-function": "off",
