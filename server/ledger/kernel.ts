@@ -18,7 +18,7 @@ import {
 } from "./kernel-state.ts";
 
 // The rules of the ledger without a database: each function decides one command against a state and answers what
-// happened, the state after it and the outcome that the caller sees. The functions of migrations/0003_ledger.sql must
+// happened, the state after it and the outcome that the caller sees. The functions of migrations/0005_ledger_calls.sql must
 // decide the same; kernel-oracle.test.ts compares the two.
 
 export type Decision<Outcome> = { state: State; events: readonly LedgerEvent[]; outcome: Outcome };

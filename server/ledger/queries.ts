@@ -2,7 +2,7 @@ import type { Statement } from "../platform/db.ts";
 import { storableJson } from "../platform/storable-json.ts";
 import type { AgentTimeRequest, ReserveRequest, RunFence, Settlement } from "./calls.ts";
 
-// Each statement calls one reviewed function of migrations/0003_ledger.sql, which locks the levels from leaf to root
+// Each statement calls one reviewed function of migrations/0005_ledger_calls.sql, which locks the levels from leaf to root
 // and is a transaction of its own. `answer` is what the function returns.
 
 export function reserve(request: ReserveRequest, ownerId: string): Statement {

@@ -1,0 +1,169 @@
+-- Lock order of everything below: the run (shared, so that its lease stands), the hold, then the budget rows of its
+-- levels from leaf to root, then the shared rows of the top levels. Two transactions that meet never wait in a circle.
+
+-- One lock per limit, held by who changes it and shared by who opens a balance row under it. Without it a row that is
+-- opened while the limit changes would keep the old limit until its period ends.
+CREATE FUNCTION limit_lock(workspace text, a_meter text, a_level text, scope text) RETURNS bigint
+  LANGUAGE sql IMMUTABLE SET search_path = public, pg_temp
+AS $$
+  SELECT hashtextextended(concat_ws(' ', workspace, a_meter, a_level, scope), 0)
+$$;
+
+-- Opens the balance row of a level with the limit in force. A task's limit is the task's own until it is changed. The
+-- workspace's row of a top level starts with nothing: it gets chunks of the shared row.
+CREATE FUNCTION open_budget(workspace text, a_meter text, a_level text, scope text, a_period text) RETURNS void
+  LANGUAGE plpgsql SET search_path = public, pg_temp
+AS $$
+DECLARE
+  amount bigint;
+  version int := 0;
+BEGIN
+  PERFORM pg_advisory_xact_lock_shared(limit_lock(CASE WHEN a_level IN ('owner', 'platform') THEN '' ELSE workspace END, a_meter, a_level, scope));
+  IF a_level IN ('owner', 'platform') THEN
+    SELECT l.amount, l.version INTO amount, version FROM top_limits l
+      WHERE l.level = a_level AND l.scope_id = scope AND l.meter = a_meter ORDER BY l.version DESC LIMIT 1;
+    IF amount IS NOT NULL THEN
+      INSERT INTO top_budgets (level, scope_id, meter, period, limit_amount) VALUES (a_level, scope, a_meter, a_period, amount) ON CONFLICT DO NOTHING;
+      amount := 0;
+    END IF;
+  ELSE
+    SELECT l.amount, l.version INTO amount, version FROM limits l
+      WHERE l.workspace_id = workspace AND l.meter = a_meter AND l.level = a_level AND l.scope_id = scope ORDER BY l.version DESC LIMIT 1;
+    IF NOT FOUND AND a_level = 'task' THEN
+      SELECT CASE a_meter WHEN 'model_cost' THEN t.cost_limit_nano_usd ELSE t.agent_time_limit_ms END INTO amount
+        FROM tasks t WHERE t.workspace_id = workspace AND t.id = scope;
+    END IF;
+  END IF;
+  INSERT INTO budgets (workspace_id, meter, level, scope_id, period, limit_version, limit_amount)
+    VALUES (workspace, a_meter, a_level, scope, a_period, coalesce(version, 0), amount) ON CONFLICT DO NOTHING;
+END
+$$;
+
+-- Sets the workspace's chunk of a top level so that it fits `needed` more than it has: by at least 1 % of the limit,
+-- or what is left. When too little is left, all that workspaces were handed and do not use is taken back first, this
+-- one's own too; so a chunk that nobody needs refuses nobody, and after the limit was lowered money that returns does
+-- not stay with whom it returned to. Rows in use by others at this moment are passed over, never waited for.
+-- -> how much the row's limit changed
+CREATE FUNCTION grant_chunk(b budgets, needed bigint) RETURNS bigint
+  LANGUAGE plpgsql SET search_path = public, pg_temp
+AS $$
+DECLARE
+  top top_budgets;
+  own bigint := 0;
+  others bigint := 0;
+  chunk bigint;
+BEGIN
+  SELECT * INTO top FROM top_budgets t WHERE t.level = b.level AND t.scope_id = b.scope_id AND t.meter = b.meter AND t.period = b.period FOR UPDATE;
+  IF NOT FOUND THEN RETURN 0; END IF;
+  IF top.limit_amount - top.granted < greatest(needed, 0) THEN
+    own := greatest(0, b.limit_amount - b.posted - b.held);
+    IF top.limit_amount - top.granted < needed THEN
+      WITH unused AS (
+        SELECT x.workspace_id, x.limit_amount - x.posted - x.held AS amount FROM budgets x
+          WHERE x.level = b.level AND x.scope_id = b.scope_id AND x.meter = b.meter AND x.period = b.period AND x.level IN ('owner', 'platform')
+            AND x.workspace_id <> b.workspace_id AND x.limit_amount > x.posted + x.held
+          FOR UPDATE SKIP LOCKED
+      ), lowered AS (
+        UPDATE budgets x SET limit_amount = x.limit_amount - u.amount FROM unused u
+          WHERE x.workspace_id = u.workspace_id AND x.level = b.level AND x.scope_id = b.scope_id AND x.meter = b.meter AND x.period = b.period
+          RETURNING u.amount
+      )
+      SELECT coalesce(sum(l.amount), 0) INTO others FROM lowered l;
+    END IF;
+  END IF;
+  chunk := greatest(0, least(top.limit_amount - top.granted + own + others, greatest(needed + own, top.limit_amount / 100)));
+  UPDATE top_budgets t SET granted = top.granted - own - others + chunk
+    WHERE t.level = b.level AND t.scope_id = b.scope_id AND t.meter = b.meter AND t.period = b.period AND chunk <> own + others;
+  UPDATE budgets x SET limit_amount = x.limit_amount - own + chunk
+    WHERE chunk <> own AND x.workspace_id = b.workspace_id AND x.meter = b.meter AND x.level = b.level AND x.scope_id = b.scope_id AND x.period = b.period;
+  RETURN chunk - own;
+END
+$$;
+
+CREATE TYPE budget_key AS (level text, scope_id text, period text);
+
+-- The levels that a run's spending counts against, leaf first: run, task and its ancestors, agent, workspace, billing
+-- account, platform. The hottest row comes last, so it is locked shortest.
+CREATE FUNCTION run_levels(workspace text, run text, a_meter text) RETURNS budget_key[]
+  LANGUAGE sql STABLE SET search_path = public, pg_temp
+AS $$
+  WITH RECURSIVE chain AS (
+    SELECT t.id, t.parent_task_id, t.agent_id, 1 AS distance FROM runs r JOIN tasks t ON t.workspace_id = r.workspace_id AND t.id = r.task_id
+      WHERE r.workspace_id = workspace AND r.id = run
+    UNION ALL
+    SELECT p.id, p.parent_task_id, p.agent_id, c.distance + 1 FROM chain c JOIN tasks p ON p.workspace_id = workspace AND p.id = c.parent_task_id
+  ), today AS MATERIALIZED (SELECT to_char(clock_now() AT TIME ZONE 'UTC', 'YYYY-MM-DD') AS day)
+  SELECT array_agg(ROW(level, scope_id, period)::budget_key ORDER BY rank) FROM (
+    SELECT 'run' AS level, run AS scope_id, 'all' AS period, 0 AS rank
+    UNION ALL SELECT 'task', id, 'all', distance FROM chain
+    UNION ALL SELECT 'agent', agent_id, left(day, 7), 1000 FROM chain, today WHERE distance = 1
+    UNION ALL SELECT 'workspace', workspace, left(day, 7), 1001 FROM today
+    UNION ALL SELECT 'owner', w.billing_account_id, left(day, 7), 1002 FROM today, workspaces w WHERE w.workspace_id = workspace
+    UNION ALL SELECT 'platform', 'platform', day, 1003 FROM today
+  ) levels
+$$;
+
+-- Locks the levels from leaf to root and answers their rows in that order. Rows that do not exist yet are opened
+-- before any is locked. After all are locked, top levels that leave less than `needed` get a chunk, and those that were
+-- lowered below what they had handed out give back what is unused; NULL leaves chunks as they are.
+CREATE FUNCTION lock_levels(workspace text, a_meter text, keys budget_key[], needed bigint) RETURNS budgets[]
+  LANGUAGE plpgsql SET search_path = public, pg_temp
+AS $$
+DECLARE
+  k record;
+  seen budgets[];
+  b budgets;
+BEGIN
+  FOR k IN
+    SELECT u.level, u.scope_id, u.period FROM unnest(keys) WITH ORDINALITY u(level, scope_id, period, n)
+      WHERE NOT EXISTS (SELECT FROM budgets x WHERE x.workspace_id = workspace AND x.meter = a_meter AND x.level = u.level AND x.scope_id = u.scope_id AND x.period = u.period)
+      ORDER BY u.n
+  LOOP
+    PERFORM open_budget(workspace, a_meter, k.level, k.scope_id, k.period);
+  END LOOP;
+  -- Rows are locked as they come out of the sort.
+  SELECT array_agg(l.x ORDER BY l.n) INTO seen FROM (
+    SELECT x, u.n FROM unnest(keys) WITH ORDINALITY u(level, scope_id, period, n)
+      JOIN budgets x ON x.workspace_id = workspace AND x.meter = a_meter AND x.level = u.level AND x.scope_id = u.scope_id AND x.period = u.period
+      ORDER BY u.n FOR UPDATE OF x) l;
+  IF cardinality(seen) IS DISTINCT FROM cardinality(keys) THEN
+    RAISE EXCEPTION 'budget rows of % are missing', keys USING ERRCODE = 'GH002';
+  END IF;
+  FOR i IN 1 .. cardinality(seen) LOOP
+    b := seen[i];
+    IF b.level IN ('owner', 'platform') AND (b.posted + b.held + needed > b.limit_amount OR (needed IS NOT NULL AND b.limit_amount IS NOT NULL
+      AND EXISTS (SELECT FROM top_budgets t WHERE t.level = b.level AND t.scope_id = b.scope_id AND t.meter = a_meter AND t.period = b.period AND t.granted > t.limit_amount))) THEN
+      b.limit_amount := b.limit_amount + grant_chunk(b, b.posted + b.held + needed - b.limit_amount);
+      seen[i] := b;
+    END IF;
+  END LOOP;
+  RETURN seen;
+END
+$$;
+
+-- The form in which rows that were seen are stored and told.
+CREATE FUNCTION seen_levels(seen budgets[]) RETURNS jsonb
+  LANGUAGE sql IMMUTABLE SET search_path = public, pg_temp
+AS $$
+  SELECT jsonb_agg(jsonb_build_object('level', l.level, 'scope_id', l.scope_id, 'period', l.period, 'limit_version', l.limit_version,
+    'limit', l.limit_amount, 'posted', l.posted, 'held', l.held) ORDER BY n) FROM unnest(seen) WITH ORDINALITY l(workspace_id, meter, level, scope_id, period, limit_version, limit_amount, posted, held, n)
+$$;
+
+-- Which level refuses `needed`: rather one that no returning hold can help, then the one that leaves least, then the
+-- one nearest to the leaf. For a top level what counts is the shared limit less what all its workspaces have spent,
+-- but only this workspace's own figures are told.
+CREATE FUNCTION refusal(seen budgets[], needed bigint) RETURNS jsonb
+  LANGUAGE sql STABLE SET search_path = public, pg_temp
+AS $$
+  SELECT jsonb_build_object('status', CASE WHEN l.without_holds >= refusal.needed THEN 'reserved' ELSE 'exhausted' END, 'level', l.level, 'scope_id', l.scope_id,
+      'period', l.period, 'limit', l.limit_amount, 'posted', l.posted, 'held', l.held, 'needed', refusal.needed)
+    FROM (
+      SELECT u.*, CASE WHEN u.level IN ('owner', 'platform') THEN
+          (SELECT t.limit_amount FROM top_budgets t WHERE t.level = u.level AND t.scope_id = u.scope_id AND t.meter = u.meter AND t.period = u.period)
+          - (SELECT sum(x.posted) FROM budgets x WHERE x.level = u.level AND x.scope_id = u.scope_id AND x.meter = u.meter AND x.period = u.period AND x.level IN ('owner', 'platform'))
+        ELSE u.limit_amount - u.posted END AS without_holds
+      FROM unnest(seen) WITH ORDINALITY u(workspace_id, meter, level, scope_id, period, limit_version, limit_amount, posted, held, n)
+      WHERE u.limit_amount - u.posted - u.held < refusal.needed
+    ) l
+    ORDER BY (l.without_holds >= refusal.needed), l.limit_amount - l.posted - l.held, l.n LIMIT 1
+$$;
