@@ -15,6 +15,15 @@ export type PlanName = (typeof planNames)[number];
 const MINUTE_MS = 60_000;
 const USD = 1_000_000_000;
 
+const withoutLimits: Plan = {
+  priceNanoUsd: 0,
+  agentTimeMs: null,
+  modelCostNanoUsd: null,
+  concurrentTasks: null,
+  apiRequestsPerHour: null,
+  members: null,
+};
+
 /** `enterprise` has its numbers by contract, `self_hosted` only the budgets that its owner sets: both start without any. */
 export const plans: Readonly<Record<PlanName, Plan>> = {
   free: {
@@ -41,22 +50,8 @@ export const plans: Readonly<Record<PlanName, Plan>> = {
     apiRequestsPerHour: 10_000,
     members: 20,
   },
-  enterprise: {
-    priceNanoUsd: 0,
-    agentTimeMs: null,
-    modelCostNanoUsd: null,
-    concurrentTasks: null,
-    apiRequestsPerHour: null,
-    members: null,
-  },
-  self_hosted: {
-    priceNanoUsd: 0,
-    agentTimeMs: null,
-    modelCostNanoUsd: null,
-    concurrentTasks: null,
-    apiRequestsPerHour: null,
-    members: null,
-  },
+  enterprise: withoutLimits,
+  self_hosted: withoutLimits,
 };
 
 /** One limit of a workspace. amount: nano-USD, milliseconds or a count, by meter; null is no limit. */

@@ -1,5 +1,5 @@
 import type { BilledTokens, ModelPrice } from "../request/prices.ts";
-import type { UsageMeter } from "./usage.ts";
+import { isObject, type UsageMeter } from "./usage.ts";
 
 /** How an answer of the provider ended, as far as its charge is concerned. */
 export type AnswerVerdict =
@@ -18,11 +18,6 @@ export function verdictOf(meter: UsageMeter, problem: string | undefined): Answe
   return usage.status === "priced"
     ? { status: "clean", costNanoUsd: usage.costNanoUsd, tokens: usage.tokens }
     : { status: "unknown", reason: usage.reasons.join("; ") };
-}
-
-/** True for JSON objects, as opposed to arrays and null. */
-export function isObject(value: unknown): value is Record<string, unknown> {
-  return value !== null && typeof value === "object" && !Array.isArray(value);
 }
 
 /** The JSON object in a text; undefined when it is none. */

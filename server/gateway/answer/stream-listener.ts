@@ -1,5 +1,4 @@
 import {
-  isObject,
   parseObject,
   thinkingMarkOf,
   verdictOf,
@@ -7,7 +6,7 @@ import {
   type AnswerVerdict,
 } from "./answer-verdict.ts";
 import type { SseFrame } from "./sse-parser.ts";
-import { createUsageMeter } from "./usage.ts";
+import { createUsageMeter, isObject } from "./usage.ts";
 
 /** What the frames of a streamed answer say about its charge. */
 export type StreamListener = {

@@ -40,7 +40,8 @@ const STANDARD_VALUES: Readonly<Record<string, ReadonlySet<unknown>>> = {
 /** Reported beside the counts and already contained in them. */
 const INFORMATION = new Set(["output_tokens_details", "iterations"]);
 
-function isObject(value: unknown): value is Record<string, unknown> {
+/** True for JSON objects, as opposed to arrays and null. */
+export function isObject(value: unknown): value is Record<string, unknown> {
   return value !== null && typeof value === "object" && !Array.isArray(value);
 }
 

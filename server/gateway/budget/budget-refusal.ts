@@ -1,3 +1,5 @@
+import type { ReserveOutcome } from "../../ledger/calls.ts";
+
 /** What a 402 says. Amounts are nano-USD, except for a call limit, where they count calls. */
 export type BudgetRefusal = {
   type: "budget_exhausted" | "call_limit_reached";
@@ -8,16 +10,7 @@ export type BudgetRefusal = {
 };
 
 /** The budget level that refused, as the ledger reports it. */
-export type RefusingLevel = {
-  status: "reserved" | "exhausted";
-  level: string;
-  scopeId: string;
-  period: string;
-  limit: number;
-  posted: number;
-  held: number;
-  needed: number;
-};
+export type RefusingLevel = Extract<ReserveOutcome, { status: "reserved" | "exhausted" }>;
 
 /** When a budget period (`all`, `2026-11`, `2026-11-23`; UTC) turns; undefined when it never does. */
 export function periodResetsAt(period: string): string | undefined {
