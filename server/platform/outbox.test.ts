@@ -3,7 +3,7 @@ import { createTestDatabase } from "../test/database.ts";
 import { createTenant } from "../test/tenant.ts";
 import { type OutboxRow, relayOutbox } from "./outbox.ts";
 
-const { db, admin } = await createTestDatabase();
+const { db, admin, settled } = await createTestDatabase();
 const { workspaceId } = await createTenant(admin);
 
 async function put(topic: string): Promise<void> {
@@ -26,12 +26,14 @@ async function take(): Promise<string[]> {
 
 it("rows are handed on once, in their order", async () => {
   for (const topic of ["a", "b", "c"]) await put(topic);
+  await settled();
   expect(await take()).toEqual(["a", "b", "c"]);
   expect(await take()).toEqual([]);
 });
 
 it("a row stays when its delivery fails", async () => {
   await put("kept");
+  await settled();
   const failure = new Error("receiver is away");
   await expect(relayOutbox(db, () => Promise.reject(failure))).rejects.toBe(failure);
   expect(await take()).toEqual(["kept"]);
@@ -39,6 +41,7 @@ it("a row stays when its delivery fails", async () => {
 
 it("two relays at once hand each row on once, together", async () => {
   for (let n = 0; n < 40; n++) await put(`row ${n}`);
+  await settled();
   const [left, right] = await Promise.all([take(), take()]);
   expect([...left, ...right].toSorted()).toEqual(
     Array.from({ length: 40 }, (_, n) => `row ${n}`).toSorted(),

@@ -14,7 +14,7 @@ import { createRealtime } from "./realtime.ts";
 
 type Browser = Socket<ServerToClient, ClientToServer>;
 
-const { db, admin } = await createTestDatabase();
+const { db, admin, settled } = await createTestDatabase();
 const sessions = new Map<string, SocketSession>();
 const server: Server = createServer();
 const realtime = createRealtime({
@@ -122,6 +122,7 @@ it("a follower gets the tail and then every event, in order and without a gap", 
 it("an event that commits after a later one is not skipped", async () => {
   const slow = await workspaceWithRun("late");
   const fast = await workspaceWithRun("early");
+  await settled();
   const from = await newestPosition(db);
   await db.withWorkspace(slow.workspaceId, async (tx) => {
     await tx.query({

@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import pg from "pg";
-import { afterAll, inject } from "vitest";
+import { afterAll, inject, vi } from "vitest";
 import { createDb, type Db } from "../platform/db.ts";
 import { createLogger } from "../platform/log.ts";
 import { TEMPLATE_DATABASE, testPasswordOf } from "./postgres.ts";
@@ -13,6 +13,11 @@ export type TestDatabase = {
   ownerUrl: string;
   /** Terminates every other connection to this database, as a crash of the server would. */
   dropConnections(): Promise<void>;
+  /**
+   * Resolves when readers that stop below the oldest open transaction see all that is committed by now. Transactions
+   * are numbered for the whole server, so the tests of another file hold such readers back, too.
+   */
+  settled(): Promise<void>;
 };
 
 const LEAK_LOOKS = 40;
@@ -66,6 +71,18 @@ export async function createTestDatabase(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND usename <> current_user",
         [name],
       );
+    },
+    async settled() {
+      const {
+        rows: [now],
+      } = await admin.query<{ last: string }>(`SELECT pg_current_xact_id()::text AS last`);
+      await vi.waitUntil(async () => {
+        const { rows } = await admin.query(
+          `SELECT 1 WHERE pg_snapshot_xmin(pg_current_snapshot()) > $1::xid8`,
+          [now?.last],
+        );
+        return rows.length > 0;
+      }, 20_000);
     },
   };
 }
