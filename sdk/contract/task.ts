@@ -20,7 +20,7 @@ export const parkedSchema = z.discriminatedUnion("kind", [
   z.object({
     kind: z.literal("limit"),
     meter: z.enum(["model_cost", "agent_time"]),
-    level: z.enum(["run", "task", "agent", "workspace", "owner", "platform"]),
+    level: z.enum(["run", "task", "agent", "key", "workspace", "owner", "platform"]),
     scope_id: z.string(),
     /** Units of the meter: nano-USD or milliseconds. */
     limit: z.int(),

@@ -55,7 +55,7 @@ export async function serveMessagesCall(deps: MessagesCallDeps, call: MessagesCa
     const admission = await deps.admit({ token, request, callNo, attemptNo, gone: stopped });
     if (admission.status === "refused") return client.fail(admission.error, droppedHeader(request));
     const { hold } = admission;
-    callNo = hold.callNo;
+    callNo = hold.callNo ?? undefined;
     faultPoint("gateway.held");
     const headers = holdHeaders(call, hold);
     const attempt = runAttempt(deps, { request, hold, client, headers });

@@ -2,17 +2,36 @@ import type { HoldState, Refusal } from "./kernel-state.ts";
 
 // What the ledger is asked and answers. The adapter, its SQL and the kernel share these.
 
-/** The worst case of one upstream attempt. Amounts are nano-USD, prices nano-USD per token. */
-export type ReserveRequest = {
+/** The attempt that holds a run's lease, by its token. */
+export type RunSpender = {
+  kind: "run";
   workspaceId: string;
   runId: string;
   epoch: number;
   /** SHA-256 of the run token's secret. */
   tokenHash: string;
+};
+
+/** A program outside, by its workspace API key. That the key may spend is checked by who takes it in. */
+export type KeySpender = {
+  kind: "api_key";
+  workspaceId: string;
+  apiKeyId: string;
+  /** SHA-256 of the key's secret. */
+  secretHash: string;
+};
+
+/** Whose calls are paid for. */
+export type Spender = RunSpender | KeySpender;
+
+/** The worst case of one upstream attempt. Amounts are nano-USD, prices nano-USD per token. */
+export type ReserveRequest = {
+  spender: Spender;
   /** Made by the caller, a new one for each request. */
   holdId: string;
-  /** Of an earlier attempt of the same call; a new call gets the next number of its run. */
+  /** Of an earlier attempt of the same call; a new call of a run gets the next number, those of keys have none. */
   callNo?: number;
+  /** 1 for the first upstream attempt of a call. */
   attemptNo: number;
   model: string;
   priceVersion: string;
@@ -28,14 +47,16 @@ export type ReserveRequest = {
 export type ReserveOutcome =
   | {
       status: "held";
-      callNo: number;
+      /** Null for an API key. */
+      callNo: number | null;
       amountNanoUsd: number;
       /** What the call may answer at most: the wish, or less when the budget is nearly used. */
       maxTokens: number;
-      taskId: string;
     }
-  /** The run is not leased to this epoch and token. */
+  /** The run is not leased to this epoch and token, or the key was revoked or has ended. */
   | { status: "stale" }
+  /** The workspace may not spend at present; reason: `margin_guard`, `operator`, … */
+  | { status: "suspended"; reason: string }
   | { status: "call_limit"; limit: number }
   | Refusal;
 

@@ -109,9 +109,10 @@ async function perform(operation: Operation, claims: Map<string, ClaimedRun>): P
   const any = ledgers.get(processIds[0])!;
   switch (operation.type) {
     case "reserve": {
-      const { ownerId, ...ask } = operation.ask;
-      const { tokenHash } = claims.get(ask.runId)!;
-      return ledgers.get(ownerId)!.reserve({ ...ask, tokenHash, model: "m", priceVersion: "p" });
+      const { ownerId, workspaceId, runId, epoch, ...ask } = operation.ask;
+      const { tokenHash } = claims.get(runId)!;
+      const spender = { kind: "run", workspaceId, runId, epoch, tokenHash } as const;
+      return ledgers.get(ownerId)!.reserve({ ...ask, spender, model: "m", priceVersion: "p" });
     }
     case "dispatch": {
       const { workspaceId, holdId, ownerId } = operation.ask;
@@ -201,6 +202,11 @@ type Seen = {
   posted: number;
   held: number;
 };
+/** What a hold or slice saw, leaf first. */
+const SEEN = `(SELECT jsonb_agg(jsonb_build_object('level', b.level, 'scope_id', b.scope_id, 'period', b.period,
+    'limit_version', s.version, 'limit', s.amount, 'posted', s.posted, 'held', s.held) ORDER BY s.n)
+  FROM unnest(x.budget_ids, x.seen_versions, x.seen_limits, x.seen_posted, x.seen_held) WITH ORDINALITY s(id, version, amount, posted, held, n)
+    JOIN budgets b ON b.workspace_id = x.workspace_id AND b.id = s.id) AS levels`;
 const levelsFrom = (levels: Seen[]) =>
   levels.map(({ scope_id: scopeId, limit_version: limitVersion, ...rest }) => ({
     ...rest,
@@ -211,14 +217,14 @@ const levelsFrom = (levels: Seen[]) =>
 async function pictureOfDatabase(): Promise<unknown> {
   const read = async <Row extends object>(text: string): Promise<Row[]> =>
     db.withPlatform((tx) => tx.query<Row>({ text, values: [] }));
-  const account = `concat_ws('|', workspace_id, meter, level, scope_id, period)`;
+  const account = `concat_ws('|', b.workspace_id, b.meter, b.level, b.scope_id, b.period)`;
   const budgets = await read<{
     key: string;
     limit_version: number;
     limit_amount: number | null;
     posted: number;
     held: number;
-  }>(`SELECT ${account} AS key, limit_version, limit_amount, posted, held FROM budgets`);
+  }>(`SELECT ${account} AS key, limit_version, limit_amount, posted, held FROM budgets b`);
   const tops = await read<{
     level: "owner" | "platform";
     scope_id: string;
@@ -237,7 +243,7 @@ async function pictureOfDatabase(): Promise<unknown> {
     posted: number | null;
     overrun: number;
     levels: Seen[];
-  }>("SELECT * FROM holds");
+  }>(`SELECT x.*, ${SEEN} FROM holds x`);
   const slices = await read<{
     run_id: string;
     slice_no: number;
@@ -245,9 +251,10 @@ async function pictureOfDatabase(): Promise<unknown> {
     granted_ms: number;
     returned_ms: number;
     levels: Seen[];
-  }>("SELECT * FROM time_slices");
+  }>(`SELECT x.*, ${SEEN} FROM time_slices x`);
   const lines = await read<{ line: string }>(
-    `SELECT concat_ws('|', ${account}, kind, coalesce(hold_id, ''), amount) AS line FROM ledger_lines`,
+    `SELECT concat_ws('|', ${account}, l.kind, coalesce(l.hold_id, ''), l.amount) AS line FROM ledger_lines l
+      CROSS JOIN LATERAL unnest(l.budget_ids) k(id) JOIN budgets b ON b.workspace_id = l.workspace_id AND b.id = k.id`,
   );
   return {
     budgets: budgets

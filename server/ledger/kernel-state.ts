@@ -1,5 +1,13 @@
 /** Levels of the budget tree from leaf to root. A run counts against its task and all of that task's ancestors. */
-export const levelNames = ["run", "task", "agent", "workspace", "owner", "platform"] as const;
+export const levelNames = [
+  "run",
+  "task",
+  "agent",
+  "key",
+  "workspace",
+  "owner",
+  "platform",
+] as const;
 export type LevelName = (typeof levelNames)[number];
 /** The levels that several workspaces share; they hand out chunks to the workspaces' own rows. */
 export type TopLevel = "owner" | "platform";

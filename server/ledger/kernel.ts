@@ -101,7 +101,6 @@ export function reserve(state: State, ask: Reserve): Decision<ReserveOutcome> {
       callNo,
       amountNanoUsd: amount,
       maxTokens: granted,
-      taskId: run.taskId,
     };
   });
 }

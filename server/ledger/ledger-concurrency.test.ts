@@ -120,7 +120,9 @@ it("first calls of a new workspace at once open each balance once and number the
     const [run] = await runsOf(tenant, 1);
     const asked = Array.from({ length: 16 }, () => request(run!));
     const outcomes = await Promise.all(asked.map((ask, n) => ledgers[n % 2]!.reserve(ask)));
-    const numbers = outcomes.map((outcome) => (outcome.status === "held" ? outcome.callNo : 0));
+    const numbers = outcomes.map((outcome) =>
+      outcome.status === "held" ? Number(outcome.callNo) : 0,
+    );
     expect(numbers.toSorted((a, b) => a - b)).toEqual(Array.from({ length: 16 }, (_, n) => n + 1));
     await Promise.all(
       asked.map(({ holdId }) =>

@@ -48,7 +48,6 @@ it("a hold counts at every level, and its settlement returns what was not used",
     callNo: 1,
     amountNanoUsd: 200,
     maxTokens: 10,
-    taskId: child.taskId,
   });
   const levels = [
     ["run", child.runId],
@@ -130,10 +129,10 @@ it("only the attempt that holds the lease can spend, with its own token", async 
   const first = await createClaimedRun(admin, tenant);
   const second = await claimRun(admin, first);
   expect(await ledger.reserve(request(first))).toEqual({ status: "stale" });
-  expect(await ledger.reserve(request(second, { tokenHash: first.tokenHash }))).toEqual({
+  expect(await ledger.reserve(request({ ...second, tokenHash: first.tokenHash }))).toEqual({
     status: "stale",
   });
-  expect(await ledger.reserve(request(second, { epoch: first.epoch }))).toEqual({
+  expect(await ledger.reserve(request({ ...second, epoch: first.epoch }))).toEqual({
     status: "stale",
   });
   expect(await ledger.reserve(request(second))).toMatchObject({ status: "held" });

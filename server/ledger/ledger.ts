@@ -1,7 +1,8 @@
 import { type Clock, systemClock } from "../platform/clock.ts";
-import type { Db } from "../platform/db.ts";
+import type { Db, Statement } from "../platform/db.ts";
 import { invariant } from "../platform/errors.ts";
 import * as answers from "./answers.ts";
+import { createGroupCommit } from "./group-commit.ts";
 import * as queries from "./queries.ts";
 import { createUnresolvedHolds, type UnresolvedFailure } from "./unresolved-holds.ts";
 import type {
@@ -53,27 +54,80 @@ export type Ledger = {
   }): Promise<{ voided: number; provisional: number }>;
 };
 
-/** The ledger over Postgres: one statement per call, each a transaction of its own. `processId` owns the holds it makes. */
+/** What one transaction takes: enough to share an fsync, few enough that nobody waits long for the others. */
+const MAX_ITEMS = 128;
+/** While one waits for its fsync, another one computes. */
+const MAX_TRANSACTIONS = 3;
+
+type Ask = { settlement: Settlement } | { reservation: ReserveRequest };
+
+/** Refuses amounts that are no amounts before they join others, which a refusal by the database would hold up. */
+function expectPossible(request: ReserveRequest): void {
+  const { inputNanoUsd, outputNanoUsdPerToken, maxTokens, minTokens } = request;
+  const worst = inputNanoUsd + outputNanoUsdPerToken * maxTokens;
+  const whole = [inputNanoUsd, outputNanoUsdPerToken, maxTokens, minTokens, worst];
+  const possible = whole.every((amount) => Number.isSafeInteger(amount) && amount >= 0);
+  invariant(
+    possible && maxTokens > 0 && minTokens > 0 && worst > 0,
+    `a worst case of ${inputNanoUsd} + ${outputNanoUsdPerToken} x ${maxTokens} nano-USD is impossible`,
+  );
+}
+
+/** Settlements and reservations that arrive together are committed as one transaction, settlements first. */
+function createSpending(db: Db, processId: string) {
+  return createGroupCommit<Ask, answers.SpendingRow | undefined>({
+    maxItems: MAX_ITEMS,
+    maxTransactions: MAX_TRANSACTIONS,
+    async commit(items) {
+      const settlements: Settlement[] = [];
+      const reservations: ReserveRequest[] = [];
+      for (const { ask } of items)
+        if ("settlement" in ask) settlements.push(ask.settlement);
+        else reservations.push(ask.reservation);
+      const rows = await db.ledger<answers.SpendingRow>(
+        queries.commitSpending({ settlements, reservations }, processId),
+      );
+      const byHold = new Map(rows.map((row) => [row.hold_id, row]));
+      return items.map((item) => byHold.get(item.id));
+    },
+  });
+}
+
+/** The ledger over Postgres. `processId` owns the holds it makes. */
 export function createLedger(deps: { db: Db; processId: string; clock?: Clock }): Ledger {
   const { db, processId } = deps;
+  const spending = createSpending(db, processId);
 
-  async function call(statement: ReturnType<typeof queries.reserve>): Promise<unknown> {
+  async function call(statement: Statement): Promise<unknown> {
     const [row] = await db.ledger<{ answer: unknown }>(statement);
     return row?.answer;
   }
 
   async function settle(settlement: Settlement): Promise<SettleOutcome> {
-    return answers.readSettle(await call(queries.settle(settlement)));
+    const { workspaceId: account, holdId: id, actualNanoUsd = 0 } = settlement;
+    // Before it joins others, which a refusal by the database would hold up.
+    invariant(
+      Number.isSafeInteger(actualNanoUsd) && actualNanoUsd >= 0,
+      "a charge is not negative",
+    );
+    return answers.readSettle(await spending.submit({ account, id, ask: { settlement } }));
   }
 
   const unresolved = createUnresolvedHolds({ clock: deps.clock ?? systemClock, settle });
 
   return {
     async reserve(request) {
-      const worst = request.inputNanoUsd + request.outputNanoUsdPerToken * request.maxTokens;
-      invariant(Number.isSafeInteger(worst) && worst > 0, `a worst case of ${worst} nano-USD`);
-      return unresolved.change(request, async () =>
-        answers.readReserve(await call(queries.reserve(request, processId))),
+      expectPossible(request);
+      const { holdId } = request;
+      const { workspaceId } = request.spender;
+      return unresolved.change({ workspaceId, holdId }, async () =>
+        answers.readReserve(
+          await spending.submit({
+            account: workspaceId,
+            id: holdId,
+            ask: { reservation: request },
+          }),
+        ),
       );
     },
     markDispatched: (workspaceId, holdId) =>

@@ -2,31 +2,67 @@ import type { Statement } from "../platform/db.ts";
 import { storableJson } from "../platform/storable-json.ts";
 import type { AgentTimeRequest, ReserveRequest, RunFence, Settlement } from "./calls.ts";
 
-// Each statement calls one reviewed function of migrations/0005_ledger_calls.sql, which locks the levels from leaf to root
-// and is a transaction of its own. `answer` is what the function returns.
+// Each statement calls one reviewed function of migrations/0005_ledger_calls.sql and is a transaction of its own. `answer`
+// is what the function returns.
 
-export function reserve(request: ReserveRequest, ownerId: string): Statement {
-  const item = {
-    workspace_id: request.workspaceId,
-    run_id: request.runId,
-    epoch: request.epoch,
-    token_hash: request.tokenHash,
+/** What one transaction shall do. A hold that is settled appears once. */
+export type Spending = {
+  settlements: readonly Settlement[];
+  reservations: readonly ReserveRequest[];
+};
+
+function settlementItem(settlement: Settlement): object {
+  const { journal } = settlement;
+  return {
+    workspace_id: settlement.workspaceId,
+    hold_id: settlement.holdId,
+    outcome: settlement.outcome,
+    actual: settlement.actualNanoUsd ?? 0,
+    usage: settlement.usage,
+    request_hash: journal?.requestHash,
+    body_base64: journal?.body.toString("base64"),
+  };
+}
+
+function holdItem(request: ReserveRequest, ownerId: string): object {
+  return {
+    workspace_id: request.spender.workspaceId,
     hold_id: request.holdId,
-    ...(request.callNo === undefined ? {} : { call_no: request.callNo }),
+    call_no: request.callNo,
     attempt_no: request.attemptNo,
     owner_id: ownerId,
     model: request.model,
     price_version: request.priceVersion,
-    input_nano_usd: request.inputNanoUsd,
-    output_nano_usd_per_token: request.outputNanoUsdPerToken,
+    input_cost: request.inputNanoUsd,
+    token_price: request.outputNanoUsdPerToken,
     max_tokens: request.maxTokens,
     min_tokens: request.minTokens,
     dispatch: request.dispatch,
   };
+}
+
+/** Each of these is NULL where there is nothing of its kind, so that the database does not look. */
+export function commitSpending(spending: Spending, ownerId: string): Statement {
+  const { settlements, reservations } = spending;
+  const byRuns: object[] = [];
+  const byKeys: object[] = [];
+  for (const request of reservations) {
+    const { spender } = request;
+    const item = holdItem(request, ownerId);
+    if (spender.kind === "run") {
+      const { runId, epoch, tokenHash } = spender;
+      byRuns.push({ ...item, run_id: runId, epoch, token_hash: tokenHash });
+    } else byKeys.push({ ...item, api_key_id: spender.apiKeyId, secret_hash: spender.secretHash });
+  }
   return {
-    name: "ledger_reserve",
-    text: "SELECT reserve($1::jsonb) AS answer",
-    values: [JSON.stringify(item)],
+    name: "ledger_commit_spending",
+    text: "SELECT hold_id, status, call_no, amount, max_tokens, overrun, detail FROM commit_spending($1, $2, $3)",
+    values: [
+      // The usage has words of the provider in it. A character that jsonb refuses must not keep the hold open.
+      settlements.length === 0 ? null : storableJson(settlements.map(settlementItem)),
+      byRuns.length === 0 ? null : JSON.stringify(byRuns),
+      byKeys.length === 0 ? null : JSON.stringify(byKeys),
+    ],
   };
 }
 
@@ -39,32 +75,6 @@ export function markDispatched(hold: {
     name: "ledger_mark_dispatched",
     text: "SELECT mark_dispatched($1, $2, $3) AS answer",
     values: [hold.workspaceId, hold.holdId, hold.ownerId],
-  };
-}
-
-export function settle(settlement: Settlement): Statement {
-  const item = {
-    workspace_id: settlement.workspaceId,
-    hold_id: settlement.holdId,
-    outcome: settlement.outcome,
-    ...(settlement.actualNanoUsd === undefined
-      ? {}
-      : { actual_nano_usd: settlement.actualNanoUsd }),
-    ...(settlement.usage === undefined ? {} : { usage: settlement.usage }),
-    ...(settlement.journal === undefined
-      ? {}
-      : {
-          journal: {
-            request_hash: settlement.journal.requestHash,
-            body_base64: settlement.journal.body.toString("base64"),
-          },
-        }),
-  };
-  return {
-    name: "ledger_settle",
-    text: "SELECT settle($1::jsonb) AS answer",
-    // The usage has words of the provider in it. A character that jsonb refuses must not keep the hold open.
-    values: [storableJson(item)],
   };
 }
 

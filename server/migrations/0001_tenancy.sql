@@ -65,6 +65,8 @@ CREATE TABLE workspaces (
   name text NOT NULL,
   billing_account_id text COLLATE "C" NOT NULL REFERENCES billing_accounts,
   plan text NOT NULL,
+  -- Why it may not spend at present, for example margin_guard or operator; NULL: it may.
+  suspended text,
   created_at timestamptz NOT NULL DEFAULT clock_now()
 );
 CALL make_tenant_table('workspaces', 'SELECT', 'SELECT, UPDATE', 'SELECT, INSERT, UPDATE');
@@ -120,7 +122,7 @@ CREATE TABLE api_keys (
   revoked_at timestamptz,
   PRIMARY KEY (workspace_id, id)
 );
-CALL make_tenant_table('api_keys', 'SELECT, INSERT, UPDATE');
+CALL make_tenant_table('api_keys', 'SELECT, INSERT, UPDATE', 'SELECT, UPDATE');
 
 -- Who did what: insert-only, hash-chained per workspace. The head row serialises the chain.
 CREATE TABLE audit_heads (

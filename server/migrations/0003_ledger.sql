@@ -3,7 +3,7 @@
 CREATE TABLE limits (
   workspace_id text COLLATE "C" NOT NULL REFERENCES workspaces,
   meter text NOT NULL CHECK (meter IN ('model_cost', 'agent_time', 'concurrent_tasks', 'api_requests', 'members')),
-  level text NOT NULL CHECK (level IN ('task', 'agent', 'workspace')),
+  level text NOT NULL CHECK (level IN ('task', 'agent', 'key', 'workspace')),
   scope_id text COLLATE "C" NOT NULL,
   version int NOT NULL,
   amount bigint CHECK (amount >= 0),
@@ -15,18 +15,24 @@ CALL make_tenant_table('limits', 'SELECT', 'SELECT, INSERT', 'SELECT, INSERT');
 
 -- The balance of one budget level and period. period: 'all', a UTC month '2026-11', or a UTC day '2026-11-23'.
 -- The level 'overrun' is the platform's own account: what a provider charged beyond a hold.
+-- Holds and lines name it by its id: six numbers instead of six times five texts.
 CREATE TABLE budgets (
   workspace_id text COLLATE "C" NOT NULL REFERENCES workspaces,
+  id bigint GENERATED ALWAYS AS IDENTITY,
   meter text NOT NULL,
-  level text NOT NULL CHECK (level IN ('run', 'task', 'agent', 'workspace', 'owner', 'platform', 'overrun')),
+  level text NOT NULL CHECK (level IN ('run', 'task', 'agent', 'key', 'workspace', 'owner', 'platform', 'overrun')),
   scope_id text COLLATE "C" NOT NULL,
   period text COLLATE "C" NOT NULL,
+  -- The order in which rows are locked: leaf first, a task before the task above it (level_rank).
+  rank smallint NOT NULL,
   limit_version int NOT NULL DEFAULT 0,
   limit_amount bigint,
   posted bigint NOT NULL DEFAULT 0 CHECK (posted >= 0),
   held bigint NOT NULL DEFAULT 0 CHECK (held >= 0),
-  PRIMARY KEY (workspace_id, meter, level, scope_id, period)
-);
+  PRIMARY KEY (workspace_id, id),
+  UNIQUE (workspace_id, meter, level, scope_id, period)
+  -- Half empty, so that a new version of a busy row finds room beside the old one and no index has to be told.
+) WITH (fillfactor = 50);
 -- For taking unused chunks back, the one reading across workspaces.
 CREATE INDEX budgets_top ON budgets (level, scope_id, meter, period) WHERE level IN ('owner', 'platform');
 CALL make_tenant_table('budgets', 'SELECT', 'SELECT, INSERT, UPDATE');
@@ -65,40 +71,61 @@ CREATE TABLE processes (
 GRANT SELECT, INSERT, UPDATE, DELETE ON processes TO guildhall_definer;
 GRANT SELECT ON processes TO guildhall_platform;
 
--- One row per upstream attempt. `levels` is what the hold saw at each level, leaf first:
--- [{level, scope_id, period, limit_version, limit, posted, held}].
+-- The balances that a spender (a run or an API key) counts against on a day, leaf first, so that only its first call
+-- of the day has to look for them.
+CREATE TABLE spend_paths (
+  workspace_id text COLLATE "C" NOT NULL REFERENCES workspaces,
+  spender_id text COLLATE "C" NOT NULL,
+  meter text NOT NULL,
+  day text COLLATE "C" NOT NULL,
+  budget_ids bigint[] NOT NULL,
+  PRIMARY KEY (workspace_id, spender_id, meter)
+);
+CALL make_tenant_table('spend_paths', 'SELECT', 'SELECT, INSERT, UPDATE');
+
+-- One row per upstream attempt, of a run or of an API key. `budget_ids` are the levels that it counts against, leaf
+-- first; the four arrays beside it are what it saw at each of them.
 CREATE TABLE holds (
   workspace_id text COLLATE "C" NOT NULL,
   id text COLLATE "C" NOT NULL,
-  run_id text COLLATE "C" NOT NULL,
-  call_no int NOT NULL,
+  -- Its run exists because its lease was checked; one check less for each hold.
+  run_id text COLLATE "C",
+  api_key_id text COLLATE "C",
+  -- NULL for an API key: nobody repeats its calls, so nobody needs their numbers.
+  call_no int,
   attempt_no int NOT NULL,
-  epoch int NOT NULL,
+  epoch int,
   owner_id text COLLATE "C" NOT NULL,
   state text NOT NULL CHECK (state IN ('HELD', 'DISPATCHED', 'SETTLED', 'PROVISIONAL', 'VOID')),
   model text NOT NULL,
   price_version text NOT NULL,
   amount bigint NOT NULL CHECK (amount > 0),
   max_tokens int NOT NULL CHECK (max_tokens > 0),
-  levels jsonb NOT NULL,
+  budget_ids bigint[] NOT NULL,
+  seen_versions int[] NOT NULL,
+  seen_limits bigint[] NOT NULL,
+  seen_posted bigint[] NOT NULL,
+  seen_held bigint[] NOT NULL,
   posted bigint CHECK (posted BETWEEN 0 AND amount),
   overrun bigint NOT NULL DEFAULT 0 CHECK (overrun >= 0),
   usage jsonb,
   held_at timestamptz NOT NULL DEFAULT clock_now(),
   dispatched_at timestamptz,
   settled_at timestamptz,
+  CHECK ((run_id IS NULL) = (api_key_id IS NOT NULL)),
+  CHECK ((run_id IS NULL) = (epoch IS NULL)),
+  CHECK ((run_id IS NULL) = (call_no IS NULL)),
   CHECK ((state IN ('SETTLED', 'PROVISIONAL')) = (posted IS NOT NULL)),
   CHECK (state NOT IN ('DISPATCHED', 'SETTLED', 'PROVISIONAL') OR dispatched_at IS NOT NULL),
   PRIMARY KEY (workspace_id, id),
-  UNIQUE (workspace_id, run_id, call_no, attempt_no),
-  FOREIGN KEY (workspace_id, run_id) REFERENCES runs
+  UNIQUE (workspace_id, run_id, call_no, attempt_no)
 );
 CREATE INDEX holds_open ON holds (held_at) WHERE state IN ('HELD', 'DISPATCHED');
 CREATE INDEX holds_recent ON holds (workspace_id, held_at);
 CALL make_tenant_table('holds', 'SELECT', 'SELECT, INSERT, UPDATE');
 
--- Agent time that an attempt booked ahead, one row per slice. `levels` is what it saw, as in holds. Unused time is
--- given back by the epoch that took it.
+-- Agent time that an attempt booked ahead, one row per slice, with what it saw as in holds. Unused time is given back
+-- by the epoch that took it.
 CREATE TABLE time_slices (
   workspace_id text COLLATE "C" NOT NULL,
   run_id text COLLATE "C" NOT NULL,
@@ -106,35 +133,35 @@ CREATE TABLE time_slices (
   epoch int NOT NULL,
   granted_ms bigint NOT NULL CHECK (granted_ms > 0),
   returned_ms bigint NOT NULL DEFAULT 0 CHECK (returned_ms BETWEEN 0 AND granted_ms),
-  levels jsonb NOT NULL,
+  budget_ids bigint[] NOT NULL,
+  seen_versions int[] NOT NULL,
+  seen_limits bigint[] NOT NULL,
+  seen_posted bigint[] NOT NULL,
+  seen_held bigint[] NOT NULL,
   granted_at timestamptz NOT NULL DEFAULT clock_now(),
   PRIMARY KEY (workspace_id, run_id, slice_no),
   FOREIGN KEY (workspace_id, run_id) REFERENCES runs
 );
 CALL make_tenant_table('time_slices', 'SELECT', 'SELECT, INSERT, UPDATE');
 
--- Append-only. The lines of a budget sum to its `posted`. A provisional charge is lowered by a new line.
+-- Append-only. A line books its amount on each of its accounts; the lines of an account sum to its `posted`. A
+-- provisional charge is lowered by a new line. Only the ledger's functions write here, from rows that they have locked,
+-- so that no line needs a check of what it names; `verify` finds one that names nothing.
 CREATE TABLE ledger_lines (
-  -- Its workspace exists because its budget does; one check less for each of a settlement's lines.
   workspace_id text COLLATE "C" NOT NULL,
   id bigint GENERATED ALWAYS AS IDENTITY,
   meter text NOT NULL,
-  level text NOT NULL,
-  scope_id text COLLATE "C" NOT NULL,
-  period text COLLATE "C" NOT NULL,
   kind text NOT NULL CHECK (kind IN ('settle', 'provisional', 'lowered', 'overrun', 'agent_time', 'agent_time_returned')),
   amount bigint NOT NULL,
+  budget_ids bigint[] NOT NULL,
   hold_id text COLLATE "C",
-  run_id text COLLATE "C" NOT NULL,
+  run_id text COLLATE "C",
   slice_no int,
   at timestamptz NOT NULL DEFAULT clock_now(),
   PRIMARY KEY (workspace_id, id),
-  CHECK ((hold_id IS NULL) = (slice_no IS NOT NULL)),
-  FOREIGN KEY (workspace_id, meter, level, scope_id, period) REFERENCES budgets,
-  FOREIGN KEY (workspace_id, hold_id) REFERENCES holds (workspace_id, id),
-  FOREIGN KEY (workspace_id, run_id, slice_no) REFERENCES time_slices
+  CHECK ((hold_id IS NULL) = (slice_no IS NOT NULL))
 );
-CREATE UNIQUE INDEX ledger_lines_once ON ledger_lines (workspace_id, hold_id, kind, level, scope_id) WHERE hold_id IS NOT NULL;
+CREATE UNIQUE INDEX ledger_lines_once ON ledger_lines (workspace_id, hold_id, kind) WHERE hold_id IS NOT NULL;
 CALL make_tenant_table('ledger_lines', 'SELECT', 'SELECT, INSERT');
 
 -- The stored answer of a finished call, so that a later attempt of the same run that repeats the call pays nothing.

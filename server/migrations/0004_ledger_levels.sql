@@ -1,5 +1,6 @@
--- Lock order of everything below: the run (shared, so that its lease stands), the hold, then the budget rows of its
--- levels from leaf to root, then the shared rows of the top levels. Two transactions that meet never wait in a circle.
+-- Lock order of everything below: runs and API keys (shared, so that what was checked stands), holds, then the balances
+-- by rank, that is from leaf to root, then the shared rows of the top levels, billing accounts before the platform; those
+-- of one kind by their key. Two transactions that meet never wait in a circle.
 
 -- One lock per limit, held by who changes it and shared by who opens a balance row under it. Without it a row that is
 -- opened while the limit changes would keep the old limit until its period ends.
@@ -9,9 +10,17 @@ AS $$
   SELECT hashtextextended(concat_ws(' ', workspace, a_meter, a_level, scope), 0)
 $$;
 
+-- The place of a level in the order of locks. A task stands before the task above it.
+CREATE FUNCTION level_rank(a_level text, depth int DEFAULT 0) RETURNS smallint
+  LANGUAGE sql IMMUTABLE SET search_path = public, pg_temp
+AS $$
+  SELECT (CASE a_level WHEN 'run' THEN 0 WHEN 'task' THEN 999 - least(depth, 998) WHEN 'agent' THEN 1000 WHEN 'key' THEN 1000
+    WHEN 'workspace' THEN 1001 WHEN 'owner' THEN 1002 WHEN 'platform' THEN 1003 WHEN 'overrun' THEN 1004 END)::smallint
+$$;
+
 -- Opens the balance row of a level with the limit in force. A task's limit is the task's own until it is changed. The
 -- workspace's row of a top level starts with nothing: it gets chunks of the shared row.
-CREATE FUNCTION open_budget(workspace text, a_meter text, a_level text, scope text, a_period text) RETURNS void
+CREATE FUNCTION open_budget(workspace text, a_meter text, a_level text, scope text, a_period text, a_rank smallint) RETURNS void
   LANGUAGE plpgsql SET search_path = public, pg_temp
 AS $$
 DECLARE
@@ -34,8 +43,8 @@ BEGIN
         FROM tasks t WHERE t.workspace_id = workspace AND t.id = scope;
     END IF;
   END IF;
-  INSERT INTO budgets (workspace_id, meter, level, scope_id, period, limit_version, limit_amount)
-    VALUES (workspace, a_meter, a_level, scope, a_period, coalesce(version, 0), amount) ON CONFLICT DO NOTHING;
+  INSERT INTO budgets (workspace_id, meter, level, scope_id, period, rank, limit_version, limit_amount)
+    VALUES (workspace, a_meter, a_level, scope, a_period, a_rank, coalesce(version, 0), amount) ON CONFLICT DO NOTHING;
 END
 $$;
 
@@ -75,78 +84,108 @@ BEGIN
   UPDATE top_budgets t SET granted = top.granted - own - others + chunk
     WHERE t.level = b.level AND t.scope_id = b.scope_id AND t.meter = b.meter AND t.period = b.period AND chunk <> own + others;
   UPDATE budgets x SET limit_amount = x.limit_amount - own + chunk
-    WHERE chunk <> own AND x.workspace_id = b.workspace_id AND x.meter = b.meter AND x.level = b.level AND x.scope_id = b.scope_id AND x.period = b.period;
+    WHERE chunk <> own AND x.workspace_id = b.workspace_id AND x.id = b.id;
   RETURN chunk - own;
 END
 $$;
 
-CREATE TYPE budget_key AS (level text, scope_id text, period text);
+CREATE TYPE budget_key AS (level text, scope_id text, period text, rank smallint);
 
--- The levels that a run's spending counts against, leaf first: run, task and its ancestors, agent, workspace, billing
--- account, platform. The hottest row comes last, so it is locked shortest.
-CREATE FUNCTION run_levels(workspace text, run text, a_meter text) RETURNS budget_key[]
+-- The levels that a spender counts against, leaf first: run, task and its ancestors, agent (for an API key: the key),
+-- workspace, billing account, platform. The hottest row comes last, so it is locked shortest.
+CREATE FUNCTION spender_levels(workspace text, spender text) RETURNS budget_key[]
   LANGUAGE sql STABLE SET search_path = public, pg_temp
 AS $$
   WITH RECURSIVE chain AS (
-    SELECT t.id, t.parent_task_id, t.agent_id, 1 AS distance FROM runs r JOIN tasks t ON t.workspace_id = r.workspace_id AND t.id = r.task_id
-      WHERE r.workspace_id = workspace AND r.id = run
+    SELECT t.id, t.parent_task_id, t.agent_id, t.depth, 1 AS distance FROM runs r JOIN tasks t ON t.workspace_id = r.workspace_id AND t.id = r.task_id
+      WHERE r.workspace_id = workspace AND r.id = spender
     UNION ALL
-    SELECT p.id, p.parent_task_id, p.agent_id, c.distance + 1 FROM chain c JOIN tasks p ON p.workspace_id = workspace AND p.id = c.parent_task_id
-  ), today AS MATERIALIZED (SELECT to_char(clock_now() AT TIME ZONE 'UTC', 'YYYY-MM-DD') AS day)
-  SELECT array_agg(ROW(level, scope_id, period)::budget_key ORDER BY rank) FROM (
-    SELECT 'run' AS level, run AS scope_id, 'all' AS period, 0 AS rank
-    UNION ALL SELECT 'task', id, 'all', distance FROM chain
-    UNION ALL SELECT 'agent', agent_id, left(day, 7), 1000 FROM chain, today WHERE distance = 1
-    UNION ALL SELECT 'workspace', workspace, left(day, 7), 1001 FROM today
-    UNION ALL SELECT 'owner', w.billing_account_id, left(day, 7), 1002 FROM today, workspaces w WHERE w.workspace_id = workspace
-    UNION ALL SELECT 'platform', 'platform', day, 1003 FROM today
-  ) levels
+    SELECT p.id, p.parent_task_id, p.agent_id, p.depth, c.distance + 1 FROM chain c JOIN tasks p ON p.workspace_id = workspace AND p.id = c.parent_task_id
+  ), today AS MATERIALIZED (SELECT to_char(clock_now() AT TIME ZONE 'UTC', 'YYYY-MM-DD') AS day), levels AS (
+    SELECT 'run' AS level, spender AS scope_id, 'all' AS period, 0 AS depth FROM chain WHERE distance = 1
+    UNION ALL SELECT 'task', id, 'all', depth FROM chain
+    UNION ALL SELECT 'agent', agent_id, left(day, 7), 0 FROM chain, today WHERE distance = 1
+    UNION ALL SELECT 'key', k.id, left(day, 7), 0 FROM api_keys k, today WHERE k.workspace_id = workspace AND k.id = spender
+    UNION ALL SELECT 'workspace', workspace, left(day, 7), 0 FROM today
+    UNION ALL SELECT 'owner', w.billing_account_id, left(day, 7), 0 FROM today, workspaces w WHERE w.workspace_id = workspace
+    UNION ALL SELECT 'platform', 'platform', day, 0 FROM today
+  )
+  SELECT array_agg(ROW(level, scope_id, period, level_rank(level, depth))::budget_key ORDER BY level_rank(level, depth)) FROM levels
 $$;
 
--- Locks the levels from leaf to root and answers their rows in that order. Rows that do not exist yet are opened
--- before any is locked. After all are locked, top levels that leave less than `needed` get a chunk, and those that were
--- lowered below what they had handed out give back what is unused; NULL leaves chunks as they are.
-CREATE FUNCTION lock_levels(workspace text, a_meter text, keys budget_key[], needed bigint) RETURNS budgets[]
+-- The day that paths are for, UTC. Its first seven characters are the month.
+CREATE FUNCTION spend_day() RETURNS text
+  LANGUAGE sql VOLATILE SET search_path = public, pg_temp
+AS $$
+  SELECT to_char(clock_now() AT TIME ZONE 'UTC', 'YYYY-MM-DD')
+$$;
+
+-- Opens the balances that these spenders count against today, and keeps their ids. Called before any balance is locked:
+-- rows of several spenders are opened in the order of locks, for who opens the same row waits, too.
+CREATE FUNCTION open_paths(workspace_ids text[], spender_ids text[], a_meter text) RETURNS void
   LANGUAGE plpgsql SET search_path = public, pg_temp
 AS $$
 DECLARE
   k record;
+BEGIN
+  FOR k IN
+    SELECT DISTINCT s.workspace_id, l.level, l.scope_id, l.period, l.rank
+      FROM (SELECT DISTINCT u.workspace_id, u.spender_id FROM unnest(workspace_ids, spender_ids) u(workspace_id, spender_id)) s
+        CROSS JOIN LATERAL unnest(spender_levels(s.workspace_id, s.spender_id)) l
+      WHERE NOT EXISTS (SELECT FROM budgets x WHERE x.workspace_id = s.workspace_id AND x.meter = a_meter AND x.level = l.level AND x.scope_id = l.scope_id AND x.period = l.period)
+      ORDER BY l.rank, s.workspace_id, l.scope_id
+  LOOP
+    PERFORM open_budget(k.workspace_id, a_meter, k.level, k.scope_id, k.period, k.rank);
+  END LOOP;
+  INSERT INTO spend_paths AS p (workspace_id, spender_id, meter, day, budget_ids)
+    SELECT s.workspace_id, s.spender_id, a_meter, max(x.period) FILTER (WHERE x.level = 'platform'), array_agg(x.id ORDER BY x.rank)
+      FROM (SELECT DISTINCT u.workspace_id, u.spender_id FROM unnest(workspace_ids, spender_ids) u(workspace_id, spender_id)) s
+        CROSS JOIN LATERAL unnest(spender_levels(s.workspace_id, s.spender_id)) l
+        JOIN budgets x ON x.workspace_id = s.workspace_id AND x.meter = a_meter AND x.level = l.level AND x.scope_id = l.scope_id AND x.period = l.period
+      GROUP BY s.workspace_id, s.spender_id ORDER BY s.workspace_id, s.spender_id
+    ON CONFLICT (workspace_id, spender_id, meter) DO UPDATE SET day = excluded.day, budget_ids = excluded.budget_ids WHERE p.day IS DISTINCT FROM excluded.day;
+END
+$$;
+
+-- Locks balances, each once, in the order of locks. Rows are locked as they come out of the sort.
+CREATE FUNCTION lock_budgets(workspace_ids text[], ids bigint[]) RETURNS void
+  LANGUAGE plpgsql SET search_path = public, pg_temp
+AS $$
+BEGIN
+  PERFORM 1 FROM (SELECT DISTINCT u.workspace_id, u.id FROM unnest(workspace_ids, ids) u(workspace_id, id)) k
+    JOIN budgets b ON b.workspace_id = k.workspace_id AND b.id = k.id ORDER BY b.rank, b.workspace_id, b.id FOR NO KEY UPDATE OF b;
+END
+$$;
+
+-- Whether a shared limit was lowered below what it had handed out, so that no chunk may be used on.
+CREATE FUNCTION is_overcommitted(b budgets) RETURNS boolean
+  LANGUAGE sql STABLE SET search_path = public, pg_temp
+AS $$
+  SELECT EXISTS (SELECT FROM top_budgets t WHERE t.level = b.level AND t.scope_id = b.scope_id AND t.meter = b.meter AND t.period = b.period AND t.granted > t.limit_amount)
+$$;
+
+-- The rows of these levels, which are locked by now, in the same order. Top levels that leave less than `needed` get a
+-- chunk, and those that were lowered below what they had handed out give back what is unused.
+CREATE FUNCTION see_levels(workspace text, ids bigint[], needed bigint) RETURNS budgets[]
+  LANGUAGE plpgsql SET search_path = public, pg_temp
+AS $$
+DECLARE
   seen budgets[];
   b budgets;
 BEGIN
-  FOR k IN
-    SELECT u.level, u.scope_id, u.period FROM unnest(keys) WITH ORDINALITY u(level, scope_id, period, n)
-      WHERE NOT EXISTS (SELECT FROM budgets x WHERE x.workspace_id = workspace AND x.meter = a_meter AND x.level = u.level AND x.scope_id = u.scope_id AND x.period = u.period)
-      ORDER BY u.n
-  LOOP
-    PERFORM open_budget(workspace, a_meter, k.level, k.scope_id, k.period);
-  END LOOP;
-  -- Rows are locked as they come out of the sort.
-  SELECT array_agg(l.x ORDER BY l.n) INTO seen FROM (
-    SELECT x, u.n FROM unnest(keys) WITH ORDINALITY u(level, scope_id, period, n)
-      JOIN budgets x ON x.workspace_id = workspace AND x.meter = a_meter AND x.level = u.level AND x.scope_id = u.scope_id AND x.period = u.period
-      ORDER BY u.n FOR UPDATE OF x) l;
-  IF cardinality(seen) IS DISTINCT FROM cardinality(keys) THEN
-    RAISE EXCEPTION 'budget rows of % are missing', keys USING ERRCODE = 'GH002';
+  SELECT array_agg(x ORDER BY u.n) INTO seen FROM unnest(ids) WITH ORDINALITY u(id, n) JOIN budgets x ON x.workspace_id = workspace AND x.id = u.id;
+  IF cardinality(seen) IS DISTINCT FROM cardinality(ids) THEN
+    RAISE EXCEPTION 'budget rows of % are missing', ids USING ERRCODE = 'GH002';
   END IF;
   FOR i IN 1 .. cardinality(seen) LOOP
     b := seen[i];
-    IF b.level IN ('owner', 'platform') AND (b.posted + b.held + needed > b.limit_amount OR (needed IS NOT NULL AND b.limit_amount IS NOT NULL
-      AND EXISTS (SELECT FROM top_budgets t WHERE t.level = b.level AND t.scope_id = b.scope_id AND t.meter = a_meter AND t.period = b.period AND t.granted > t.limit_amount))) THEN
+    IF b.level IN ('owner', 'platform') AND b.limit_amount IS NOT NULL AND (b.posted + b.held + needed > b.limit_amount OR is_overcommitted(b)) THEN
       b.limit_amount := b.limit_amount + grant_chunk(b, b.posted + b.held + needed - b.limit_amount);
       seen[i] := b;
     END IF;
   END LOOP;
   RETURN seen;
 END
-$$;
-
--- The form in which rows that were seen are stored and told.
-CREATE FUNCTION seen_levels(seen budgets[]) RETURNS jsonb
-  LANGUAGE sql IMMUTABLE SET search_path = public, pg_temp
-AS $$
-  SELECT jsonb_agg(jsonb_build_object('level', l.level, 'scope_id', l.scope_id, 'period', l.period, 'limit_version', l.limit_version,
-    'limit', l.limit_amount, 'posted', l.posted, 'held', l.held) ORDER BY n) FROM unnest(seen) WITH ORDINALITY l(workspace_id, meter, level, scope_id, period, limit_version, limit_amount, posted, held, n)
 $$;
 
 -- Which level refuses `needed`: rather one that no returning hold can help, then the one that leaves least, then the
@@ -162,8 +201,8 @@ AS $$
           (SELECT t.limit_amount FROM top_budgets t WHERE t.level = u.level AND t.scope_id = u.scope_id AND t.meter = u.meter AND t.period = u.period)
           - (SELECT sum(x.posted) FROM budgets x WHERE x.level = u.level AND x.scope_id = u.scope_id AND x.meter = u.meter AND x.period = u.period AND x.level IN ('owner', 'platform'))
         ELSE u.limit_amount - u.posted END AS without_holds
-      FROM unnest(seen) WITH ORDINALITY u(workspace_id, meter, level, scope_id, period, limit_version, limit_amount, posted, held, n)
+      FROM unnest(seen) u
       WHERE u.limit_amount - u.posted - u.held < refusal.needed
     ) l
-    ORDER BY (l.without_holds >= refusal.needed), l.limit_amount - l.posted - l.held, l.n LIMIT 1
+    ORDER BY (l.without_holds >= refusal.needed), l.limit_amount - l.posted - l.held, l.rank LIMIT 1
 $$;

@@ -1,74 +1,265 @@
--- Reserves the worst case of one upstream attempt at every level, or nothing at all. When the wish does not fit, the
--- output is clamped to what is left, but not below min_tokens.
--- item: {workspace_id, run_id, epoch, token_hash, hold_id, call_no?, attempt_no, owner_id, model, price_version,
---        input_nano_usd, output_nano_usd_per_token, max_tokens, min_tokens, dispatch}
--- -> {status: 'held', call_no, amount, max_tokens, task_id}
---  | {status: 'stale'}                      the run is not leased to this epoch and token
---  | {status: 'call_limit', limit}
---  | {status: 'reserved' | 'exhausted', level, scope_id, period, limit, posted, held, needed}
---    reserved: it would fit once open holds return; exhausted: it would not.
-CREATE FUNCTION reserve(item jsonb) RETURNS jsonb
-  LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
+-- A hold that was asked for, and what the database knows about who asks.
+CREATE TYPE asked_hold AS (
+  workspace_id text, hold_id text, run_id text, api_key_id text, epoch int, call_no int, attempt_no int, owner_id text, model text, price_version text,
+  input_cost bigint, token_price bigint, max_tokens int, min_tokens int, dispatch boolean, lease_until timestamptz, call_limit int, budget_ids bigint[], n bigint);
+
+-- The asked holds whose attempt has the lease of its run, by epoch and token. Shared lock: the lease cannot be taken away
+-- between this check and the hold.
+CREATE FUNCTION asked_by_runs(items json) RETURNS asked_hold[]
+  LANGUAGE sql VOLATILE SET search_path = public, pg_temp SET enable_seqscan = off
+AS $$
+  SELECT array_agg(ROW(l.workspace_id, l.hold_id, l.run_id, NULL, l.epoch, l.call_no, l.attempt_no, l.owner_id, l.model, l.price_version,
+      l.input_cost, l.token_price, l.max_tokens, l.min_tokens, l.dispatch, l.lease_until, l.model_call_limit, l.budget_ids, l.n)::asked_hold ORDER BY l.n)
+    FROM (SELECT i.*, r.lease_until, t.model_call_limit, p.budget_ids
+      FROM ROWS FROM (json_to_recordset(items) AS (workspace_id text, hold_id text, run_id text, epoch int, token_hash text, call_no int, attempt_no int, owner_id text,
+          model text, price_version text, input_cost bigint, token_price bigint, max_tokens int, min_tokens int, dispatch boolean)) WITH ORDINALITY i
+        (workspace_id, hold_id, run_id, epoch, token_hash, call_no, attempt_no, owner_id, model, price_version, input_cost, token_price, max_tokens, min_tokens, dispatch, n)
+        JOIN runs r ON r.workspace_id = i.workspace_id AND r.id = i.run_id AND r.epoch = i.epoch AND r.state = 'claimed' AND r.lease_until > clock_now()
+        JOIN attempts a ON a.workspace_id = r.workspace_id AND a.run_id = r.id AND a.epoch = r.epoch AND a.token_hash = i.token_hash
+        JOIN tasks t ON t.workspace_id = r.workspace_id AND t.id = r.task_id
+        LEFT JOIN spend_paths p ON p.workspace_id = r.workspace_id AND p.spender_id = r.id AND p.meter = 'model_cost' AND p.day = spend_day()
+      ORDER BY r.workspace_id, r.id FOR SHARE OF r) l
+$$;
+
+-- The asked holds whose API key is neither revoked nor ended. What the key may do was checked by who took it in; the
+-- shared lock keeps a revocation from falling between this check and the hold.
+CREATE FUNCTION asked_by_keys(items json) RETURNS asked_hold[]
+  LANGUAGE sql VOLATILE SET search_path = public, pg_temp SET enable_seqscan = off
+AS $$
+  SELECT array_agg(ROW(l.workspace_id, l.hold_id, NULL, l.api_key_id, NULL, NULL, l.attempt_no, l.owner_id, l.model, l.price_version,
+      l.input_cost, l.token_price, l.max_tokens, l.min_tokens, l.dispatch, coalesce(l.expires_at, 'infinity'), NULL, l.budget_ids, 1000000 + l.n)::asked_hold ORDER BY l.n)
+    FROM (SELECT i.*, k.expires_at, p.budget_ids
+      FROM ROWS FROM (json_to_recordset(items) AS (workspace_id text, hold_id text, api_key_id text, secret_hash text, attempt_no int, owner_id text,
+          model text, price_version text, input_cost bigint, token_price bigint, max_tokens int, min_tokens int, dispatch boolean)) WITH ORDINALITY i
+        (workspace_id, hold_id, api_key_id, secret_hash, attempt_no, owner_id, model, price_version, input_cost, token_price, max_tokens, min_tokens, dispatch, n)
+        JOIN api_keys k ON k.workspace_id = i.workspace_id AND k.id = i.api_key_id AND k.secret_hash = i.secret_hash AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > clock_now())
+        LEFT JOIN spend_paths p ON p.workspace_id = k.workspace_id AND p.spender_id = k.id AND p.meter = 'model_cost' AND p.day = spend_day()
+      ORDER BY k.workspace_id, k.id FOR SHARE OF k) l
+$$;
+
+-- A hold that shall end, and what its end changes.
+CREATE TYPE ended_hold AS (
+  workspace_id text, hold_id text, run_id text, epoch int, state text, new_state text, kind text, held_change bigint, charge bigint, posted_change bigint, overrun bigint,
+  usage jsonb, request_hash text, body_base64 text, budget_ids bigint[]);
+
+-- What settlements do to their holds, which are locked here; new_state NULL: nothing, for the hold is not in a state
+-- from which that outcome is possible.
+-- settled: DISPATCHED or PROVISIONAL -> SETTLED at min(actual, amount), the excess on the overrun account. A provisional
+-- charge is the full amount, so this can only lower it.
+-- provisional: DISPATCHED -> PROVISIONAL at the full amount. void: HELD -> VOID.
+CREATE FUNCTION holds_to_end(items json) RETURNS ended_hold[]
+  LANGUAGE sql VOLATILE SET search_path = public, pg_temp SET enable_seqscan = off
+AS $$
+  SELECT array_agg(ROW(l.workspace_id, l.id, l.run_id, l.epoch, l.state,
+      CASE WHEN l.fits THEN CASE l.outcome WHEN 'settled' THEN 'SETTLED' WHEN 'provisional' THEN 'PROVISIONAL' ELSE 'VOID' END END,
+      CASE WHEN NOT l.fits OR l.outcome = 'void' THEN NULL WHEN l.state = 'PROVISIONAL' THEN 'lowered' WHEN l.outcome = 'provisional' THEN 'provisional' ELSE 'settle' END,
+      CASE WHEN l.state = 'PROVISIONAL' THEN 0 ELSE -l.amount END, l.charge, l.charge - coalesce(l.posted, 0),
+      CASE WHEN l.outcome = 'settled' THEN l.actual - l.charge ELSE 0 END,
+      coalesce(l.new_usage, l.usage), l.request_hash, l.body_base64, l.budget_ids)::ended_hold)
+    FROM (SELECT h.*, i.outcome, i.actual, i.usage AS new_usage, i.request_hash, i.body_base64,
+        CASE i.outcome WHEN 'settled' THEN least(i.actual, h.amount) WHEN 'provisional' THEN h.amount ELSE 0 END AS charge,
+        CASE i.outcome WHEN 'settled' THEN h.state IN ('DISPATCHED', 'PROVISIONAL') WHEN 'provisional' THEN h.state = 'DISPATCHED' ELSE h.state = 'HELD' END AS fits
+      FROM json_to_recordset(items) AS i(workspace_id text, hold_id text, outcome text, actual bigint, usage jsonb, request_hash text, body_base64 text)
+        JOIN holds h ON h.workspace_id = i.workspace_id AND h.id = i.hold_id
+      ORDER BY h.workspace_id, h.id FOR NO KEY UPDATE OF h) l
+$$;
+
+-- Ends holds whose balances are locked. Each is booked in the periods of its admission, also after they have turned.
+CREATE FUNCTION end_holds(ended ended_hold[]) RETURNS void
+  LANGUAGE plpgsql SET search_path = public, pg_temp SET enable_seqscan = off
 AS $$
 DECLARE
-  workspace text := item->>'workspace_id';
-  run text := item->>'run_id';
-  input_cost bigint := (item->>'input_nano_usd')::bigint;
-  token_price bigint := (item->>'output_nano_usd_per_token')::bigint;
-  wanted int := (item->>'max_tokens')::int;
-  least_tokens int := least(wanted, (item->>'min_tokens')::int);
-  dispatched timestamptz := CASE WHEN (item->>'dispatch')::boolean THEN clock_now() END;
-  task_id text;
-  call_limit int;
-  next_call int;
-  keys budget_key[];
+  e ended_hold;
+  account bigint;
+BEGIN
+  UPDATE budgets b SET held = b.held + c.held_change, posted = b.posted + c.posted_change
+    FROM (SELECT x.workspace_id, k.id, sum(x.held_change) AS held_change, sum(x.posted_change) AS posted_change FROM unnest(ended) x, unnest(x.budget_ids) k(id) GROUP BY 1, 2) c
+    WHERE b.workspace_id = c.workspace_id AND b.id = c.id;
+  INSERT INTO ledger_lines (workspace_id, meter, kind, amount, budget_ids, hold_id, run_id)
+    SELECT x.workspace_id, 'model_cost', x.kind, x.posted_change, x.budget_ids, x.hold_id, x.run_id FROM unnest(ended) x WHERE x.kind IS NOT NULL;
+  UPDATE holds h SET state = x.new_state, posted = CASE WHEN x.new_state <> 'VOID' THEN x.charge END, overrun = x.overrun, usage = x.usage, settled_at = clock_now()
+    FROM unnest(ended) x WHERE h.workspace_id = x.workspace_id AND h.id = x.hold_id;
+  FOR e IN SELECT * FROM unnest(ended) x WHERE x.overrun > 0 OR x.request_hash IS NOT NULL ORDER BY x.workspace_id, x.hold_id LOOP
+    IF e.overrun > 0 THEN
+      -- After the platform's row, so that this order is everyone's, too.
+      INSERT INTO budgets AS b (workspace_id, meter, level, scope_id, period, rank, posted) VALUES (e.workspace_id, 'model_cost', 'overrun', 'platform', 'all', level_rank('overrun'), e.overrun)
+        ON CONFLICT (workspace_id, meter, level, scope_id, period) DO UPDATE SET posted = b.posted + e.overrun RETURNING b.id INTO account;
+      INSERT INTO ledger_lines (workspace_id, meter, kind, amount, budget_ids, hold_id, run_id)
+        VALUES (e.workspace_id, 'model_cost', 'overrun', e.overrun, ARRAY[account], e.hold_id, e.run_id);
+    END IF;
+    -- The run's own row is locked, so the uses of a request are numbered one at a time.
+    IF e.request_hash IS NOT NULL AND e.run_id IS NOT NULL THEN
+      INSERT INTO journal (workspace_id, run_id, request_hash, use_no, hold_id, body, taken_epoch)
+        SELECT e.workspace_id, e.run_id, e.request_hash, 1 + count(*), e.hold_id, decode(e.body_base64, 'base64'), e.epoch
+          FROM journal j WHERE j.workspace_id = e.workspace_id AND j.run_id = e.run_id AND j.request_hash = e.request_hash;
+    END IF;
+  END LOOP;
+END
+$$;
+
+CREATE TYPE spending_answer AS (hold_id text, status text, call_no int, amount bigint, max_tokens int, overrun bigint, detail jsonb);
+
+-- The number of a run's last call. Ordered, not max(): so the key's own index is taken, also while there are no statistics yet.
+CREATE FUNCTION last_call_no(workspace text, run text) RETURNS int
+  LANGUAGE sql STABLE SET search_path = public, pg_temp
+AS $$
+  SELECT coalesce((SELECT h.call_no FROM holds h WHERE h.workspace_id = workspace AND h.run_id = run ORDER BY h.call_no DESC LIMIT 1), 0)
+$$;
+
+-- Of asked holds whose balances are locked, the positions of those that cannot simply be taken in full with all the
+-- others: a level that they count against does not fit the sum of all, the lease is over, the workspace is suspended, or
+-- the run has not that many calls left.
+CREATE FUNCTION asked_in_doubt(asked asked_hold[]) RETURNS bigint[]
+  LANGUAGE sql VOLATILE SET search_path = public, pg_temp SET enable_seqscan = off
+AS $$
+  WITH a AS MATERIALIZED (SELECT * FROM unnest(asked)),
+  tight AS MATERIALIZED (
+    SELECT b.workspace_id, b.id FROM (SELECT a.workspace_id, k.id, sum(a.input_cost + a.token_price * a.max_tokens) AS needed FROM a, unnest(a.budget_ids) k(id) GROUP BY 1, 2) w
+      JOIN budgets b ON b.workspace_id = w.workspace_id AND b.id = w.id
+      WHERE b.limit_amount IS NOT NULL AND (b.posted + b.held + w.needed > b.limit_amount OR (b.level IN ('owner', 'platform') AND is_overcommitted(b)))),
+  over AS MATERIALIZED (
+    SELECT c.workspace_id, c.run_id FROM (SELECT a.workspace_id, a.run_id, max(a.call_limit) AS call_limit, count(*) AS calls FROM a WHERE a.run_id IS NOT NULL AND a.call_no IS NULL GROUP BY 1, 2) c
+      WHERE last_call_no(c.workspace_id, c.run_id) + c.calls > c.call_limit),
+  suspended AS MATERIALIZED (
+    SELECT w.workspace_id FROM (SELECT DISTINCT a.workspace_id FROM a) d JOIN workspaces w ON w.workspace_id = d.workspace_id WHERE w.suspended IS NOT NULL)
+  SELECT array_agg(a.n) FROM a
+    WHERE a.lease_until <= clock_now()
+      OR (EXISTS (SELECT FROM tight) AND EXISTS (SELECT FROM tight t, unnest(a.budget_ids) k(id) WHERE t.workspace_id = a.workspace_id AND t.id = k.id))
+      OR (EXISTS (SELECT FROM over) AND EXISTS (SELECT FROM over o WHERE o.workspace_id = a.workspace_id AND o.run_id = a.run_id))
+      OR a.workspace_id IN (SELECT s.workspace_id FROM suspended s)
+$$;
+
+-- Takes holds that all fit in full, in one go. Each sees what those before it have taken.
+CREATE FUNCTION take_holds(asked asked_hold[]) RETURNS SETOF spending_answer
+  LANGUAGE plpgsql SET search_path = public, pg_temp SET enable_seqscan = off
+AS $$
+DECLARE
+  moment timestamptz := clock_now();
+BEGIN
+  RETURN QUERY WITH a AS MATERIALIZED (
+    SELECT u.*, u.input_cost + u.token_price * u.max_tokens AS amount,
+        CASE WHEN u.run_id IS NULL OR u.call_no IS NOT NULL THEN u.call_no
+          ELSE (l.last_no + count(*) FILTER (WHERE u.call_no IS NULL) OVER (PARTITION BY u.workspace_id, u.run_id ORDER BY u.n))::int END AS number
+      FROM unnest(asked) u LEFT JOIN (SELECT DISTINCT d.workspace_id, d.run_id, last_call_no(d.workspace_id, d.run_id) AS last_no FROM
+        (SELECT DISTINCT x.workspace_id, x.run_id FROM unnest(asked) x WHERE x.run_id IS NOT NULL) d) l ON l.workspace_id = u.workspace_id AND l.run_id = u.run_id
+  ), steps AS (
+    SELECT a.n, k.place, b.limit_version, b.limit_amount, b.posted,
+        b.held + coalesce(sum(a.amount) OVER (PARTITION BY b.workspace_id, b.id ORDER BY a.n ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)::bigint AS held
+      FROM a CROSS JOIN LATERAL unnest(a.budget_ids) WITH ORDINALITY k(id, place) JOIN budgets b ON b.workspace_id = a.workspace_id AND b.id = k.id
+  ), seen AS (
+    SELECT s.n, array_agg(s.limit_version ORDER BY s.place) AS versions, array_agg(s.limit_amount ORDER BY s.place) AS limits,
+        array_agg(s.posted ORDER BY s.place) AS posted, array_agg(s.held ORDER BY s.place) AS held FROM steps s GROUP BY s.n
+  ), taken AS (
+    INSERT INTO holds (workspace_id, id, run_id, api_key_id, call_no, attempt_no, epoch, owner_id, state, model, price_version, amount, max_tokens,
+        budget_ids, seen_versions, seen_limits, seen_posted, seen_held, held_at, dispatched_at)
+      SELECT a.workspace_id, a.hold_id, a.run_id, a.api_key_id, a.number, a.attempt_no, a.epoch, a.owner_id, CASE WHEN a.dispatch THEN 'DISPATCHED' ELSE 'HELD' END,
+          a.model, a.price_version, a.amount, a.max_tokens, a.budget_ids, s.versions, s.limits, s.posted, s.held, moment, CASE WHEN a.dispatch THEN moment END
+        FROM a JOIN seen s ON s.n = a.n
+      RETURNING id, call_no, amount, max_tokens)
+  SELECT t.id, 'held', t.call_no, t.amount, t.max_tokens, NULL::bigint, NULL::jsonb FROM taken t;
+  UPDATE budgets b SET held = b.held + c.amount
+    FROM (SELECT a.workspace_id, k.id, sum(a.input_cost + a.token_price * a.max_tokens) AS amount FROM unnest(asked) a, unnest(a.budget_ids) k(id) GROUP BY 1, 2) c
+    WHERE b.workspace_id = c.workspace_id AND b.id = c.id;
+END
+$$;
+
+-- Takes one hold whose balances are locked, or says why not. When the wish does not fit, the output is clamped to what
+-- is left, but not below min_tokens.
+-- status: 'held' | 'stale' | 'suspended' (detail: the reason) | 'call_limit' (detail: the limit)
+--  | 'reserved' | 'exhausted' (detail: see refusal). reserved: it would fit once open holds return; exhausted: it would not.
+CREATE FUNCTION take_hold(a asked_hold) RETURNS spending_answer
+  LANGUAGE plpgsql SET search_path = public, pg_temp
+AS $$
+DECLARE
+  moment timestamptz := clock_now();
+  reason text;
   seen budgets[];
   room bigint;
-  granted int := wanted;
+  least_amount bigint := a.input_cost + a.token_price * least(a.max_tokens, a.min_tokens);
+  granted int := a.max_tokens;
   amount bigint;
+  next_call int := a.call_no;
+  refused jsonb;
 BEGIN
-  -- 2^53 - 1: what a JavaScript number holds exactly. The product is numeric, so it cannot overflow unseen.
-  IF NOT coalesce(input_cost >= 0 AND token_price >= 0 AND least_tokens >= 1 AND input_cost + token_price::numeric * wanted BETWEEN 1 AND 9007199254740991, false) THEN
-    RAISE EXCEPTION 'reserve: impossible amounts % + % x %', input_cost, token_price, wanted USING ERRCODE = 'GH002';
+  IF a.lease_until <= moment THEN RETURN ROW(a.hold_id, 'stale', NULL, NULL, NULL, NULL, NULL)::spending_answer; END IF;
+  SELECT w.suspended INTO reason FROM workspaces w WHERE w.workspace_id = a.workspace_id;
+  IF reason IS NOT NULL THEN RETURN ROW(a.hold_id, 'suspended', NULL, NULL, NULL, NULL, to_jsonb(reason))::spending_answer; END IF;
+  seen := see_levels(a.workspace_id, a.budget_ids, a.input_cost + a.token_price * a.max_tokens);
+  -- The run's own row is locked, so call numbers of a run are given one at a time.
+  IF a.run_id IS NOT NULL AND next_call IS NULL THEN
+    next_call := last_call_no(a.workspace_id, a.run_id) + 1;
+    IF next_call > a.call_limit THEN RETURN ROW(a.hold_id, 'call_limit', NULL, NULL, NULL, NULL, to_jsonb(a.call_limit))::spending_answer; END IF;
   END IF;
-  -- Shared lock: the lease cannot be taken away between this check and the hold.
-  SELECT t.id, t.model_call_limit INTO task_id, call_limit FROM runs r
-    JOIN attempts a ON a.workspace_id = r.workspace_id AND a.run_id = r.id AND a.epoch = r.epoch
-    JOIN tasks t ON t.workspace_id = r.workspace_id AND t.id = r.task_id
-    WHERE r.workspace_id = workspace AND r.id = run AND r.epoch = (item->>'epoch')::int AND r.state = 'claimed'
-      AND r.lease_until > clock_now() AND a.token_hash = item->>'token_hash'
-    FOR SHARE OF r;
-  IF NOT FOUND THEN RETURN '{"status":"stale"}'; END IF;
-
-  keys := run_levels(workspace, run, 'model_cost');
-  seen := lock_levels(workspace, 'model_cost', keys, input_cost + token_price * wanted);
-
-  -- The run's own row is locked now, so call numbers of a run are given one at a time.
-  next_call := (item->>'call_no')::int;
-  IF next_call IS NULL THEN
-    -- Ordered, not max(): so the key's own index is taken, also while there are no statistics yet.
-    SELECT h.call_no INTO next_call FROM holds h WHERE h.workspace_id = workspace AND h.run_id = run ORDER BY h.call_no DESC LIMIT 1;
-    next_call := coalesce(next_call, 0) + 1;
-    IF next_call > call_limit THEN
-      RETURN jsonb_build_object('status', 'call_limit', 'limit', call_limit);
-    END IF;
-  END IF;
-
   SELECT min(l.limit_amount - l.posted - l.held) INTO room FROM unnest(seen) l;
-  IF room < input_cost + token_price * least_tokens THEN
-    RETURN refusal(seen, input_cost + token_price * least_tokens);
+  IF room < least_amount THEN
+    refused := refusal(seen, least_amount);
+    RETURN ROW(a.hold_id, refused->>'status', NULL, NULL, NULL, NULL, refused - 'status')::spending_answer;
   END IF;
-  IF room IS NOT NULL AND token_price > 0 THEN
-    granted := least(wanted, (room - input_cost) / token_price);
-  END IF;
-  amount := input_cost + token_price * granted;
+  IF room IS NOT NULL AND a.token_price > 0 THEN granted := least(a.max_tokens, (room - a.input_cost) / a.token_price); END IF;
+  amount := a.input_cost + a.token_price * granted;
+  UPDATE budgets b SET held = b.held + amount WHERE b.workspace_id = a.workspace_id AND b.id = ANY (a.budget_ids);
+  INSERT INTO holds (workspace_id, id, run_id, api_key_id, call_no, attempt_no, epoch, owner_id, state, model, price_version, amount, max_tokens,
+      budget_ids, seen_versions, seen_limits, seen_posted, seen_held, held_at, dispatched_at)
+    SELECT a.workspace_id, a.hold_id, a.run_id, a.api_key_id, next_call, a.attempt_no, a.epoch, a.owner_id, CASE WHEN a.dispatch THEN 'DISPATCHED' ELSE 'HELD' END,
+        a.model, a.price_version, amount, granted, a.budget_ids, array_agg(l.limit_version ORDER BY l.rank), array_agg(l.limit_amount ORDER BY l.rank),
+        array_agg(l.posted ORDER BY l.rank), array_agg(l.held ORDER BY l.rank), moment, CASE WHEN a.dispatch THEN moment END
+      FROM unnest(seen) l;
+  RETURN ROW(a.hold_id, 'held', next_call, amount, granted, NULL, NULL)::spending_answer;
+END
+$$;
 
-  UPDATE budgets b SET held = b.held + amount FROM unnest(keys) k
-    WHERE b.workspace_id = workspace AND b.meter = 'model_cost' AND b.level = k.level AND b.scope_id = k.scope_id AND b.period = k.period;
-  INSERT INTO holds (workspace_id, id, run_id, call_no, attempt_no, epoch, owner_id, state, model, price_version, amount, max_tokens, levels, dispatched_at)
-    VALUES (workspace, item->>'hold_id', run, next_call, (item->>'attempt_no')::int, (item->>'epoch')::int, item->>'owner_id',
-      CASE WHEN dispatched IS NULL THEN 'HELD' ELSE 'DISPATCHED' END, item->>'model', item->>'price_version', amount, granted, seen_levels(seen), dispatched);
-  RETURN jsonb_build_object('status', 'held', 'call_no', next_call, 'amount', amount, 'max_tokens', granted, 'task_id', task_id);
+-- Ends holds and takes holds, of many workspaces, as one transaction: settlements first, for they return money, then
+-- what was asked for, each at every level or not at all. A hold that is not answered was asked by nobody who may:
+-- the run is not leased to this epoch and token, the key is revoked; or, of a settlement, there is no such hold.
+-- settlements: [{workspace_id, hold_id, outcome: 'settled' | 'provisional' | 'void', actual, usage?, request_hash?, body_base64?}], each hold once
+-- run_holds, key_holds: see asked_by_runs, asked_by_keys. Amounts nano-USD. NULL: none.
+-- status of a settlement: 'done' (amount: the charge, overrun) | 'unchanged' (detail: the state)
+CREATE FUNCTION commit_spending(settlements json, run_holds json, key_holds json) RETURNS SETOF spending_answer
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET enable_seqscan = off
+AS $$
+DECLARE
+  ended ended_hold[];
+  asked asked_hold[];
+  doubtful bigint[];
+  a asked_hold;
+BEGIN
+  IF run_holds IS NOT NULL THEN asked := asked_by_runs(run_holds); END IF;
+  IF key_holds IS NOT NULL THEN asked := asked || asked_by_keys(key_holds); END IF;
+  PERFORM 1 FROM unnest(asked) x WHERE x.budget_ids IS NULL LIMIT 1;
+  IF FOUND THEN
+    PERFORM open_paths(array_agg(x.workspace_id), array_agg(coalesce(x.run_id, x.api_key_id)), 'model_cost') FROM unnest(asked) x WHERE x.budget_ids IS NULL;
+    asked := NULL;
+    IF run_holds IS NOT NULL THEN asked := asked_by_runs(run_holds); END IF;
+    IF key_holds IS NOT NULL THEN asked := asked || asked_by_keys(key_holds); END IF;
+  END IF;
+  IF settlements IS NOT NULL THEN
+    ended := holds_to_end(settlements);
+    RETURN QUERY SELECT x.hold_id, 'unchanged', NULL::int, NULL::bigint, NULL::int, NULL::bigint, to_jsonb(x.state) FROM unnest(ended) x WHERE x.new_state IS NULL;
+    SELECT array_agg(x) INTO ended FROM unnest(ended) x WHERE x.new_state IS NOT NULL;
+  END IF;
+
+  PERFORM lock_budgets(array_agg(k.workspace_id), array_agg(k.id)) FROM (
+    SELECT x.workspace_id, i.id FROM unnest(ended) x, unnest(x.budget_ids) i(id) UNION SELECT x.workspace_id, i.id FROM unnest(asked) x, unnest(x.budget_ids) i(id)) k;
+
+  IF ended IS NOT NULL THEN
+    PERFORM end_holds(ended);
+    RETURN QUERY SELECT x.hold_id, 'done', NULL::int, x.charge, NULL::int, x.overrun, NULL::jsonb FROM unnest(ended) x;
+  END IF;
+  IF asked IS NULL THEN RETURN; END IF;
+  doubtful := asked_in_doubt(asked);
+  IF doubtful IS NULL THEN
+    RETURN QUERY SELECT * FROM take_holds(asked);
+    RETURN;
+  END IF;
+  RETURN QUERY SELECT * FROM take_holds((SELECT array_agg(x) FROM unnest(asked) x WHERE x.n <> ALL (doubtful)));
+  -- Chunks of shared limits are handed out one by one; their rows are locked in the order of all before the first.
+  PERFORM 1 FROM top_budgets t WHERE (t.level, t.scope_id, t.meter, t.period) IN (
+      SELECT b.level, b.scope_id, b.meter, b.period FROM unnest(asked) x CROSS JOIN LATERAL unnest(x.budget_ids) i(id) JOIN budgets b ON b.workspace_id = x.workspace_id AND b.id = i.id
+        WHERE x.n = ANY (doubtful) AND b.level IN ('owner', 'platform') AND b.limit_amount IS NOT NULL)
+    ORDER BY t.level, t.scope_id, t.meter, t.period FOR UPDATE;
+  FOR a IN SELECT * FROM unnest(asked) x WHERE x.n = ANY (doubtful) ORDER BY x.n LOOP
+    RETURN NEXT take_hold(a);
+  END LOOP;
 END
 $$;
 
@@ -80,84 +271,6 @@ BEGIN
   UPDATE holds h SET state = 'DISPATCHED', dispatched_at = clock_now()
     WHERE h.workspace_id = workspace AND h.id = hold AND h.owner_id = an_owner AND h.state = 'HELD';
   RETURN FOUND;
-END
-$$;
-
--- The levels that a hold or a slice was admitted under: what ends it is booked there, also after the period has turned.
-CREATE FUNCTION level_keys(levels jsonb) RETURNS budget_key[]
-  LANGUAGE sql IMMUTABLE SET search_path = public, pg_temp
-AS $$
-  SELECT array_agg(ROW(l->>'level', l->>'scope_id', l->>'period')::budget_key ORDER BY n) FROM jsonb_array_elements(levels) WITH ORDINALITY e(l, n)
-$$;
-
--- Books a change at each of these levels, locked from leaf to root as always, with a line each when there is a kind.
-CREATE FUNCTION book(workspace text, a_meter text, keys budget_key[], held_change bigint, posted_change bigint, line ledger_lines) RETURNS void
-  LANGUAGE plpgsql SET search_path = public, pg_temp
-AS $$
-BEGIN
-  PERFORM lock_levels(workspace, a_meter, keys, NULL);
-  UPDATE budgets b SET held = b.held + held_change, posted = b.posted + posted_change FROM unnest(keys) k
-    WHERE b.workspace_id = workspace AND b.meter = a_meter AND b.level = k.level AND b.scope_id = k.scope_id AND b.period = k.period;
-  IF line.kind IS NOT NULL THEN
-    INSERT INTO ledger_lines (workspace_id, meter, level, scope_id, period, kind, amount, hold_id, run_id, slice_no)
-      SELECT workspace, a_meter, k.level, k.scope_id, k.period, line.kind, posted_change, line.hold_id, line.run_id, line.slice_no FROM unnest(keys) k;
-  END IF;
-END
-$$;
-
--- Ends a hold by compare-and-set on its state; whoever comes second changes nothing.
--- item: {workspace_id, hold_id, outcome: 'settled' | 'provisional' | 'void', actual_nano_usd?, usage?, journal?: {request_hash, body_base64}}
--- settled: DISPATCHED or PROVISIONAL -> SETTLED at min(actual, amount), the excess on the overrun account. A provisional
--- charge is the full amount, so this can only lower it.
--- provisional: DISPATCHED -> PROVISIONAL at the full amount. void: HELD -> VOID.
--- -> {status: 'done', posted, overrun} | {status: 'unchanged', state}
-CREATE FUNCTION settle(item jsonb) RETURNS jsonb
-  LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
-AS $$
-DECLARE
-  workspace text := item->>'workspace_id';
-  outcome text := item->>'outcome';
-  actual bigint := coalesce((item->>'actual_nano_usd')::bigint, 0);
-  h holds;
-  charge bigint;
-  excess bigint := 0;
-  line ledger_lines;
-BEGIN
-  IF NOT coalesce(outcome IN ('settled', 'provisional', 'void') AND actual >= 0, false) THEN
-    RAISE EXCEPTION 'settle: impossible outcome % %', outcome, actual USING ERRCODE = 'GH002';
-  END IF;
-  SELECT * INTO h FROM holds x WHERE x.workspace_id = workspace AND x.id = item->>'hold_id' FOR UPDATE;
-  IF NOT FOUND OR NOT (
-    (outcome = 'settled' AND h.state IN ('DISPATCHED', 'PROVISIONAL'))
-    OR (outcome = 'provisional' AND h.state = 'DISPATCHED')
-    OR (outcome = 'void' AND h.state = 'HELD')
-  ) THEN
-    RETURN jsonb_build_object('status', 'unchanged', 'state', h.state);
-  END IF;
-
-  charge := CASE outcome WHEN 'settled' THEN least(actual, h.amount) WHEN 'provisional' THEN h.amount ELSE 0 END;
-  IF outcome = 'settled' THEN excess := actual - charge; END IF;
-  line.kind := CASE WHEN outcome = 'void' THEN NULL WHEN h.state = 'PROVISIONAL' THEN 'lowered' WHEN outcome = 'provisional' THEN 'provisional' ELSE 'settle' END;
-  line.hold_id := h.id;
-  line.run_id := h.run_id;
-  PERFORM book(workspace, 'model_cost', level_keys(h.levels), CASE WHEN h.state = 'PROVISIONAL' THEN 0 ELSE -h.amount END, charge - coalesce(h.posted, 0), line);
-  IF excess > 0 THEN
-    -- After the platform's row, so that this order is everyone's, too.
-    INSERT INTO budgets AS b (workspace_id, meter, level, scope_id, period, posted) VALUES (workspace, 'model_cost', 'overrun', 'platform', 'all', excess)
-      ON CONFLICT (workspace_id, meter, level, scope_id, period) DO UPDATE SET posted = b.posted + excess;
-    INSERT INTO ledger_lines (workspace_id, meter, level, scope_id, period, kind, amount, hold_id, run_id)
-      VALUES (workspace, 'model_cost', 'overrun', 'platform', 'all', 'overrun', excess, h.id, h.run_id);
-  END IF;
-  UPDATE holds x SET state = CASE outcome WHEN 'settled' THEN 'SETTLED' WHEN 'provisional' THEN 'PROVISIONAL' ELSE 'VOID' END,
-      posted = CASE WHEN outcome = 'void' THEN NULL ELSE charge END, overrun = excess, usage = coalesce(item->'usage', x.usage), settled_at = clock_now()
-    WHERE x.workspace_id = workspace AND x.id = h.id;
-  -- The run's own row is locked, so the uses of a request are numbered one at a time.
-  IF item ? 'journal' THEN
-    INSERT INTO journal (workspace_id, run_id, request_hash, use_no, hold_id, body, taken_epoch)
-      SELECT workspace, h.run_id, item->'journal'->>'request_hash', 1 + count(*), h.id, decode(item->'journal'->>'body_base64', 'base64'), h.epoch
-        FROM journal j WHERE j.workspace_id = workspace AND j.run_id = h.run_id AND j.request_hash = item->'journal'->>'request_hash';
-  END IF;
-  RETURN jsonb_build_object('status', 'done', 'posted', charge, 'overrun', excess);
 END
 $$;
 
@@ -198,6 +311,33 @@ AS $$
     WHERE j.workspace_id = workspace AND j.run_id = run AND j.request_hash = a_request_hash AND j.hold_id = hold AND j.taken_epoch = an_epoch
 $$;
 
+-- The balances of one meter that a spender counts against today, opened when they are not there yet.
+CREATE FUNCTION spend_path(workspace text, spender text, a_meter text) RETURNS bigint[]
+  LANGUAGE plpgsql SET search_path = public, pg_temp
+AS $$
+DECLARE
+  ids bigint[];
+BEGIN
+  FOR i IN 1 .. 2 LOOP
+    SELECT p.budget_ids INTO ids FROM spend_paths p WHERE p.workspace_id = workspace AND p.spender_id = spender AND p.meter = a_meter AND p.day = spend_day();
+    EXIT WHEN ids IS NOT NULL;
+    PERFORM open_paths(ARRAY[workspace], ARRAY[spender], a_meter);
+  END LOOP;
+  RETURN ids;
+END
+$$;
+
+-- Books agent time on balances that are locked, with a line.
+CREATE FUNCTION book_time(workspace text, ids bigint[], change_ms bigint, line ledger_lines) RETURNS void
+  LANGUAGE plpgsql SET search_path = public, pg_temp
+AS $$
+BEGIN
+  UPDATE budgets b SET posted = b.posted + change_ms WHERE b.workspace_id = workspace AND b.id = ANY (ids);
+  INSERT INTO ledger_lines (workspace_id, meter, kind, amount, budget_ids, run_id, slice_no)
+    VALUES (workspace, 'agent_time', line.kind, change_ms, ids, line.run_id, line.slice_no);
+END
+$$;
+
 -- Books a slice of agent time ahead of its use, at every level, or nothing. Near a limit the slice is shorter, but a
 -- slice below a second is refused: it would be gone before the work that it is for has begun.
 -- `booking_no` counts the bookings of the epoch from 1, so that whoever lost an answer asks again under the same number
@@ -207,7 +347,7 @@ CREATE FUNCTION lease_agent_time(workspace text, run text, an_epoch int, booking
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
 AS $$
 DECLARE
-  keys budget_key[];
+  ids bigint[];
   seen budgets[];
   room bigint;
   granted bigint;
@@ -219,8 +359,9 @@ BEGIN
   END IF;
   PERFORM 1 FROM runs r WHERE r.workspace_id = workspace AND r.id = run AND r.epoch = an_epoch AND r.state = 'claimed' AND r.lease_until > clock_now() FOR SHARE;
   IF NOT FOUND THEN RETURN '{"status":"stale"}'; END IF;
-  keys := run_levels(workspace, run, 'agent_time');
-  seen := lock_levels(workspace, 'agent_time', keys, slice_ms);
+  ids := spend_path(workspace, run, 'agent_time');
+  PERFORM lock_budgets(array_fill(workspace, ARRAY[cardinality(ids)]), ids);
+  seen := see_levels(workspace, ids, slice_ms);
   -- Slices of a run are booked under its own row, which is locked by now: a repetition sees what the first one did.
   SELECT count(*), max(s.granted_ms) FILTER (WHERE s.n = booking_no) INTO booked, granted
     FROM (SELECT x.granted_ms, row_number() OVER (ORDER BY x.slice_no) AS n FROM time_slices x
@@ -236,10 +377,12 @@ BEGIN
   END IF;
   granted := least(slice_ms, room);
   SELECT coalesce(max(s.slice_no), 0) + 1 INTO line.slice_no FROM time_slices s WHERE s.workspace_id = workspace AND s.run_id = run;
-  INSERT INTO time_slices (workspace_id, run_id, slice_no, epoch, granted_ms, levels) VALUES (workspace, run, line.slice_no, an_epoch, granted, seen_levels(seen));
+  INSERT INTO time_slices (workspace_id, run_id, slice_no, epoch, granted_ms, budget_ids, seen_versions, seen_limits, seen_posted, seen_held)
+    SELECT workspace, run, line.slice_no, an_epoch, granted, ids, array_agg(l.limit_version ORDER BY l.rank), array_agg(l.limit_amount ORDER BY l.rank),
+      array_agg(l.posted ORDER BY l.rank), array_agg(l.held ORDER BY l.rank) FROM unnest(seen) l;
   line.kind := 'agent_time';
   line.run_id := run;
-  PERFORM book(workspace, 'agent_time', keys, 0, granted, line);
+  PERFORM book_time(workspace, ids, granted, line);
   RETURN jsonb_build_object('status', 'granted', 'ms', granted);
 END
 $$;
@@ -271,7 +414,8 @@ BEGIN
     part := least(rest, s.granted_ms - s.returned_ms);
     line.slice_no := s.slice_no;
     UPDATE time_slices x SET returned_ms = x.returned_ms + part WHERE x.workspace_id = workspace AND x.run_id = run AND x.slice_no = s.slice_no;
-    PERFORM book(workspace, 'agent_time', level_keys(s.levels), 0, -part, line);
+    PERFORM lock_budgets(array_fill(workspace, ARRAY[cardinality(s.budget_ids)]), s.budget_ids);
+    PERFORM book_time(workspace, s.budget_ids, -part, line);
     rest := rest - part;
   END LOOP;
   RETURN true;
@@ -348,7 +492,9 @@ BEGIN
         OR (x.state = 'DISPATCHED' AND NOT EXISTS (SELECT 1 FROM processes p WHERE p.id = x.owner_id AND p.seen_at > clock_now() - dead_after)))
       ORDER BY x.held_at LIMIT at_most FOR UPDATE SKIP LOCKED
   LOOP
-    IF settle(jsonb_build_object('workspace_id', h.workspace_id, 'hold_id', h.id, 'outcome', CASE h.state WHEN 'HELD' THEN 'void' ELSE 'provisional' END))->>'status' = 'done' THEN
+    PERFORM 1 FROM commit_spending(json_build_array(json_build_object('workspace_id', h.workspace_id, 'hold_id', h.id, 'actual', 0,
+      'outcome', CASE h.state WHEN 'HELD' THEN 'void' ELSE 'provisional' END)), NULL, NULL) x WHERE x.status = 'done';
+    IF FOUND THEN
       IF h.state = 'HELD' THEN voided := voided + 1; ELSE provisional := provisional + 1; END IF;
     END IF;
   END LOOP;
@@ -357,7 +503,9 @@ BEGIN
 END
 $$;
 
-GRANT EXECUTE ON FUNCTION limit_lock(text, text, text, text), seen_levels(budgets[]), refusal(budgets[], bigint), level_keys(jsonb),
-  book(text, text, budget_key[], bigint, bigint, ledger_lines) TO guildhall_definer;
+GRANT EXECUTE ON FUNCTION limit_lock(text, text, text, text), level_rank(text, int), open_budget(text, text, text, text, text, smallint), grant_chunk(budgets, bigint),
+  spender_levels(text, text), spend_day(), open_paths(text[], text[], text), lock_budgets(text[], bigint[]), is_overcommitted(budgets), see_levels(text, bigint[], bigint),
+  refusal(budgets[], bigint), asked_by_runs(json), asked_by_keys(json), holds_to_end(json), end_holds(ended_hold[]), last_call_no(text, text), asked_in_doubt(asked_hold[]),
+  take_holds(asked_hold[]), take_hold(asked_hold), spend_path(text, text, text), book_time(text, bigint[], bigint, ledger_lines) TO guildhall_definer;
 GRANT EXECUTE ON FUNCTION mark_undelivered(text, text, int, text, text) TO guildhall_ledger;
 GRANT EXECUTE ON FUNCTION set_top_limit(text, text, text, bigint, text) TO guildhall_platform;

@@ -388,7 +388,7 @@ BEGIN
         WHERE t.state = 'paused' AND t.parked->>'kind' = 'limit' ORDER BY random() LIMIT 200 FOR UPDATE OF r SKIP LOCKED
     ) x ORDER BY x.priority DESC, x.task_id
   LOOP
-    keys := run_levels(c.workspace_id, c.id, c.meter);
+    keys := spender_levels(c.workspace_id, c.id);
     fits := true;
     FOREACH k IN ARRAY keys LOOP
       label := concat_ws(' ', CASE WHEN k.level IN ('owner', 'platform') THEN '' ELSE c.workspace_id END, c.meter, k.level, k.scope_id);
@@ -427,7 +427,7 @@ GRANT EXECUTE ON FUNCTION clock_now(), current_workspace() TO guildhall_app, gui
 GRANT EXECUTE ON FUNCTION append_event(text, text, text, jsonb), wake_run(text, text, int), end_task(text, text, text, text, text, jsonb) TO guildhall_app, guildhall_definer;
 GRANT EXECUTE ON FUNCTION append_audit(text, text, text, text, text, text), append_run_events(text, int, jsonb), record_step(text, int, int, text, text, jsonb, jsonb), finish_run(text, int, text, text, text, jsonb), park_run(text, int, text, jsonb, timestamptz, text), set_limit(text, text, text, bigint, text),
   budget_room(text, text, budget_key) TO guildhall_app;
-GRANT EXECUTE ON FUNCTION open_budget(text, text, text, text, text), grant_chunk(budgets, bigint), run_levels(text, text, text), lock_levels(text, text, budget_key[], bigint), budget_room(text, text, budget_key) TO guildhall_definer;
-GRANT EXECUTE ON FUNCTION reserve(jsonb), mark_dispatched(text, text, text), settle(jsonb), run_active(text, text, int, text), take_journal(text, text, int, text, text), lease_agent_time(text, text, int, int, bigint),
+GRANT EXECUTE ON FUNCTION budget_room(text, text, budget_key) TO guildhall_definer;
+GRANT EXECUTE ON FUNCTION commit_spending(json, json, json), mark_dispatched(text, text, text), run_active(text, text, int, text), take_journal(text, text, int, text, text), lease_agent_time(text, text, int, int, bigint),
   return_agent_time(text, text, int, bigint), process_seen(text, text), reap_holds(interval, interval, int), admit_runs(), claim(text, interval, text[]), heartbeat(text, interval, jsonb),
   release_run(text, text, int, text), reap_runs(interval, int), wake_due_runs(), wake_limited_runs() TO guildhall_ledger;

@@ -4,24 +4,29 @@ const counted = (table: string): string => `SELECT count(*) AS checked FROM ${ta
 
 /** What each level had left when something was admitted there. */
 const SEEN = `(
-  SELECT h.workspace_id, 'hold' AS what, h.id AS ref, h.amount, l FROM holds h, jsonb_array_elements(h.levels) l
-  UNION ALL SELECT s.workspace_id, 'agent time', concat(s.run_id, '/', s.slice_no), s.granted_ms, l FROM time_slices s, jsonb_array_elements(s.levels) l
+  SELECT h.workspace_id, 'hold' AS what, h.id AS ref, h.amount, h.state, l.* FROM holds h
+    CROSS JOIN LATERAL unnest(h.budget_ids, h.seen_limits, h.seen_posted, h.seen_held) l(budget_id, seen_limit, seen_posted, seen_held)
+  UNION ALL SELECT s.workspace_id, 'agent time', concat(s.run_id, '/', s.slice_no), s.granted_ms, NULL, l.* FROM time_slices s
+    CROSS JOIN LATERAL unnest(s.budget_ids, s.seen_limits, s.seen_posted, s.seen_held) l(budget_id, seen_limit, seen_posted, seen_held)
 )`;
+
+/** A level in words. */
+const LEVEL = "b.meter, b.level, b.scope_id, b.period";
 
 /** I2: one set of lines per hold and slice. */
 const twice: readonly Rule[] = [
   {
     law: "I2",
-    name: "a hold is booked once at each of its levels, and only when it has ended",
+    name: "a hold is booked once, at its levels, and only when it has ended",
     counts: counted("holds"),
-    finds: `SELECT h.workspace_id, h.id AS hold_id, h.state, h.posted, h.overrun, n.levels, l.first_lines, l.lowered_lines, l.total::text AS total, l.overrun_total::text AS overrun_total
-      FROM holds h CROSS JOIN LATERAL (SELECT jsonb_array_length(h.levels) AS levels) n
-      CROSS JOIN LATERAL (SELECT count(*) FILTER (WHERE x.kind IN ('settle', 'provisional')) AS first_lines, count(*) FILTER (WHERE x.kind = 'lowered') AS lowered_lines,
-          coalesce(sum(x.amount) FILTER (WHERE x.level <> 'overrun'), 0) AS total, coalesce(sum(x.amount) FILTER (WHERE x.level = 'overrun'), 0) AS overrun_total
+    finds: `SELECT h.workspace_id, h.id AS hold_id, h.state, h.posted, h.overrun, l.first_lines, l.lowered_lines, l.elsewhere, l.total::text AS total, l.overrun_total::text AS overrun_total
+      FROM holds h CROSS JOIN LATERAL (SELECT count(*) FILTER (WHERE x.kind IN ('settle', 'provisional')) AS first_lines, count(*) FILTER (WHERE x.kind = 'lowered') AS lowered_lines,
+          count(*) FILTER (WHERE x.kind <> 'overrun' AND x.budget_ids <> h.budget_ids) AS elsewhere,
+          coalesce(sum(x.amount) FILTER (WHERE x.kind <> 'overrun'), 0) AS total, coalesce(sum(x.amount) FILTER (WHERE x.kind = 'overrun'), 0) AS overrun_total
         FROM ledger_lines x WHERE x.workspace_id = h.workspace_id AND x.hold_id = h.id) l
       WHERE NOT CASE WHEN h.state IN ('SETTLED', 'PROVISIONAL')
-        THEN l.first_lines = n.levels AND l.lowered_lines IN (0, CASE h.state WHEN 'SETTLED' THEN n.levels ELSE 0 END)
-          AND l.total = h.posted::numeric * n.levels AND l.overrun_total = h.overrun
+        THEN l.first_lines = 1 AND l.lowered_lines IN (0, CASE h.state WHEN 'SETTLED' THEN 1 ELSE 0 END) AND l.elsewhere = 0
+          AND l.total = h.posted AND l.overrun_total = h.overrun
         ELSE l.first_lines = 0 AND l.lowered_lines = 0 AND l.total = 0 AND l.overrun_total = 0 AND h.overrun = 0 END`,
   },
 ];
@@ -32,16 +37,28 @@ const overshoot: readonly Rule[] = [
     law: "I3",
     name: "at its admission everything fitted at every level",
     counts: counted(`${SEEN} s`),
-    finds: `SELECT workspace_id, what, ref, amount, l->>'level' AS level, l->>'scope_id' AS scope_id, l->>'limit' AS "limit", l->>'posted' AS posted, l->>'held' AS held FROM ${SEEN} s
-      WHERE (l->>'posted')::numeric + (l->>'held')::numeric + amount > (l->>'limit')::numeric`,
+    finds: `SELECT s.*, ${LEVEL} FROM ${SEEN} s LEFT JOIN budgets b ON b.workspace_id = s.workspace_id AND b.id = s.budget_id
+      WHERE s.seen_posted::numeric + s.seen_held + s.amount > s.seen_limit`,
+  },
+  {
+    law: "I3",
+    name: "everything was admitted at all levels of its spender, each seen once, leaf first",
+    counts: counted("holds"),
+    finds: `SELECT h.workspace_id, h.what, h.ref, n.levels FROM (
+        SELECT workspace_id, 'hold' AS what, id AS ref, run_id IS NOT NULL AS of_run, 'model_cost' AS meter, budget_ids, seen_versions, seen_limits, seen_posted, seen_held FROM holds
+        UNION ALL SELECT workspace_id, 'agent time', concat(run_id, '/', slice_no), true, 'agent_time', budget_ids, seen_versions, seen_limits, seen_posted, seen_held FROM time_slices) h
+      CROSS JOIN LATERAL (SELECT array_agg(b.level ORDER BY u.n) AS levels, count(*) FILTER (WHERE b.meter = h.meter) AS known, array_agg(b.rank ORDER BY u.n) = array_agg(b.rank ORDER BY b.rank) AS in_order
+        FROM unnest(h.budget_ids) WITH ORDINALITY u(id, n) JOIN budgets b ON b.workspace_id = h.workspace_id AND b.id = u.id) n
+      WHERE NOT coalesce(n.known = cardinality(h.budget_ids) AND n.in_order AND n.levels @> CASE WHEN h.of_run THEN '{run,task,agent,workspace,owner,platform}' ELSE '{key,workspace,owner,platform}'::text[] END
+        AND cardinality(h.budget_ids) = ALL (ARRAY[cardinality(h.seen_versions), cardinality(h.seen_limits), cardinality(h.seen_posted), cardinality(h.seen_held)]), false)`,
   },
   {
     law: "I3",
     name: "a balance holds what its open holds hold",
     counts: counted("budgets"),
-    finds: `SELECT workspace_id, meter, level, scope_id, period, coalesce(b.held, 0) AS held, coalesce(o.held, 0)::text AS open_holds FROM budgets b
-      FULL JOIN (SELECT h.workspace_id, 'model_cost' AS meter, l->>'level' AS level, l->>'scope_id' AS scope_id, l->>'period' AS period, sum(h.amount) AS held
-        FROM holds h, jsonb_array_elements(h.levels) l WHERE h.state IN ('HELD', 'DISPATCHED') GROUP BY 1, 2, 3, 4, 5) o USING (workspace_id, meter, level, scope_id, period)
+    finds: `SELECT workspace_id, id AS budget_id, ${LEVEL}, coalesce(b.held, 0) AS held, coalesce(o.held, 0)::text AS open_holds FROM budgets b
+      FULL JOIN (SELECT h.workspace_id, l.id, sum(h.amount) AS held
+        FROM holds h, unnest(h.budget_ids) l(id) WHERE h.state IN ('HELD', 'DISPATCHED') GROUP BY 1, 2) o USING (workspace_id, id)
       WHERE coalesce(b.held, 0) <> coalesce(o.held, 0)`,
   },
   {
@@ -82,18 +99,18 @@ const conservation: readonly Rule[] = [
     law: "I4",
     name: "the lines of an account sum to its balance",
     counts: counted("budgets"),
-    finds: `SELECT workspace_id, meter, level, scope_id, period, b.posted, coalesce(l.total, 0)::text AS lines FROM budgets b
-      FULL JOIN (SELECT workspace_id, meter, level, scope_id, period, sum(amount) AS total FROM ledger_lines GROUP BY 1, 2, 3, 4, 5) l USING (workspace_id, meter, level, scope_id, period)
+    finds: `SELECT workspace_id, id AS budget_id, ${LEVEL}, b.posted, coalesce(l.total, 0)::text AS lines FROM budgets b
+      FULL JOIN (SELECT x.workspace_id, k.id, sum(x.amount) AS total FROM ledger_lines x, unnest(x.budget_ids) k(id) GROUP BY 1, 2) l USING (workspace_id, id)
       WHERE b.posted IS DISTINCT FROM coalesce(l.total, 0)`,
   },
   {
     law: "I4",
-    name: "a slice of agent time is booked at each of its levels, less what was returned",
+    name: "a slice of agent time is booked once, at its levels, less what was returned",
     counts: counted("time_slices"),
-    finds: `SELECT s.workspace_id, s.run_id, s.slice_no, s.granted_ms, s.returned_ms, l.lines, l.total::text AS total FROM time_slices s
-      CROSS JOIN LATERAL (SELECT count(*) FILTER (WHERE x.kind = 'agent_time') AS lines, coalesce(sum(x.amount), 0) AS total FROM ledger_lines x
+    finds: `SELECT s.workspace_id, s.run_id, s.slice_no, s.granted_ms, s.returned_ms, l.lines, l.elsewhere, l.total::text AS total FROM time_slices s
+      CROSS JOIN LATERAL (SELECT count(*) FILTER (WHERE x.kind = 'agent_time') AS lines, count(*) FILTER (WHERE x.budget_ids <> s.budget_ids) AS elsewhere, coalesce(sum(x.amount), 0) AS total FROM ledger_lines x
         WHERE x.workspace_id = s.workspace_id AND x.run_id = s.run_id AND x.slice_no = s.slice_no) l
-      WHERE l.lines <> jsonb_array_length(s.levels) OR l.total <> (s.granted_ms - s.returned_ms)::numeric * jsonb_array_length(s.levels)`,
+      WHERE l.lines <> 1 OR l.elsewhere > 0 OR l.total <> s.granted_ms - s.returned_ms`,
   },
   {
     law: "I4",
@@ -117,7 +134,7 @@ const truth: readonly Rule[] = [
     law: "I5",
     name: "a charge is lowered later, never raised",
     counts: counted("ledger_lines WHERE kind = 'lowered'"),
-    finds: `SELECT workspace_id, id AS line_id, hold_id, level, amount FROM ledger_lines WHERE kind = 'lowered' AND amount > 0`,
+    finds: `SELECT workspace_id, id AS line_id, hold_id, amount FROM ledger_lines WHERE kind = 'lowered' AND amount > 0`,
   },
   {
     law: "I5",

@@ -91,7 +91,7 @@ const twice: readonly Rule[] = [
 
 /** What an attempt writes, each with the moment of the write. A step that is only started may be taken over, start and all. */
 const WRITES = `(
-  SELECT workspace_id, run_id, epoch, 'hold' AS what, id AS ref, held_at AS written_at FROM holds
+  SELECT workspace_id, run_id, epoch, 'hold' AS what, id AS ref, held_at AS written_at FROM holds WHERE run_id IS NOT NULL
   UNION ALL SELECT workspace_id, run_id, epoch, 'agent time', slice_no::text, granted_at FROM time_slices
   UNION ALL SELECT workspace_id, run_id, epoch, 'step', step_no::text, ended_at FROM steps WHERE ended_at IS NOT NULL
 )`;

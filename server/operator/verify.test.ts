@@ -196,23 +196,35 @@ const corruptions: readonly [law: Law, rule: string, sql: string][] = [
   ],
   [
     "I2",
-    "booked once at each of its levels",
-    `INSERT INTO ledger_lines (workspace_id, meter, level, scope_id, period, kind, amount, hold_id, run_id) SELECT workspace_id, meter, level, scope_id, period, 'provisional', 0, hold_id, run_id FROM ledger_lines WHERE kind = 'settle'`,
+    "booked once, at its levels",
+    `INSERT INTO ledger_lines (workspace_id, meter, kind, amount, budget_ids, hold_id, run_id) SELECT workspace_id, meter, 'provisional', 0, budget_ids, hold_id, run_id FROM ledger_lines WHERE kind = 'settle'`,
   ],
   [
     "I2",
-    "booked once at each of its levels",
+    "booked once, at its levels",
+    `UPDATE ledger_lines SET budget_ids = trim_array(budget_ids, 1) WHERE kind = 'settle'`,
+  ],
+  [
+    "I2",
+    "booked once, at its levels",
     `UPDATE holds SET posted = posted + 1 WHERE state = 'SETTLED' AND posted < amount`,
   ],
+  ["I3", "fitted at every level", `UPDATE holds SET seen_limits[2] = 150 WHERE state = 'SETTLED'`],
+  ["I3", "fitted at every level", `UPDATE time_slices SET seen_limits[1] = 14999`],
   [
     "I3",
-    "fitted at every level",
-    `UPDATE holds SET levels = jsonb_set(levels, '{1,limit}', '150') WHERE state = 'SETTLED'`,
+    "all levels of its spender",
+    `UPDATE holds SET budget_ids = trim_array(budget_ids, 1) WHERE state = 'VOID'`,
   ],
   [
     "I3",
-    "fitted at every level",
-    `UPDATE time_slices SET levels = jsonb_set(levels, '{0,limit}', '14999')`,
+    "all levels of its spender",
+    `UPDATE holds SET budget_ids = budget_ids[2:] || budget_ids[1] WHERE state = 'VOID'`,
+  ],
+  [
+    "I3",
+    "all levels of its spender",
+    `UPDATE time_slices SET seen_posted = trim_array(seen_posted, 1)`,
   ],
   [
     "I3",

@@ -26,6 +26,7 @@ async function createWorkspace(id: string): Promise<void> {
 const reviewedDefiners = [
   "admit_runs",
   "claim",
+  "commit_spending",
   "heartbeat",
   "lease_agent_time",
   "mark_dispatched",
@@ -34,12 +35,10 @@ const reviewedDefiners = [
   "reap_holds",
   "reap_runs",
   "release_run",
-  "reserve",
   "return_agent_time",
   "run_active",
   "set_limit",
   "set_top_limit",
-  "settle",
   "take_journal",
   "wake_due_runs",
   "wake_limited_runs",
@@ -118,7 +117,9 @@ it("functions with definer rights are the reviewed ones, with a fixed search pat
   expect(definers.map((definer) => definer.name)).toEqual(reviewedDefiners);
   for (const definer of definers) {
     expect(definer).toMatchObject({ owner: "guildhall_definer", open: false });
-    expect(definer.config).toEqual(["search_path=public, pg_temp"]);
+    const [path, ...planner] = definer.config ?? [];
+    expect(path).toBe("search_path=public, pg_temp");
+    expect(planner.filter((setting) => !setting.startsWith("enable_"))).toEqual([]);
   }
 });
 

@@ -59,7 +59,8 @@ async function pay(caller: Caller, model: string, actualNanoUsd: number): Promis
   const run = await createClaimedRun(admin, caller);
   const call = request(run, { model });
   expect(await ledger.reserve(call)).toMatchObject({ status: "held", amountNanoUsd: 200 });
-  const { holdId, workspaceId } = call;
+  const { holdId } = call;
+  const { workspaceId } = run;
   expect(
     await ledger.settle({ workspaceId, holdId, outcome: "settled", actualNanoUsd, usage }),
   ).toMatchObject({ status: "done" });

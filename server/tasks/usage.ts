@@ -59,7 +59,8 @@ function readByDay(tx: WorkspaceTx): Promise<Usage["by_day"]> {
     name: "usage_by_day",
     text: `WITH spent AS (
         SELECT to_char(l.at AT TIME ZONE 'UTC', 'YYYY-MM-DD') AS day, sum(l.amount)::bigint AS amount FROM ledger_lines l
-          WHERE l.workspace_id = current_workspace() AND l.meter = 'model_cost' AND l.level = 'workspace' AND l.period = ${MONTH} GROUP BY 1
+          WHERE l.workspace_id = current_workspace() AND l.meter = 'model_cost' AND l.budget_ids @> (SELECT array_agg(b.id) FROM budgets b
+            WHERE b.workspace_id = current_workspace() AND b.meter = 'model_cost' AND b.level = 'workspace' AND b.period = ${MONTH}) GROUP BY 1
       ), made AS (
         SELECT to_char(t.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD') AS day, count(*) AS tasks FROM tasks t
           WHERE t.workspace_id = current_workspace() AND t.created_at >= ${MONTH_START} GROUP BY 1

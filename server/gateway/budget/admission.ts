@@ -3,7 +3,7 @@ import type { Ledger } from "../../ledger/ledger.ts";
 import { AppError } from "../../platform/errors.ts";
 import { newId } from "../../platform/ids.ts";
 import type { RunToken } from "../../platform/run-token.ts";
-import { describeBudgetRefusal, describeCallLimit } from "./budget-refusal.ts";
+import { describeBudgetRefusal, describeCallLimit, describeSuspension } from "./budget-refusal.ts";
 import type { BudgetQueue } from "./budget-queue.ts";
 import type { Hold } from "./charges.ts";
 import { budgetRefused, gatewayError, runNotActive } from "../errors.ts";
@@ -42,6 +42,8 @@ function refusalOf(outcome: Exclude<ReserveOutcome, { status: "held" }>): AppErr
   switch (outcome.status) {
     case "stale":
       return runNotActive();
+    case "suspended":
+      return budgetRefused(describeSuspension(outcome.reason));
     case "call_limit":
       return budgetRefused(describeCallLimit(outcome.limit));
     case "reserved":
@@ -77,10 +79,7 @@ export function createAdmission(deps: AdmissionDeps): Admit {
         largestTtl: request.largestTtl,
       });
       return deps.ledger.reserve({
-        workspaceId,
-        runId,
-        epoch,
-        tokenHash: token.secretHash,
+        spender: { kind: "run", workspaceId, runId, epoch, tokenHash: token.secretHash },
         holdId,
         ...(callNo === undefined ? {} : { callNo }),
         attemptNo,

@@ -23,7 +23,7 @@ function createBudget(free: number, level: "workspace" | "task" = "workspace") {
         needed: amount,
       };
     state.free -= amount;
-    return { status: "held", callNo: 1, amountNanoUsd: amount, maxTokens: 1, taskId: "task_1" };
+    return { status: "held", callNo: 1, amountNanoUsd: amount, maxTokens: 1 };
   };
   return { state, reserve };
 }

@@ -2,9 +2,9 @@ import type { ReserveOutcome } from "../../ledger/calls.ts";
 
 /** What a 402 says. Amounts are nano-USD, except for a call limit, where they count calls. */
 export type BudgetRefusal = {
-  type: "budget_exhausted" | "call_limit_reached";
+  type: "budget_exhausted" | "call_limit_reached" | "workspace_suspended";
   /** `budget_reserved`: the money is there, but open calls held it for as long as the gateway waited. */
-  code: "budget_exhausted" | "budget_reserved" | "call_limit_reached";
+  code: "budget_exhausted" | "budget_reserved" | "call_limit_reached" | "workspace_suspended";
   message: string;
   details: Readonly<Record<string, unknown>>;
 };
@@ -37,6 +37,7 @@ const LEVEL_NAMES: Readonly<Record<string, string>> = {
   run: "this run",
   task: "this task",
   agent: "this agent",
+  key: "this API key",
   workspace: "the workspace",
   owner: "the billing account",
   platform: "this installation",
@@ -77,5 +78,15 @@ export function describeCallLimit(limit: number): BudgetRefusal {
     code: "call_limit_reached",
     message: `This task may make ${limit} model calls and has made them. Raise its limit to go on.`,
     details: { meter: "model_calls", level: "task", limit },
+  };
+}
+
+/** Explains that the operator, or a guard of the operator's, has stopped all spending of the workspace. */
+export function describeSuspension(reason: string): BudgetRefusal {
+  return {
+    type: "workspace_suspended",
+    code: "workspace_suspended",
+    message: `This workspace may not spend at present (${reason}). Ask whoever runs this installation to lift that; tasks go on by themselves then.`,
+    details: { reason },
   };
 }

@@ -15,7 +15,8 @@ export type Hold = {
   id: string;
   workspaceId: string;
   runId: string;
-  callNo: number;
+  /** Null for a call by API key. */
+  callNo: number | null;
   amountNanoUsd: number;
   maxTokens: number;
 };

@@ -90,8 +90,8 @@ describe("delegation", () => {
     const more = { agent: "sable", prompt: "Look", cost_limit_usd: "$5" };
     expect(await limitOf(await delegated(marcus, more, 2))).toBe(100_000_000);
     await admin.query(
-      `INSERT INTO budgets (workspace_id, meter, level, scope_id, period, limit_amount, posted, held)
-       VALUES ($1, 'model_cost', 'task', $2, 'all', 100000000, 60000000, 10000000)`,
+      `INSERT INTO budgets (workspace_id, meter, level, scope_id, period, rank, limit_amount, posted, held)
+       VALUES ($1, 'model_cost', 'task', $2, 'all', level_rank('task', 0), 100000000, 60000000, 10000000)`,
       [office.workspaceId, marcus.taskId],
     );
     expect(await limitOf(await delegated(sable, { agent: "gray", prompt: "Look" }))).toBe(
@@ -195,8 +195,7 @@ test("what the child spends counts at its parent, and the parent's cap holds wha
   );
   const ledger = createLedger({ db, processId: newId("wrk") });
   const call = (seat: Seat, inputNanoUsd: number) => ({
-    ...seat.claim,
-    tokenHash: seat.tokenHash,
+    spender: { kind: "run" as const, ...seat.claim, tokenHash: seat.tokenHash },
     holdId: newId("hold"),
     attemptNo: 1,
     model: "claude-sonnet-4-5",

@@ -57,8 +57,8 @@ async function loadParent(tx: WorkspaceTx, taskId: string): Promise<ParentRow> {
         UNION ALL
         SELECT p.id, p.parent_task_id FROM chain c JOIN tasks p ON p.workspace_id = $1 AND p.id = c.parent_task_id
       ), room AS (
-        SELECT min(budget_room($1, 'model_cost', ROW('task', c.id, 'all')::budget_key)) AS cost_left,
-          min(budget_room($1, 'agent_time', ROW('task', c.id, 'all')::budget_key)) AS agent_time_left FROM chain c
+        SELECT min(budget_room($1, 'model_cost', ROW('task', c.id, 'all', NULL)::budget_key)) AS cost_left,
+          min(budget_room($1, 'agent_time', ROW('task', c.id, 'all', NULL)::budget_key)) AS agent_time_left FROM chain c
       )
       SELECT t.root_task_id, t.depth, t.upload_id, t.priority, t.model_call_limit, t.tool_call_limit,
         floor(t.wall_time_limit_ms - extract(epoch FROM clock_now() - coalesce(t.started_at, clock_now())) * 1000)::bigint AS wall_time_left_ms,

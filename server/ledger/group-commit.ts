@@ -1,0 +1,120 @@
+import { AppError } from "../platform/errors.ts";
+
+/** One thing to be committed, for the account whose balances it changes. Two with one id never go together. */
+export type GroupItem<Ask> = { account: string; id: string; ask: Ask };
+
+export type GroupCommit<Ask, Answer> = {
+  /** Resolves when the transaction that the item was part of is durable. */
+  submit(item: GroupItem<Ask>): Promise<Answer>;
+};
+
+export type GroupCommitOptions<Ask, Answer> = {
+  /** One transaction over all of them. Throws: nothing of it stands, or the connection broke and nobody knows. -> an answer each */
+  commit(items: readonly GroupItem<Ask>[]): Promise<readonly Answer[]>;
+  /** How many items one transaction takes at most. */
+  maxItems: number;
+  /** How many transactions are under way at once. */
+  maxTransactions: number;
+};
+
+type Waiting<Ask, Answer> = GroupItem<Ask> & {
+  resolve(answer: Answer): void;
+  reject(error: unknown): void;
+};
+
+/** The database refused it, so that nothing of it stands; other errors leave that open. */
+function isRefused(error: unknown): boolean {
+  return !(error instanceof AppError && error.retryable);
+}
+
+/**
+ * Commits what arrives together as one transaction. An account is in one transaction at a time: a second one would only
+ * wait for the first one's locks, so what arrives meanwhile goes with the next. Accounts take turns, oldest first, and
+ * one transaction serves many of them. A refused transaction is tried again item by item, so that one bad item fails alone.
+ */
+export function createGroupCommit<Ask, Answer>(
+  options: GroupCommitOptions<Ask, Answer>,
+): GroupCommit<Ask, Answer> {
+  /** In the order in which accounts began to wait. */
+  const waiting = new Map<string, Waiting<Ask, Answer>[]>();
+  const busy = new Set<string>();
+  let open = 0;
+  let scheduled = false;
+
+  /** Takes what may go now; what is left of an account stays at its place in the order. */
+  function takeGroup(): Waiting<Ask, Answer>[] {
+    const group: Waiting<Ask, Answer>[] = [];
+    const ids = new Set<string>();
+    for (const [account, items] of waiting) {
+      if (group.length === options.maxItems) break;
+      if (busy.has(account)) continue;
+      const left: Waiting<Ask, Answer>[] = [];
+      for (const item of items) {
+        if (group.length === options.maxItems || ids.has(item.id)) left.push(item);
+        else {
+          ids.add(item.id);
+          group.push(item);
+        }
+      }
+      if (left.length === 0) waiting.delete(account);
+      else waiting.set(account, left);
+    }
+    return group;
+  }
+
+  async function settleOne(item: Waiting<Ask, Answer>): Promise<void> {
+    try {
+      const [answer] = await options.commit([item]);
+      item.resolve(answer as Answer);
+    } catch (error) {
+      item.reject(error);
+    }
+  }
+
+  async function commitGroup(group: readonly Waiting<Ask, Answer>[]): Promise<void> {
+    try {
+      const answers = await options.commit(group);
+      for (const [index, item] of group.entries()) item.resolve(answers[index] as Answer);
+    } catch (error) {
+      if (group.length > 1 && isRefused(error)) for (const item of group) await settleOne(item);
+      else for (const item of group) item.reject(error);
+    }
+  }
+
+  function begin(group: Waiting<Ask, Answer>[]): void {
+    const accounts = new Set(group.map((item) => item.account));
+    for (const account of accounts) busy.add(account);
+    open += 1;
+    void commitGroup(group).finally(() => {
+      open -= 1;
+      for (const account of accounts) busy.delete(account);
+      pump();
+    });
+  }
+
+  function pump(): void {
+    while (open < options.maxTransactions) {
+      const group = takeGroup();
+      if (group.length === 0) return;
+      begin(group);
+    }
+  }
+
+  return {
+    submit(item) {
+      return new Promise((resolve, reject) => {
+        const entry = { ...item, resolve, reject };
+        const items = waiting.get(item.account);
+        if (items) items.push(entry);
+        else waiting.set(item.account, [entry]);
+        if (scheduled) return;
+        scheduled = true;
+        // After all that arrived in this turn of the event loop, so that it goes together.
+        setImmediate(() => {
+          scheduled = false;
+          pump();
+        });
+      });
+    },
+  };
+}
