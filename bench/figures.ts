@@ -4,27 +4,69 @@ export function percentile(samples: readonly number[], p: number): number {
   return sorted[Math.min(sorted.length - 1, Math.floor(p * sorted.length))] ?? Number.NaN;
 }
 
-export const median = (samples: readonly number[]): number => percentile(samples, 0.5);
+const median = (samples: readonly number[]): number => percentile(samples, 0.5);
 
-/** Runs `work` `count` times, at most `concurrency` at once. -> milliseconds of each, and of the whole */
+/** What one round measured. */
+export type Round = { perSecond: number; p50Ms: number; p99Ms: number };
+
+/** Medians over rounds, each figure by itself. */
+function medianRound(rounds: readonly Round[]): Round {
+  return {
+    perSecond: median(rounds.map((round) => round.perSecond)),
+    p50Ms: median(rounds.map((round) => round.p50Ms)),
+    p99Ms: median(rounds.map((round) => round.p99Ms)),
+  };
+}
+
+/**
+ * Lets `callers` call `work` one call after the other, all at once, until `forMs` have passed or `work` was begun
+ * `count` times. `n` counts the calls from 0. Calls that are open at the end are waited for and counted.
+ */
 export async function measure(
-  options: { count: number; concurrency: number },
+  options: { callers: number; forMs?: number; count?: number },
   work: (n: number) => Promise<unknown>,
-): Promise<{ eachMs: number[]; totalMs: number }> {
+): Promise<Round> {
   const eachMs: number[] = [];
   let next = 0;
   const begin = performance.now();
+  const until = begin + (options.forMs ?? Number.POSITIVE_INFINITY);
+  const count = options.count ?? Number.POSITIVE_INFINITY;
   await Promise.all(
-    Array.from({ length: options.concurrency }, async () => {
-      while (next < options.count) {
+    Array.from({ length: options.callers }, async () => {
+      for (let started = begin; next < count && started < until;) {
         const n = next++;
-        const started = performance.now();
         await work(n);
-        eachMs.push(performance.now() - started);
+        const ended = performance.now();
+        eachMs.push(ended - started);
+        started = ended;
       }
     }),
   );
-  return { eachMs, totalMs: performance.now() - begin };
+  return {
+    perSecond: (eachMs.length * 1_000) / (performance.now() - begin),
+    p50Ms: percentile(eachMs, 0.5),
+    p99Ms: percentile(eachMs, 0.99),
+  };
+}
+
+/** Something that is measured beside others. */
+export type Contestant = { name: string; round(): Promise<Round> };
+
+/** Lets the contestants take turns, so that what else the machine does meets them all. The first turn is the warm-up. */
+export async function takeTurns(
+  contestants: readonly Contestant[],
+  rounds: number,
+): Promise<{ name: string; figures: Round }[]> {
+  const taken = contestants.map((contestant) => ({ contestant, rounds: [] as Round[] }));
+  for (let turn = 0; turn <= rounds; turn++)
+    for (const { contestant, rounds } of taken) {
+      const round = await contestant.round();
+      if (turn > 0) rounds.push(round);
+    }
+  return taken.map(({ contestant, rounds }) => ({
+    name: contestant.name,
+    figures: medianRound(rounds),
+  }));
 }
 
 export function printTable(rows: readonly Readonly<Record<string, string | number>>[]): void {

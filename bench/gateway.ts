@@ -12,7 +12,7 @@ import { migrate } from "../server/platform/migrate.ts";
 import { startEmbeddedPostgres } from "../server/platform/postgres-server/embedded-postgres.ts";
 import { Secret } from "../server/platform/secret.ts";
 import { createClaimedRun, createTenant } from "../server/test/tenant.ts";
-import { measure, median, percentile, printTable } from "./figures.ts";
+import { measure, percentile, printTable } from "./figures.ts";
 
 const ROUNDS = 3;
 const CALLS = 400;
@@ -60,16 +60,13 @@ async function compare(direct: Target, gateway: Target): Promise<void> {
   const throughput = new Map<string, number[]>();
   const firstByte = new Map<string, number[]>();
   for (const target of [direct, gateway])
-    await measure({ count: 100, concurrency: CONCURRENCY }, () => call(target, false));
+    await measure({ count: 100, callers: CONCURRENCY }, () => call(target, false));
   for (let round = 0; round < ROUNDS; round++) {
     for (const target of [direct, gateway]) {
-      const { totalMs } = await measure({ count: CALLS, concurrency: CONCURRENCY }, () =>
+      const { perSecond } = await measure({ count: CALLS, callers: CONCURRENCY }, () =>
         call(target, false),
       );
-      throughput.set(target.name, [
-        ...(throughput.get(target.name) ?? []),
-        (CALLS * 1_000) / totalMs,
-      ]);
+      throughput.set(target.name, [...(throughput.get(target.name) ?? []), perSecond]);
       firstByte.set(target.name, [
         ...(firstByte.get(target.name) ?? []),
         ...(await firstBytes(target)),
@@ -78,7 +75,7 @@ async function compare(direct: Target, gateway: Target): Promise<void> {
   }
   const rows = [direct, gateway].map(({ name }) => ({
     what: name,
-    "requests/s": median(throughput.get(name) ?? []),
+    "requests/s": percentile(throughput.get(name) ?? [], 0.5),
     "first byte p50 ms": percentile(firstByte.get(name) ?? [], 0.5),
     "first byte p99 ms": percentile(firstByte.get(name) ?? [], 0.99),
   }));

@@ -1,7 +1,9 @@
 import { benchGateway } from "./gateway.ts";
+import { benchHolds } from "./holds/holds.ts";
 import { benchTaskStart } from "./task-start.ts";
 
 const benches: Readonly<Record<string, () => Promise<void>>> = {
+  holds: benchHolds,
   gateway: benchGateway,
   "task-start": benchTaskStart,
 };
