@@ -1,3 +1,4 @@
+import { spenderOf } from "../../server/ledger/fixture.ts";
 import { createLedger } from "../../server/ledger/ledger.ts";
 import { newId } from "../../server/platform/ids.ts";
 import type { ClaimedRun } from "../../server/test/tenant.ts";
@@ -23,10 +24,7 @@ export async function openLedgerDoor(database: BenchDatabase): Promise<LedgerDoo
     async hold(run) {
       const holdId = newId("hold");
       const answer = await ledger.reserve({
-        workspaceId: run.workspaceId,
-        runId: run.runId,
-        epoch: run.epoch,
-        tokenHash: run.tokenHash,
+        spender: spenderOf(run),
         holdId,
         attemptNo: 1,
         model: "claude-sonnet-4-5",
