@@ -29,7 +29,7 @@ function isRefused(error: unknown): boolean {
 
 /**
  * Commits what arrives together as one transaction. An account is in one transaction at a time: a second one would only
- * wait for the first one's locks, so what arrives meanwhile goes with the next. Accounts take turns, oldest first, and
+ * wait for the first one's locks, so what arrives meanwhile goes with the next. Accounts take turns, and
  * one transaction serves many of them. A refused transaction is tried again item by item, so that one bad item fails alone.
  */
 export function createGroupCommit<Ask, Answer>(
@@ -41,10 +41,11 @@ export function createGroupCommit<Ask, Answer>(
   let open = 0;
   let scheduled = false;
 
-  /** Takes what may go now; what is left of an account stays at its place in the order. */
+  /** Takes what may go now; an account of which something is left stands behind all others then. */
   function takeGroup(): Waiting<Ask, Answer>[] {
     const group: Waiting<Ask, Answer>[] = [];
     const ids = new Set<string>();
+    const rest: [account: string, items: Waiting<Ask, Answer>[]][] = [];
     for (const [account, items] of waiting) {
       if (group.length === options.maxItems) break;
       if (busy.has(account)) continue;
@@ -56,9 +57,10 @@ export function createGroupCommit<Ask, Answer>(
           group.push(item);
         }
       }
-      if (left.length === 0) waiting.delete(account);
-      else waiting.set(account, left);
+      waiting.delete(account);
+      if (left.length > 0) rest.push([account, left]);
     }
+    for (const [account, items] of rest) waiting.set(account, items);
     return group;
   }
 

@@ -121,7 +121,7 @@ function grantChunk(draft: Draft, budget: Budget, needed: number): void {
         if (other.workspaceId !== budget.workspaceId) move(other.workspaceId, -unusedOf(other));
   }
   const left = top.limit - (draft.state.tops.get(topKey(top))?.granted ?? 0);
-  const wanted = Math.max(lacking, Math.trunc(top.limit / 100));
+  const wanted = Math.max(lacking, Math.trunc(left / 100));
   move(budget.workspaceId, Math.max(0, Math.min(left, wanted)));
 }
 

@@ -2,7 +2,7 @@ import { expect, it } from "vitest";
 import { newId } from "../platform/ids.ts";
 import { createTestDatabase } from "../test/database.ts";
 import { claimRun, createClaimedRun, createTenant, limitTop } from "../test/tenant.ts";
-import { request } from "./fixture.ts";
+import { balanceOf, request } from "./fixture.ts";
 import { createLedger } from "./ledger.ts";
 import { setLimit } from "./limits.ts";
 
@@ -10,33 +10,8 @@ const { db, admin } = await createTestDatabase();
 const ledger = createLedger({ db, processId: "wrk_test" });
 await ledger.processSeen("gateway");
 
-type Balance = { posted: number; held: number; limit: number | null; version: number };
-
-async function balance(
-  workspaceId: string,
-  level: string,
-  scopeId: string,
-  meter = "model_cost",
-): Promise<Balance> {
-  const found = await admin.query<{
-    posted: string;
-    held: string;
-    amount: string | null;
-    version: number;
-  }>(
-    `SELECT posted, held, limit_amount AS amount, limit_version AS version FROM budgets
-     WHERE workspace_id = $1 AND level = $2 AND scope_id = $3 AND meter = $4`,
-    [workspaceId, level, scopeId, meter],
-  );
-  const row = found.rows[0];
-  if (!row) return { posted: 0, held: 0, limit: null, version: 0 };
-  return {
-    posted: Number(row.posted),
-    held: Number(row.held),
-    limit: row.amount === null ? null : Number(row.amount),
-    version: row.version,
-  };
-}
+const balance = (workspaceId: string, level: string, scopeId: string, meter = "model_cost") =>
+  balanceOf(admin, { workspaceId, level, scopeId, meter });
 
 it("a hold counts at every level, and its settlement returns what was not used", async () => {
   const tenant = await createTenant(admin, { costLimitNanoUsd: 1_000 });

@@ -4,7 +4,7 @@ import { invariant } from "../platform/errors.ts";
 /** A limit of a workspace. amount: nano-USD, milliseconds or a count, by meter; null is no limit. */
 export type LimitChange = {
   meter: "model_cost" | "agent_time" | "concurrent_tasks" | "api_requests" | "members";
-  level: "task" | "agent" | "workspace";
+  level: "task" | "agent" | "key" | "workspace";
   /** The task, agent or workspace. Whether it exists is for the caller to check. */
   scopeId: string;
   amount: number | null;

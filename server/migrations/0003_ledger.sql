@@ -117,11 +117,11 @@ CREATE TABLE holds (
   CHECK ((run_id IS NULL) = (call_no IS NULL)),
   CHECK ((state IN ('SETTLED', 'PROVISIONAL')) = (posted IS NOT NULL)),
   CHECK (state NOT IN ('DISPATCHED', 'SETTLED', 'PROVISIONAL') OR dispatched_at IS NOT NULL),
-  PRIMARY KEY (workspace_id, id),
-  UNIQUE (workspace_id, run_id, call_no, attempt_no)
+  PRIMARY KEY (workspace_id, id)
 );
+-- Partial, so that nobody who looks for a hold by its id can be led here. No index by time: ids are in its order.
+CREATE UNIQUE INDEX holds_call ON holds (workspace_id, run_id, call_no, attempt_no) WHERE run_id IS NOT NULL;
 CREATE INDEX holds_open ON holds (held_at) WHERE state IN ('HELD', 'DISPATCHED');
-CREATE INDEX holds_recent ON holds (workspace_id, held_at);
 CALL make_tenant_table('holds', 'SELECT', 'SELECT, INSERT, UPDATE');
 
 -- Agent time that an attempt booked ahead, one row per slice, with what it saw as in holds. Unused time is given back

@@ -48,8 +48,8 @@ BEGIN
 END
 $$;
 
--- Sets the workspace's chunk of a top level so that it fits `needed` more than it has: by at least 1 % of the limit,
--- or what is left. When too little is left, all that workspaces were handed and do not use is taken back first, this
+-- Sets the workspace's chunk of a top level so that it fits `needed` more than it has: by at least 1 % of what is left,
+-- so that there is something left for the thousandth workspace, too. When too little is left, all that workspaces were handed and do not use is taken back first, this
 -- one's own too; so a chunk that nobody needs refuses nobody, and after the limit was lowered money that returns does
 -- not stay with whom it returned to. Rows in use by others at this moment are passed over, never waited for.
 -- -> how much the row's limit changed
@@ -60,6 +60,7 @@ DECLARE
   top top_budgets;
   own bigint := 0;
   others bigint := 0;
+  rest bigint;
   chunk bigint;
 BEGIN
   SELECT * INTO top FROM top_budgets t WHERE t.level = b.level AND t.scope_id = b.scope_id AND t.meter = b.meter AND t.period = b.period FOR UPDATE;
@@ -80,7 +81,8 @@ BEGIN
       SELECT coalesce(sum(l.amount), 0) INTO others FROM lowered l;
     END IF;
   END IF;
-  chunk := greatest(0, least(top.limit_amount - top.granted + own + others, greatest(needed + own, top.limit_amount / 100)));
+  rest := top.limit_amount - top.granted + own + others;
+  chunk := greatest(0, least(rest, greatest(needed + own, rest / 100)));
   UPDATE top_budgets t SET granted = top.granted - own - others + chunk
     WHERE t.level = b.level AND t.scope_id = b.scope_id AND t.meter = b.meter AND t.period = b.period AND chunk <> own + others;
   UPDATE budgets x SET limit_amount = x.limit_amount - own + chunk
@@ -159,9 +161,11 @@ $$;
 
 -- Whether a shared limit was lowered below what it had handed out, so that no chunk may be used on.
 CREATE FUNCTION is_overcommitted(b budgets) RETURNS boolean
-  LANGUAGE sql STABLE SET search_path = public, pg_temp
+  LANGUAGE plpgsql STABLE SET search_path = public, pg_temp
 AS $$
-  SELECT EXISTS (SELECT FROM top_budgets t WHERE t.level = b.level AND t.scope_id = b.scope_id AND t.meter = b.meter AND t.period = b.period AND t.granted > t.limit_amount)
+BEGIN
+  RETURN EXISTS (SELECT FROM top_budgets t WHERE t.level = b.level AND t.scope_id = b.scope_id AND t.meter = b.meter AND t.period = b.period AND t.granted > t.limit_amount);
+END
 $$;
 
 -- The rows of these levels, which are locked by now, in the same order. Top levels that leave less than `needed` get a

@@ -41,6 +41,11 @@ export function newId(prefix: IdPrefix, nowMs: number = Date.now()): string {
   return `${prefix}_${base32(BigInt(nowMs), 10)}${base32(random, 16)}`;
 }
 
+/** No id of that kind that was made at `nowMs` or later sorts before this. */
+export function leastIdAt(prefix: IdPrefix, nowMs: number): string {
+  return `${prefix}_${base32(BigInt(nowMs), 10)}${"0".repeat(16)}`;
+}
+
 /** 256 random bits as 43 URL-safe characters: for tokens and keys that are shown once and stored only as a hash. */
 export function newSecret(): string {
   return randomBytes(32).toString("base64url");

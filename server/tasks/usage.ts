@@ -1,6 +1,7 @@
 import type { z } from "zod";
 import type { meterUsageSchema, Usage } from "@guildhall/sdk/contract/workspace.ts";
 import type { WorkspaceTx } from "../platform/db.ts";
+import { leastIdAt } from "../platform/ids.ts";
 
 type MeterUsage = z.infer<typeof meterUsageSchema>;
 
@@ -40,6 +41,12 @@ function readByAgent(tx: WorkspaceTx): Promise<Usage["by_agent"]> {
   });
 }
 
+/** Ids are in the order of time, by the clock of who made them: a month of room for clocks that differ. */
+function leastHoldId(): string {
+  const now = new Date();
+  return leastIdAt("hold", Date.UTC(now.getUTCFullYear(), now.getUTCMonth() - 1, 1));
+}
+
 function readByModel(tx: WorkspaceTx): Promise<Usage["by_model"]> {
   return tx.query({
     name: "usage_by_model",
@@ -48,9 +55,9 @@ function readByModel(tx: WorkspaceTx): Promise<Usage["by_model"]> {
         coalesce(sum((h.usage->>'cache_read_input_tokens')::bigint), 0)::bigint AS cache_read_tokens,
         coalesce(sum((h.usage->>'cache_creation_5m_input_tokens')::bigint + (h.usage->>'cache_creation_1h_input_tokens')::bigint), 0)::bigint AS cache_write_tokens,
         coalesce(sum((h.usage->>'output_tokens')::bigint), 0)::bigint AS output_tokens
-      FROM holds h WHERE h.workspace_id = current_workspace() AND h.state IN ('SETTLED', 'PROVISIONAL') AND h.held_at >= ${MONTH_START}
+      FROM holds h WHERE h.workspace_id = current_workspace() AND h.id >= $1 AND h.state IN ('SETTLED', 'PROVISIONAL') AND h.held_at >= ${MONTH_START}
       GROUP BY h.model ORDER BY spent_nano_usd DESC, h.model`,
-    values: [],
+    values: [leastHoldId()],
   });
 }
 
