@@ -1,5 +1,6 @@
 import type { Command } from "commander";
 import { addAccountCommands } from "./commands/account.ts";
+import { addAlertCommands } from "./commands/alert.ts";
 import { addTaskCommands } from "./commands/task.ts";
 import { createRun, type Env } from "./run.ts";
 
@@ -13,4 +14,5 @@ export function addClientCommands(program: Command, env: Env): void {
   const run = createRun(env);
   addTaskCommands(program, run);
   addAccountCommands(program, run);
+  addAlertCommands(program, run);
 }

@@ -29,6 +29,8 @@ const access: Readonly<Record<string, Scope | "signed_in" | "public">> = {
   "GET /v1/agents": "agents:read",
   "GET /v1/usage": "usage:read",
   "PUT /v1/limits": "limits:write",
+  "GET /v1/alerts": "usage:read",
+  "POST /v1/alerts/read": "usage:read",
 };
 const guarded = Object.entries(access).filter(([, needed]) => needed !== "public");
 

@@ -4,6 +4,7 @@ import {
   createJsonSchemaTransformObject,
 } from "fastify-type-provider-zod";
 import { z } from "zod";
+import { alertListSchema, alertSchema } from "@guildhall/sdk/contract/alert.ts";
 import { eventListSchema, eventSchema } from "@guildhall/sdk/contract/event.ts";
 import * as task from "@guildhall/sdk/contract/task.ts";
 import * as workspace from "@guildhall/sdk/contract/workspace.ts";
@@ -62,6 +63,8 @@ function namedSchemas() {
     Event: eventSchema,
     EventList: eventListSchema,
     Agent: workspace.agentSchema,
+    Alert: alertSchema,
+    AlertList: alertListSchema,
     Usage: workspace.usageSchema,
     Me: workspace.meSchema,
     ApiKey: workspace.apiKeySchema,

@@ -1,4 +1,5 @@
 import type { z } from "zod";
+import type { AlertList } from "../contract/alert.ts";
 import type { Event, eventListSchema } from "../contract/event.ts";
 import type {
   Artifact,
@@ -94,6 +95,18 @@ export function createClient(options: ClientOptions) {
     agents: { list: (): Promise<{ data: Agent[] }> => http.json("GET", "/v1/agents") },
     usage: (): Promise<Usage> => http.json("GET", "/v1/usage"),
     me: (): Promise<Me> => http.json("GET", "/v1/me"),
+    alerts: {
+      /** Newest first; `before` is the `next_before` of the page before. */
+      list: (
+        query: { before?: number; limit?: number; unread?: boolean } = {},
+      ): Promise<AlertList> =>
+        http.json("GET", "/v1/alerts", {
+          query: { ...query, unread: query.unread ? "true" : undefined },
+        }),
+      /** Everything up to this `seq` is read. -> how many stay unread */
+      markRead: (through: number): Promise<{ unread: number }> =>
+        http.json("POST", "/v1/alerts/read", { json: { through } }),
+    },
     limits: {
       set: (limit: z.infer<typeof setLimitSchema>): Promise<unknown> =>
         http.json("PUT", "/v1/limits", { json: limit }),

@@ -1,3 +1,4 @@
+import type { WorkspaceEvent } from "./alert.ts";
 import type { Event } from "./event.ts";
 import type { Task } from "./task.ts";
 
@@ -10,6 +11,8 @@ export type ServerToClient = {
   events: (batch: { stream_id: string; after: number; events: Event[] }) => void;
   /** A task's row changed (state, cost); for lists. */
   task: (task: Task) => void;
+  /** Something happened to the workspace itself: an alert, a suspension. */
+  workspace: (event: WorkspaceEvent) => void;
   /** The session ends in a moment: authenticate again with a fresh token. */
   expiring: (notice: { in_ms: number }) => void;
 };

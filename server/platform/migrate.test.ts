@@ -7,7 +7,7 @@ import { manifestOf, migrate, readMigrations } from "./migrate.ts";
 
 const { admin, ownerUrl } = await createTestDatabase();
 const migrations = await readMigrations();
-const next = migrations.length + 1;
+const next = (migrations.at(-1)?.version ?? 0) + 1;
 
 function added(sql: string) {
   return { version: next, name: `${next}_test.sql`, sql, checksum: `checksum of ${sql}` };

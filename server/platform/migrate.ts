@@ -69,11 +69,12 @@ async function applyPending(client: pg.Client, migrations: readonly Migration[])
     ).rows.map((row) => [row.version, row.checksum]),
   );
   const newest = Math.max(0, ...applied.keys());
-  if (newest > migrations.length) {
+  const known = migrations.at(-1)?.version ?? 0;
+  if (newest > known) {
     throw new AppError({
       code: "database_newer",
       status: 500,
-      publicMessage: `The database is at migration ${newest}, this release knows ${migrations.length}.`,
+      publicMessage: `The database is at migration ${newest}, this release knows ${known}.`,
       hint: "Start the newer release, or restore a backup made by this one.",
     });
   }

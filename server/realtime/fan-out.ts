@@ -61,8 +61,11 @@ function tellFollowers(
   events: readonly FeedEvent[],
 ): ReadonlyMap<string, ReadonlySet<string>> {
   const changed = new Map<string, Set<string>>();
+  const ofTasks = events.flatMap(({ workspaceId, event }) =>
+    event === undefined ? [] : [{ workspaceId, event }],
+  );
   const streams = Map.groupBy(
-    events,
+    ofTasks,
     ({ workspaceId, event }) => `${workspaceId} ${event.stream_id}`,
   );
   for (const batch of streams.values()) {
@@ -82,6 +85,13 @@ function tellFollowers(
   return changed;
 }
 
+/** Tells every page of a workspace what happened to the workspace itself. */
+function tellWorkspaces(io: GuildhallServer, events: readonly FeedEvent[]): void {
+  for (const { workspaceId, workspaceEvent } of events)
+    if (workspaceEvent !== undefined)
+      io.to(workspaceRoom(workspaceId)).emit("workspace", workspaceEvent);
+}
+
 /** Reads the event table from its newest position on and tells the rooms what is new. */
 export function createFanOut(io: GuildhallServer, deps: FanOutDeps): FanOut {
   let position = 0;
@@ -92,6 +102,7 @@ export function createFanOut(io: GuildhallServer, deps: FanOutDeps): FanOut {
 
   async function fanOut(): Promise<void> {
     const page = await readFeed(deps.db, position);
+    tellWorkspaces(io, page.events);
     for (const [workspaceId, ids] of tellFollowers(io, deps, page.events)) {
       if (!io.sockets.adapter.rooms.has(workspaceRoom(workspaceId))) continue;
       for (const task of await deps.tasksOf(workspaceId, [...ids]))

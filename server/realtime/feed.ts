@@ -1,7 +1,12 @@
+import type { WorkspaceEvent } from "@guildhall/sdk/contract/alert.ts";
 import type { Event } from "@guildhall/sdk/contract/event.ts";
 import type { Db } from "../platform/db.ts";
 
-export type FeedEvent = { workspaceId: string; event: Event };
+/** An event of a task's stream; or of the stream of the workspace itself, whose id is the workspace's. */
+export type FeedEvent = { workspaceId: string } & (
+  | { event: Event; workspaceEvent?: never }
+  | { event?: never; workspaceEvent: WorkspaceEvent }
+);
 
 type Row = {
   workspace_id: string;
@@ -14,6 +19,15 @@ type Row = {
 };
 
 const BATCH = 1_000;
+
+/** The writers of events are typed by the contract, and the stored JSON is what they wrote. */
+function toFeedEvent(row: Row): FeedEvent {
+  const { workspace_id: workspaceId, stream_id, seq, type, data } = row;
+  const at = row.at.toISOString();
+  return stream_id === workspaceId
+    ? { workspaceId, workspaceEvent: { seq, at, type, data } as WorkspaceEvent }
+    : { workspaceId, event: { stream_id, seq, at, type, data } as Event };
+}
 
 /** The position that a reader starts from when only news count. */
 export async function newestPosition(db: Db): Promise<number> {
@@ -42,15 +56,6 @@ export async function readFeed(
       values: [after],
     }),
   );
-  const events = rows.map((row) => ({
-    workspaceId: row.workspace_id,
-    event: {
-      stream_id: row.stream_id,
-      seq: row.seq,
-      at: row.at.toISOString(),
-      type: row.type,
-      data: row.data,
-    } as Event,
-  }));
+  const events = rows.map(toFeedEvent);
   return { events, position: rows.at(-1)?.position ?? after, more: rows.length === BATCH };
 }
