@@ -1,7 +1,10 @@
+import { addAlertRoutes } from "./billing/alert-routes.ts";
+import { createAlerts } from "./billing/alerts.ts";
 import { addAccountRoutes } from "./identity/account-routes.ts";
 import { addAuthRoutes } from "./identity/auth-routes.ts";
 import { guardRoutes } from "./identity/guard.ts";
 import type { Identity } from "./identity/identity.ts";
+import { limitAddresses, limitPrincipals } from "./identity/rate-limits.ts";
 import { addOpenApi } from "./openapi.ts";
 import type { Clock } from "./platform/clock.ts";
 import type { Config } from "./platform/config.ts";
@@ -9,6 +12,7 @@ import type { Db } from "./platform/db.ts";
 import type { FileStore } from "./platform/file-store.ts";
 import { createHttp, type Http } from "./platform/http.ts";
 import type { Logger } from "./platform/log.ts";
+import type { RequestLimits } from "./platform/request-limits.ts";
 import { addReferencePages } from "./reference-page.ts";
 import { createArtifacts } from "./tasks/files/artifacts.ts";
 import type { EventBell } from "./tasks/event-bell.ts";
@@ -29,6 +33,8 @@ export type ApiOptions = {
   clock: Clock;
   files: FileStore;
   identity: Identity;
+  /** How many requests addresses, users and endpoints may make. */
+  requestLimits: RequestLimits;
   /** Rung after commit when a run may be claimable or a task ended from outside. */
   bell: TaskBell;
   /** Rung by whoever writes events of a task in this process; the long poll listens. */
@@ -62,7 +68,9 @@ function addHealthRoutes(app: Http, db: Db): void {
 export async function createApi(options: ApiOptions): Promise<Http> {
   const { db, config, files, identity, bell, model, web } = options;
   const app = await createHttp({ ...options, ...(web ? { page: openPage } : {}) });
+  limitAddresses(app, options.requestLimits);
   guardRoutes(app, identity);
+  limitPrincipals(app, options.requestLimits);
   await addOpenApi(app, VERSION);
   addHealthRoutes(app, db);
   addAuthRoutes(app, { identity, config });
@@ -82,6 +90,7 @@ export async function createApi(options: ApiOptions): Promise<Http> {
     limits: createLimits({ db, bell }),
     simulated: model.simulated,
   });
+  addAlertRoutes(app, createAlerts({ db }));
   await addReferencePages(app);
   if (web) await addWebFiles(app, web.folder);
   return app;

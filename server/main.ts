@@ -8,6 +8,7 @@ import { createIdentity, type Identity } from "./identity/identity.ts";
 import { ensureLocalWorkspace } from "./identity/local-workspace.ts";
 import { type Installation, openInstallation } from "./installation.ts";
 import { createLedger } from "./ledger/ledger.ts";
+import { withRefusedDemand } from "./ledger/refused-demand.ts";
 import { planLimits } from "./ledger/plans.ts";
 import { writeLocalCredential } from "./local-access.ts";
 import { type ModelProvider, openModelProvider } from "./model-provider.ts";
@@ -18,6 +19,7 @@ import { AppError } from "./platform/errors.ts";
 import { createFileStore } from "./platform/file-store.ts";
 import { newId } from "./platform/ids.ts";
 import type { Logger } from "./platform/log.ts";
+import { createRequestLimits, type RequestLimits } from "./platform/request-limits.ts";
 import { deriveSecret } from "./platform/secret.ts";
 import { hasCode } from "./platform/system-error.ts";
 import { createSockets } from "./sockets.ts";
@@ -64,11 +66,17 @@ async function orPortBusy<T>(port: number, variable: string, listen: () => Promi
 
 async function startGateway(
   { config, log }: StartOptions,
-  parts: { installation: Installation; provider: ModelProvider; closers: Closers },
+  parts: {
+    installation: Installation;
+    provider: ModelProvider;
+    requestLimits: RequestLimits;
+    closers: Closers;
+  },
 ) {
-  const { installation, provider, closers } = parts;
+  const { installation, provider, requestLimits, closers } = parts;
   const processId = newId("wrk");
-  const ledger = createLedger({ db: installation.db, processId });
+  const { db } = installation;
+  const ledger = withRefusedDemand(createLedger({ db, processId }), { db, log });
   const gateway = createGateway({
     ledger,
     upstream: {
@@ -78,6 +86,7 @@ async function startGateway(
     journalKey: deriveSecret(installation.rootSecret, "journal"),
     log,
     processId,
+    requestLimits,
     limits: {
       callTimeoutMs: config.MODEL_CALL_TIMEOUT_MS,
       idleTimeoutMs: config.MODEL_IDLE_TIMEOUT_MS,
@@ -126,10 +135,11 @@ async function startApi(
     identity: Identity;
     execution: ReturnType<typeof createExecution>;
     files: ReturnType<typeof createFileStore>;
+    requestLimits: RequestLimits;
     closers: Closers;
   },
 ): Promise<string> {
-  const { installation, provider, identity, execution, files, closers } = parts;
+  const { installation, provider, identity, execution, files, requestLimits, closers } = parts;
   const { db } = installation;
   const eventBell = createEventBell();
   const folder = await openPage(installation.dataDir);
@@ -140,6 +150,7 @@ async function startApi(
     clock: systemClock,
     files,
     identity,
+    requestLimits,
     bell: { runReady: () => execution.wake(), taskEnded: (taskId) => execution.taskEnded(taskId) },
     eventBell,
     model: { simulated: provider.simulated, baseUrl: provider.baseUrl },
@@ -156,6 +167,7 @@ async function startApi(
     db,
     identity,
     eventBell,
+    requestLimits,
     log,
     origins: [url, `http://localhost:${port}`, `http://127.0.0.1:${port}`],
   });
@@ -186,7 +198,13 @@ export async function startGuildhall(options: StartOptions): Promise<Guildhall> 
         ? "▸ model      SIMULATED: no ANTHROPIC_API_KEY or MODEL_BASE_URL is set; its dollars are not real"
         : `▸ model      ${new URL(provider.baseUrl).origin}`,
     );
-    const { ledger, gatewayUrl } = await startGateway(options, { installation, provider, closers });
+    const requestLimits = createRequestLimits(config);
+    const { ledger, gatewayUrl } = await startGateway(options, {
+      installation,
+      provider,
+      requestLimits,
+      closers,
+    });
     print(`▸ gateway    ${gatewayUrl}`);
     const files = createFileStore({ root: join(dataDir, "files") });
     const execution = createExecution({
@@ -208,6 +226,7 @@ export async function startGuildhall(options: StartOptions): Promise<Guildhall> 
       identity,
       execution,
       files,
+      requestLimits,
       closers,
     });
     await installation.setAddress(url);

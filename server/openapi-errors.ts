@@ -61,6 +61,11 @@ export const errorCatalogue: Readonly<Record<string, { status: number; meaning: 
     meaning: "Somebody answered first; the first answer counts.",
   },
   question_not_found: { status: 404, meaning: "The workspace has no such question." },
+  rate_limited: {
+    status: 429,
+    meaning:
+      "More requests than one of the named limits allows; `violated-policies` names it, Retry-After says when to come back.",
+  },
   scope_beyond_maker: {
     status: 403,
     meaning: "A new API key would have a scope that its maker does not have, or may not pass on.",

@@ -4,7 +4,9 @@ import { decodeJwt } from "jose";
 import type { Identity } from "./identity/identity.ts";
 import type { Db } from "./platform/db.ts";
 import { AppError } from "./platform/errors.ts";
+import { addressKey } from "./platform/client-address.ts";
 import type { Logger } from "./platform/log.ts";
+import type { RequestLimits } from "./platform/request-limits.ts";
 import type { FanOut, SocketSession } from "./realtime/fan-out.ts";
 import { createRealtime } from "./realtime/realtime.ts";
 import type { EventBell } from "./tasks/event-bell.ts";
@@ -53,15 +55,22 @@ export function createSockets(options: {
   identity: Identity;
   eventBell: EventBell;
   origins: readonly string[];
+  requestLimits: RequestLimits;
   log: Logger;
 }): FanOut {
-  const { server, db, identity, eventBell, origins, log } = options;
+  const { server, db, identity, eventBell, origins, requestLimits, log } = options;
   return createRealtime({
     server,
     db,
     log,
     origins,
     pollMs: POLL_MS,
+    async mayConnect(request) {
+      const key = addressKey(requestLimits.addressOf(request));
+      return (await requestLimits.take("socket_connect", key))?.allowed ?? true;
+    },
+    maySend: async (userId) =>
+      (await requestLimits.take("socket_message", userId))?.allowed ?? true,
     authenticate: (accessToken) => sessionOf(identity, accessToken),
     tailOf: (workspaceId, taskId, after) => tailOf(db, { workspaceId, taskId, after }),
     tasksOf: (workspaceId, ids) => db.withWorkspace(workspaceId, (tx) => findTasksById(tx, ids)),

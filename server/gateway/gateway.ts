@@ -2,6 +2,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { Ledger } from "../ledger/ledger.ts";
 import type { AppError } from "../platform/errors.ts";
 import { newId } from "../platform/ids.ts";
+import { createRequestLimits, type RequestLimits } from "../platform/request-limits.ts";
 import type { Logger } from "../platform/log.ts";
 import { parseRunToken, type RunToken } from "../platform/run-token.ts";
 import { createAdmission } from "./budget/admission.ts";
@@ -9,6 +10,7 @@ import { createOrphans } from "./upstream/attempt.ts";
 import { createBodyReader } from "./request/body.ts";
 import { createBudgetQueue } from "./budget/budget-queue.ts";
 import { createCharges } from "./budget/charges.ts";
+import { createCallLimits } from "./call-limits.ts";
 import { createClient, type Client } from "./client.ts";
 import { createCountTokens } from "./count-tokens.ts";
 import { gatewayError, tokenMissing } from "./errors.ts";
@@ -43,6 +45,8 @@ export type GatewayDeps = {
   /** The owner of the holds: the ledger's own process id. */
   processId: string;
   limits: GatewayLimits;
+  /** How many calls addresses and tokens may make; by default as for everybody. */
+  requestLimits?: RequestLimits;
 };
 
 export type Gateway = {
@@ -202,6 +206,7 @@ export function createGateway(deps: GatewayDeps): Gateway {
   const shutdown = new AbortController();
   const { calls, settlements, upstream } = createMessagesDeps(deps, shutdown.signal);
   const handlers = createHandlers(deps, { calls });
+  const callLimits = createCallLimits(deps.requestLimits ?? createRequestLimits({}));
   const readBody = createBodyReader();
   const liveness = createLiveness({ ledger: deps.ledger, log });
   const open = new Set<Promise<void>>();
@@ -211,13 +216,19 @@ export function createGateway(deps: GatewayDeps): Gateway {
     const handler = handlers[routeOf(request)];
     if (handler === undefined) return client.fail(notFound());
     const token = tokenOf(request);
-    if (token === undefined) return client.fail(tokenMissing());
+    const refused = await callLimits.check(request, token?.secretHash);
+    if (refused) return client.fail(refused.error, refused.end ? { connection: "close" } : {});
+    if (token === undefined) {
+      await callLimits.failed(request);
+      return client.fail(tokenMissing());
+    }
     const body = await readBody(request);
     if (body.status === "gone") return;
     if (body.status === "refused") return client.fail(body.error, { connection: "close" });
     try {
       await liveness.ensure();
-      await handler({ token, raw: body.bytes, request, client, requestId });
+      const watched = callLimits.watch(request, token.secretHash, client);
+      await handler({ token, raw: body.bytes, request, client: watched, requestId });
     } finally {
       body.release();
     }

@@ -69,7 +69,7 @@ function addKeyRoutes(app: Http, identity: Identity): void {
         workspaceId: principal.workspaceId,
         createdBy: principal.userId,
         actor: principal.actor,
-        origin: request.ip,
+        origin: request.clientAddress,
         name,
         scopes,
         expiresAt,
@@ -94,7 +94,7 @@ function addKeyRoutes(app: Http, identity: Identity): void {
     handler: async (request, reply) => {
       const { workspaceId, actor } = principalOf(request);
       const { id } = request.params;
-      await identity.apiKeys.revoke({ workspaceId, id, actor, origin: request.ip });
+      await identity.apiKeys.revoke({ workspaceId, id, actor, origin: request.clientAddress });
       return reply.code(204).send();
     },
   });

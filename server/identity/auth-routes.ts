@@ -46,7 +46,7 @@ export function addAuthRoutes(
 ): void {
   const { sessions } = options.identity;
   const cookie = refreshCookie(options.config.PUBLIC_URL);
-  const config = { access: "public" } as const;
+  const config = { access: "public", policy: "sign_in" } as const;
   const onRequest = async (request: FastifyRequest): Promise<void> =>
     requireSameOrigin(request, options.config.PUBLIC_URL);
 
@@ -64,8 +64,8 @@ export function addAuthRoutes(
       response: { 200: accessTokenSchema },
     },
     handler: async (request, reply) => {
-      const { token } = request.body;
-      const session = await sessions.exchange({ token, origin: request.ip });
+      const { clientAddress: origin, body } = request;
+      const session = await sessions.exchange({ token: body.token, origin });
       cookie.set(reply, session);
       return answerOf(session);
     },
@@ -91,7 +91,8 @@ export function addAuthRoutes(
       if (secret === undefined) throw sessionEnded("no refresh cookie");
       const workspaceId = request.body?.workspace_id;
       try {
-        const session = await sessions.refresh({ secret, workspaceId, origin: request.ip });
+        const origin = request.clientAddress;
+        const session = await sessions.refresh({ secret, workspaceId, origin });
         cookie.set(reply, session);
         return answerOf(session);
       } catch (error) {
@@ -117,7 +118,7 @@ export function addAuthRoutes(
     },
     handler: async (request, reply) => {
       const secret = cookie.read(request);
-      if (secret !== undefined) await sessions.logout({ secret, origin: request.ip });
+      if (secret !== undefined) await sessions.logout({ secret, origin: request.clientAddress });
       cookie.clear(reply);
       return reply.code(204).send();
     },

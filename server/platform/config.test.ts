@@ -13,6 +13,10 @@ describe("settings", () => {
     ["no address", { MODEL_BASE_URL: "models" }, "MODEL_BASE_URL"],
     ["a budget of nothing", { LOCAL_BUDGET_NANO_USD: "0" }, "LOCAL_BUDGET_NANO_USD"],
     ["heartbeats that come too late", { HEARTBEAT_MS: "5000" }, "HEARTBEAT_MS"],
+    ["everybody as a proxy", { TRUSTED_PROXIES: "10.0.0.1, 0.0.0.0/0" }, "TRUSTED_PROXIES"],
+    ["a limit that is not known", { RATE_LIMITS: "users=1/60" }, "RATE_LIMITS"],
+    ["a limit of nothing", { RATE_LIMITS: "user=0/60" }, "RATE_LIMITS"],
+    ["a margin above all", { MARGIN_GUARD_PERCENT: "101" }, "MARGIN_GUARD_PERCENT"],
     ["production without a secret", { NODE_ENV: "production" }, "GUILDHALL_SECRET"],
     [
       "production with a short secret",

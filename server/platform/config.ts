@@ -1,6 +1,8 @@
 import { z } from "zod";
-import { AppError } from "./errors.ts";
+import { wrongProxy } from "./client-address.ts";
+import { AppError, type FieldProblem } from "./errors.ts";
 import { speakPlainly } from "./plain-issues.ts";
+import { wrongRateLimit } from "./rate-policies.ts";
 import { Secret } from "./secret.ts";
 
 const secret = z
@@ -8,6 +10,7 @@ const secret = z
   .min(1)
   .transform((text) => new Secret(text));
 const port = z.coerce.number().int().min(0).max(65_535);
+const nanoUsd = z.coerce.number().int().min(0);
 const ms = z.coerce.number().int().min(1);
 
 /** Every setting, its meaning, unit and default. README's table and `guildhall doctor` are made from this. */
@@ -94,6 +97,36 @@ export const configSchema = z.object({
     .min(1)
     .default(1_000)
     .describe("Most files in one upload"),
+  AGENT_SECOND_NANO_USD: nanoUsd
+    .default(0)
+    .describe("What a second of agent time costs the operator, nano-USD"),
+  STORAGE_GIB_MONTH_NANO_USD: nanoUsd
+    .default(0)
+    .describe("What a GiB kept for a month costs the operator, nano-USD"),
+  MARGIN_GUARD_PERCENT: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .max(100)
+    .optional()
+    .describe(
+      "Least part of a workspace's revenue that must be left, percent; one that would leave less is paused. Without it nobody is paused",
+    ),
+  MARGIN_GUARD_GRACE_NANO_USD: nanoUsd
+    .default(1_000_000_000)
+    .describe("Up to here a workspace may cost in a month whatever it brings in, nano-USD"),
+  TRUSTED_PROXIES: z
+    .string()
+    .optional()
+    .describe(
+      "Proxies in front of this server, comma-separated addresses or networks (10.0.0.0/8, fd00::/8): their X-Forwarded-For is believed, nobody else's",
+    ),
+  RATE_LIMITS: z
+    .string()
+    .optional()
+    .describe(
+      "Changes to the named limits of requests, for example `create_task=60/60, user=off` (requests/seconds); names and defaults: server/platform/rate-policies.ts",
+    ),
   SIMULATOR_SEED: z.string().default("1").describe("Seed of the simulated model"),
   SIMULATOR_EVENT_DELAY_MS: z.coerce
     .number()
@@ -130,6 +163,12 @@ const rules: readonly Rule[] = [
     message:
       "must have at least 32 characters in production; set it to the output of `openssl rand -base64 48` and keep it",
   },
+  {
+    field: "TRUSTED_PROXIES",
+    holds: ({ TRUSTED_PROXIES }) => wrongProxy(TRUSTED_PROXIES ?? "") === undefined,
+    message:
+      "must be addresses or networks such as 10.0.0.0/8, separated by commas; not everybody (/0)",
+  },
 ];
 
 function invalid(fields: readonly { field: string; message: string }[]): AppError {
@@ -141,6 +180,8 @@ function invalid(fields: readonly { field: string; message: string }[]): AppErro
     fields,
   });
 }
+
+const toProblem = ({ field, message }: Rule): FieldProblem => ({ field, message });
 
 /** Parses the environment once. Throws `config_invalid` that names each variable and what is wrong with it. */
 export function readConfig(env: Readonly<Record<string, string | undefined>>): Config {
@@ -156,7 +197,9 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
     throw invalid(
       parsed.error.issues.map((issue) => ({ field: issue.path.join("."), message: issue.message })),
     );
-  const broken = rules.filter((rule) => !rule.holds(parsed.data));
+  const broken = rules.filter((rule) => !rule.holds(parsed.data)).map(toProblem);
+  const wrongLimit = wrongRateLimit(parsed.data.RATE_LIMITS ?? "");
+  if (wrongLimit !== undefined) broken.push({ field: "RATE_LIMITS", message: wrongLimit });
   if (broken.length > 0) throw invalid(broken);
   return parsed.data;
 }

@@ -1,4 +1,4 @@
-import type { Server as HttpServer } from "node:http";
+import type { IncomingMessage, Server as HttpServer } from "node:http";
 import type { Event } from "@guildhall/sdk/contract/event.ts";
 import { Server } from "socket.io";
 import { z } from "zod";
@@ -19,6 +19,10 @@ export type RealtimeDeps = FanOutDeps & {
   authenticate(accessToken: string): Promise<SocketSession | undefined>;
   /** Events of a task after a cursor; undefined when the workspace has no such task. */
   tailOf(workspaceId: string, taskId: string, after: number): Promise<Event[] | undefined>;
+  /** Whether this request may open a socket now; undefined: any may. */
+  mayConnect?(request: IncomingMessage): Promise<boolean>;
+  /** Whether this user may send a message now. */
+  maySend?(userId: string): Promise<boolean>;
   /** Pages of these origins may connect. */
   origins: readonly string[];
 };
@@ -88,6 +92,21 @@ function serveFollow(socket: GuildhallSocket, deps: RealtimeDeps): void {
   });
 }
 
+/** Who sends more than the limit allows is cut off; what the client missed it reads again by cursor. */
+function limitMessages(socket: GuildhallSocket, deps: RealtimeDeps): void {
+  const { maySend } = deps;
+  if (!maySend) return;
+  socket.use((_message, next) => {
+    void maySend(socket.data.session.userId).then(
+      (may) => {
+        if (may) next();
+        else socket.disconnect(true);
+      },
+      () => next(),
+    );
+  });
+}
+
 function authenticateHandshake(io: GuildhallServer, deps: RealtimeDeps): void {
   io.use((socket, next) => {
     const parsed = authSchema.safeParse(socket.handshake.auth);
@@ -114,12 +133,17 @@ export function createRealtime(deps: RealtimeDeps): FanOut {
     maxHttpBufferSize: 16_384,
     allowRequest: (request, decide) => {
       const { origin } = request.headers;
-      decide(null, origin === undefined || deps.origins.includes(origin));
+      if (origin !== undefined && !deps.origins.includes(origin)) return decide(null, false);
+      void (deps.mayConnect?.(request) ?? Promise.resolve(true)).then(
+        (may) => decide(null, may),
+        () => decide(null, false),
+      );
     },
   });
   authenticateHandshake(io, deps);
   io.on("connection", (socket) => {
     void socket.join(workspaceRoom(socket.data.session.workspaceId));
+    limitMessages(socket, deps);
     keepSession(socket, deps);
     serveFollow(socket, deps);
   });

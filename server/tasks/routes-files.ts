@@ -54,7 +54,7 @@ function addUploads(app: Http, options: { uploads: Uploads; maxBytes: number }):
   app.route({
     method: "POST",
     url: "/v1/uploads",
-    config: { access: "tasks:write" },
+    config: { access: "tasks:write", policy: "upload" },
     schema: {
       operationId: "createUpload",
       tags: ["Files"],

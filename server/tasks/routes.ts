@@ -22,7 +22,7 @@ const idParams = z.object({ id: z.string() });
 /** On whose behalf a guarded request acts. */
 export function callerOf(request: FastifyRequest): Caller {
   const { workspaceId, actor } = principalOf(request);
-  return { workspaceId, actor, origin: request.ip };
+  return { workspaceId, actor, origin: request.clientAddress };
 }
 
 /** For routes that wait: a signal per answer that aborts when it can no longer be read, or the server is about to close. */
@@ -46,7 +46,7 @@ function addCreateTask(app: Http, tasks: Tasks): void {
   app.route({
     method: "POST",
     url: "/v1/tasks",
-    config: { access: "tasks:write" },
+    config: { access: "tasks:write", policy: "create_task" },
     schema: {
       operationId: "createTask",
       tags: ["Tasks"],

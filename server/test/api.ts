@@ -9,6 +9,7 @@ import { createIdentity, type Identity } from "../identity/identity.ts";
 import { systemClock } from "../platform/clock.ts";
 import { createFileStore, type FileStore } from "../platform/file-store.ts";
 import { createLogger } from "../platform/log.ts";
+import { createRequestLimits } from "../platform/request-limits.ts";
 import { Secret } from "../platform/secret.ts";
 import { createEventBell, type EventBell } from "../tasks/event-bell.ts";
 import { createTestDatabase, type TestDatabase } from "./database.ts";
@@ -43,7 +44,7 @@ export const testRootSecret = new Secret("a root secret of the tests, at least 3
 
 /** The whole API on a port of its own, over a database of the test file's own. Call at top level. */
 export async function startTestApi(
-  options: Partial<Pick<ApiOptions, "clock" | "web">> & {
+  options: Partial<Pick<ApiOptions, "clock" | "web" | "requestLimits">> & {
     config?: Partial<ApiOptions["config"]>;
   } = {},
 ): Promise<TestApi> {
@@ -61,6 +62,7 @@ export async function startTestApi(
     files,
     identity,
     eventBell,
+    requestLimits: options.requestLimits ?? createRequestLimits({}),
     log: createLogger({ level: process.env["TEST_LOG_LEVEL"] ?? "silent" }),
     config: {
       PUBLIC_URL: undefined,

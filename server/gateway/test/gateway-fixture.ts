@@ -6,6 +6,7 @@ import { createLedger, type Ledger } from "../../ledger/ledger.ts";
 import { verify } from "../../operator/verify.ts";
 import { newId } from "../../platform/ids.ts";
 import { createLogger, type Logger } from "../../platform/log.ts";
+import type { RequestLimits } from "../../platform/request-limits.ts";
 import { Secret } from "../../platform/secret.ts";
 import type { TestDatabase } from "../../test/database.ts";
 import {
@@ -25,6 +26,7 @@ export type GatewayOptions = {
   limits?: Partial<GatewayLimits>;
   ledger?: (ledger: Ledger) => Ledger;
   log?: Logger;
+  requestLimits?: RequestLimits;
 };
 
 /** A gateway in front of an upstream, closed after the test. */
@@ -37,6 +39,7 @@ export async function startGateway({ db }: Pick<TestDatabase, "db">, options: Ga
     journalKey: JOURNAL_KEY,
     log: options.log ?? createLogger({ level: "silent" }),
     processId,
+    ...(options.requestLimits ? { requestLimits: options.requestLimits } : {}),
     limits: {
       callTimeoutMs: 20_000,
       idleTimeoutMs: 10_000,
