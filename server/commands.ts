@@ -1,4 +1,5 @@
 import type { Command } from "commander";
+import { addOperatorCommands } from "./operator-commands.ts";
 import { explainConfig, readConfig } from "./platform/config.ts";
 import { AppError } from "./platform/errors.ts";
 import { createLogger } from "./platform/log.ts";
@@ -177,6 +178,7 @@ export function addServerCommands(program: Command, env: Env): void {
     .action((_options: object, command: Command) =>
       orExplain(() => checkAudit(env, { json: wantsJson(command) })),
     );
+  addOperatorCommands(program, { env, orExplain, wantsJson });
   program
     .command("studio")
     .description("look into the database with Prisma Studio, all workspaces")

@@ -1,4 +1,6 @@
 import { join } from "node:path";
+import { createAlertJob } from "./billing/alert-job.ts";
+import { createMarginGuard, marginRules } from "./billing/margin-guard.ts";
 import type { Ledger } from "./ledger/ledger.ts";
 import { forgetOldJournal } from "./ledger/old-journal.ts";
 import type { Clock } from "./platform/clock.ts";
@@ -20,6 +22,8 @@ const DEAD_AFTER_MS = 15_000;
 /** A hold that was never sent belongs to nobody after this. */
 const HELD_FOR_MS = 60_000;
 const REAP_AT_MOST = 200;
+const LOOK_MS = 1_000;
+const MINUTE_MS = 60_000;
 const HOUR_MS = 3_600_000;
 
 export type Execution = {
@@ -29,6 +33,16 @@ export type Execution = {
   taskEnded(taskId: string): void;
   close(options: { drainMs: number }): Promise<void>;
 };
+
+/** What looks at spending from the side: no call waits for it. */
+function billingJobs({ config, db, log }: { config: Config; db: Db; log: Logger }): Recurring[] {
+  const margins = createMarginGuard({ db, log, ...marginRules(config) });
+  return [
+    every(LOOK_MS, { name: "raise_alerts", log, run: createAlertJob({ db, log }) }),
+    every(LOOK_MS, { name: "watch_margins", log, run: () => margins.watch() }),
+    every(MINUTE_MS, { name: "measure_margins", log, run: () => margins.measure() }),
+  ];
+}
 
 /** Worker and scheduler of this process: claims and executes runs, takes back what the dead have left. */
 export function createExecution(options: {
@@ -83,6 +97,7 @@ export function createExecution(options: {
           return Promise.resolve();
         }),
     }),
+    ...billingJobs(options),
     every(5_000, {
       name: "reap_holds",
       log,

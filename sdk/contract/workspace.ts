@@ -62,7 +62,13 @@ export type Role = (typeof roles)[number];
 
 /** Body of `GET /v1/me`: whom the credential speaks for. */
 export const meSchema = z.object({
-  workspace: z.object({ id: z.string(), name: z.string(), plan: z.string() }),
+  workspace: z.object({
+    id: z.string(),
+    name: z.string(),
+    plan: z.string(),
+    /** Why no further call begins: `margin_guard` or `operator`; null when it goes on. */
+    suspended: z.string().nullable(),
+  }),
   actor: z.object({ kind: z.enum(["user", "api_key"]), id: z.string(), name: z.string() }),
   role: z.enum(roles),
   scopes: z.array(z.enum(scopes)),

@@ -79,8 +79,8 @@ export function createIdentity(options: { db: Db; clock: Clock; rootSecret: Secr
     createSignInLink: (userId) => createSignInLink(db, userId),
     async describe(principal) {
       const [workspace] = await db.withWorkspace(principal.workspaceId, (tx) =>
-        tx.query<{ name: string; plan: string }>({
-          text: "SELECT name, plan FROM workspaces WHERE workspace_id = current_workspace()",
+        tx.query<{ name: string; plan: string; suspended: string | null }>({
+          text: "SELECT name, plan, suspended FROM workspaces WHERE workspace_id = current_workspace()",
           values: [],
         }),
       );

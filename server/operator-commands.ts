@@ -1,0 +1,140 @@
+import { duration, table, usd } from "@guildhall/cli/format.ts";
+import type { Command } from "commander";
+import { readConfig } from "./platform/config.ts";
+import type { Db } from "./platform/db.ts";
+import { createLogger, type Logger } from "./platform/log.ts";
+
+type Env = Readonly<Record<string, string | undefined>>;
+
+/** What these commands need of the program that they are added to. */
+export type CommandFrame = {
+  env: Env;
+  orExplain(work: () => Promise<void>): Promise<void>;
+  wantsJson(command: Command): boolean;
+};
+
+const MOST_ALERTS = 200;
+
+const print = (text: string): void => void process.stdout.write(`${text}\n`);
+
+const signed = (nanoUsd: number): string => (nanoUsd < 0 ? `-${usd(-nanoUsd)}` : usd(nanoUsd));
+
+async function withDatabase(env: Env, work: (db: Db, log: Logger) => Promise<void>): Promise<void> {
+  const config = readConfig(env);
+  const { attachDatabase } = await import("./installation.ts");
+  const log = createLogger({ level: config.LOG_LEVEL });
+  const installation = await attachDatabase(config, log);
+  try {
+    await work(installation.db, log);
+  } finally {
+    await installation.close();
+  }
+}
+
+/** Measures now, under this command's settings of rates, and prints; whom the guard pauses is the running server's business. */
+async function showMargins(env: Env, json: boolean): Promise<void> {
+  const { createMarginGuard, marginRules } = await import("./billing/margin-guard.ts");
+  const { readMargins } = await import("./operator/workspaces.ts");
+  await withDatabase(env, async (db, log) => {
+    await createMarginGuard({ db, log, ...marginRules(readConfig(env)) }).refresh();
+    const margins = await readMargins(db);
+    if (json) return print(JSON.stringify({ data: margins }));
+    const rows = margins.map((m) => [
+      m.workspace_id,
+      m.name,
+      m.plan,
+      usd(m.revenue_nano_usd),
+      usd(m.model_cost_nano_usd),
+      usd(m.agent_cost_nano_usd),
+      usd(m.storage_cost_nano_usd),
+      signed(m.margin_nano_usd),
+      m.margin_percent === null ? "" : `${m.margin_percent} %`,
+      m.allowed_nano_usd === null ? "" : usd(m.allowed_nano_usd),
+      m.suspended ?? "",
+    ]);
+    print(
+      table(
+        [
+          "WORKSPACE",
+          "NAME",
+          "PLAN",
+          "REVENUE",
+          "MODEL",
+          "AGENTS",
+          "STORAGE",
+          "MARGIN",
+          "",
+          "PAUSED ABOVE",
+          "SUSPENDED",
+        ],
+        rows,
+      ),
+    );
+  });
+}
+
+async function showAlerts(env: Env, json: boolean): Promise<void> {
+  const { readTopAlerts } = await import("./operator/workspaces.ts");
+  await withDatabase(env, async (db) => {
+    const alerts = await readTopAlerts(db, MOST_ALERTS);
+    if (json) return print(JSON.stringify({ data: alerts }));
+    if (alerts.length === 0)
+      return print("No limit of a billing account or of the installation has reached a threshold.");
+    const amount = (meter: string, value: number): string =>
+      meter === "agent_time" ? duration(value) : usd(value);
+    const rows = alerts.map((a) => [
+      a.at,
+      a.kind === "demand" ? "twice the limit demanded" : `${a.percent} % used`,
+      a.meter,
+      a.level === "platform" ? "the installation" : a.scope_id,
+      a.period,
+      amount(a.meter, a.amount),
+      amount(a.meter, a.limit_amount),
+    ]);
+    print(table(["AT", "ALERT", "METER", "OF", "PERIOD", "AMOUNT", "LIMIT"], rows));
+  });
+}
+
+async function suspend(
+  env: Env,
+  change: { workspaceId: string; suspend: boolean; json: boolean },
+): Promise<void> {
+  const { suspendWorkspace } = await import("./operator/workspaces.ts");
+  await withDatabase(env, async (db) => {
+    const changed = await suspendWorkspace(db, change);
+    const { workspaceId: workspace_id, suspend: suspended } = change;
+    if (change.json) return print(JSON.stringify({ workspace_id, suspended, changed }));
+    const state = suspended ? "suspended: no further call or task begins" : "goes on";
+    print(`${workspace_id} ${changed ? "" : "already "}${state}`);
+  });
+}
+
+/** `guildhall operator …`: what the person does who runs the installation, on its own machine. */
+export function addOperatorCommands(program: Command, frame: CommandFrame): void {
+  const { env, orExplain, wantsJson } = frame;
+  const operator = program.command("operator").description("all workspaces of this installation");
+  operator
+    .command("margins")
+    .description("cost, revenue and margin of each workspace this month")
+    .action((_options: object, command: Command) =>
+      orExplain(() => showMargins(env, wantsJson(command))),
+    );
+  operator
+    .command("alerts")
+    .description("limits of billing accounts and of the installation that reached a threshold")
+    .action((_options: object, command: Command) =>
+      orExplain(() => showAlerts(env, wantsJson(command))),
+    );
+  for (const [name, description] of [
+    ["suspend", "no further call begins; running tasks are parked"],
+    ["resume", "let a suspended workspace go on, also one that the margin guard paused"],
+  ] as const)
+    operator
+      .command(`${name} <workspace>`)
+      .description(description)
+      .action((workspaceId: string, _options: object, command: Command) =>
+        orExplain(() =>
+          suspend(env, { workspaceId, suspend: name === "suspend", json: wantsJson(command) }),
+        ),
+      );
+}
