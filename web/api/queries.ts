@@ -12,9 +12,11 @@ export const taskKeys = {
   detail: (id: string) => ["tasks", "detail", id] as const,
 };
 export const usageKey = ["usage"] as const;
+export const alertsKey = ["alerts"] as const;
+export const meKey = ["me"] as const;
 
 export const meQuery = queryOptions({
-  queryKey: ["me"],
+  queryKey: meKey,
   queryFn: () => call((client) => client.me()),
   staleTime: 60_000,
 });
@@ -28,6 +30,22 @@ export const agentsQuery = queryOptions({
 export const usageQuery = queryOptions({
   queryKey: usageKey,
   queryFn: () => call((client) => client.usage()),
+});
+
+/** The newest alerts and how many are unread: for the bell and for what is told at once. */
+export const alertsQuery = queryOptions({
+  queryKey: [...alertsKey, "newest"],
+  queryFn: () => call((client) => client.alerts.list({ limit: 20 })),
+});
+
+export const alertPagesQuery = infiniteQueryOptions({
+  queryKey: [...alertsKey, "pages"],
+  queryFn: ({ pageParam }) =>
+    call((client) =>
+      client.alerts.list({ limit: 50, ...(pageParam === null ? {} : { before: pageParam }) }),
+    ),
+  initialPageParam: null as number | null,
+  getNextPageParam: (page) => page.next_before,
 });
 
 export const apiKeysQuery = queryOptions({

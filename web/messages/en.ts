@@ -1,3 +1,4 @@
+import { alertMessages } from "./en-alerts.ts";
 import { pageMessages } from "./en-pages.ts";
 import { taskMessages } from "./en-tasks.ts";
 
@@ -86,6 +87,7 @@ export const en = {
     "This sign-in link was used before or has ended. Nothing is lost: start Guildhall again to get a new one.",
   "signIn.linkFailed": "The sign-in link did not work ({problem}).",
 
+  ...alertMessages,
   ...pageMessages,
   ...taskMessages,
 } as const;

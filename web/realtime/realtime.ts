@@ -13,6 +13,8 @@ export type RealtimeDeps = {
   renewToken: () => Promise<string>;
   readEvents: (query: { taskId: string; after: number }) => Promise<EventPage>;
   onTask: (task: Task) => void;
+  /** Something happened to the workspace itself; what it was is read again over HTTP. */
+  onWorkspace?: () => void;
   onState: (state: ConnectionState) => void;
   /** There is no socket for now; whether HTTP works is for others to say. */
   onSocketFailed: () => void;
@@ -95,6 +97,8 @@ export function createRealtime(deps: RealtimeDeps): Realtime {
     // The row knows of events that were not pushed: the last ones have no later one to betray the gap.
     if (feed && feed.stream.view().lastSeq < task.last_seq) void read(feed);
   });
+
+  socket.on("workspace", () => deps.onWorkspace?.());
 
   const poll = setInterval(() => {
     for (const feed of feeds.values()) {

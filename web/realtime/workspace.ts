@@ -1,5 +1,6 @@
 import type { QueryClient } from "@tanstack/react-query";
 import { call, session } from "../api/api.ts";
+import { alertsKey, meKey } from "../api/queries.ts";
 import { setConnection, useConnection } from "./connection.ts";
 import { createRealtime, type Realtime } from "./realtime.ts";
 import { createTaskCache } from "./task-cache.ts";
@@ -22,6 +23,10 @@ export function openRealtime(workspaceId: string, queries: QueryClient): void {
       return { events: page.data, lastSeq: page.last_seq, closed: page.closed };
     },
     onTask: cache.put,
+    onWorkspace: () => {
+      void queries.invalidateQueries({ queryKey: alertsKey });
+      void queries.invalidateQueries({ queryKey: meKey });
+    },
     onState: (state) => {
       setConnection(state);
       // What changed while nobody told us is read again.

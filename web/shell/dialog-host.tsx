@@ -3,6 +3,7 @@ import { closeDialog, useDialog } from "./dialogs.ts";
 
 const NewTaskDialog = lazy(() => import("../new-task/new-task-dialog.tsx"));
 const RaiseLimitDialog = lazy(() => import("../tasks/raise-limit-dialog.tsx"));
+const AlertsDialog = lazy(() => import("./alerts-dialog.tsx"));
 const MenuDialog = lazy(() => import("./menu-dialog.tsx"));
 const ShortcutsDialog = lazy(() => import("./shortcuts-dialog.tsx"));
 
@@ -14,6 +15,7 @@ export function DialogHost() {
     <Suspense fallback={null}>
       {open.kind === "new-task" && <NewTaskDialog draft={open.draft} onClose={closeDialog} />}
       {open.kind === "raise-limit" && <RaiseLimitDialog stop={open.stop} onClose={closeDialog} />}
+      {open.kind === "alerts" && <AlertsDialog onClose={closeDialog} />}
       {open.kind === "menu" && <MenuDialog onClose={closeDialog} />}
       {open.kind === "shortcuts" && <ShortcutsDialog onClose={closeDialog} />}
     </Suspense>

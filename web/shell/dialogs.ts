@@ -12,6 +12,7 @@ export type TaskDraft = {
 export type OpenDialog =
   | { kind: "new-task"; draft: TaskDraft }
   | { kind: "raise-limit"; stop: LimitStop }
+  | { kind: "alerts" }
   | { kind: "shortcuts" }
   | { kind: "menu" };
 

@@ -1,4 +1,4 @@
-import { LogOut } from "lucide-react";
+import { Bell, LogOut } from "lucide-react";
 import { useSuspenseQuery } from "@tanstack/react-query";
 import { meQuery } from "../api/queries.ts";
 import { t } from "../messages/translate.ts";
@@ -6,6 +6,7 @@ import { Button } from "../ui/button.tsx";
 import { Dialog } from "../ui/dialog.tsx";
 import { setPreferences, themes, usePreferences } from "../ui/preferences.ts";
 import styles from "./menu-dialog.module.css";
+import { openDialog } from "./dialogs.ts";
 import { signOut } from "./sign-out.ts";
 
 /** On narrow screens: what the top bar has no room for. */
@@ -28,6 +29,9 @@ export default function MenuDialog({ onClose }: { onClose: () => void }) {
           </label>
         ))}
       </fieldset>
+      <Button icon={<Bell size={16} aria-hidden />} onClick={() => openDialog({ kind: "alerts" })}>
+        {t("alerts.title")}
+      </Button>
       <Button icon={<LogOut size={16} aria-hidden />} onClick={() => void signOut()}>
         {t("signOut", { name: me.actor.name })}
       </Button>

@@ -3,12 +3,14 @@ import { Outlet, useNavigate, useParams } from "@tanstack/react-router";
 import { t } from "../messages/translate.ts";
 import { LiveRegion } from "../ui/live-region.tsx";
 import { Loading } from "../ui/loading.tsx";
+import { AlertToasts } from "./alert-toasts.tsx";
 import { DialogHost } from "./dialog-host.tsx";
 import { openDialog, openNewTask } from "./dialogs.ts";
 import { WorkspaceLimitBanner } from "./limit-banner.tsx";
 import { Rail } from "./rail.tsx";
 import styles from "./shell.module.css";
 import { useShortcuts } from "./shortcuts.ts";
+import { SuspendedBanner } from "./suspended-banner.tsx";
 import { TaskNews } from "./task-news.tsx";
 import { TopBar } from "./top-bar.tsx";
 
@@ -35,6 +37,7 @@ export function Shell() {
         <div className={styles["page"]}>
           <TopBar />
           <main id="content" tabIndex={-1} className={styles["content"]}>
+            <SuspendedBanner />
             <WorkspaceLimitBanner />
             <Suspense fallback={<Loading />}>
               <Outlet />
@@ -44,6 +47,7 @@ export function Shell() {
       </div>
       <DialogHost />
       <TaskNews />
+      <AlertToasts />
       <LiveRegion />
     </>
   );

@@ -3,6 +3,7 @@ import { Ellipsis, Keyboard, LogOut, Plus } from "lucide-react";
 import { meQuery } from "../api/queries.ts";
 import { t } from "../messages/translate.ts";
 import { Button, IconButton } from "../ui/button.tsx";
+import { AlertBell } from "./alert-bell.tsx";
 import { BudgetPill } from "./budget-pill.tsx";
 import { ConnectionBadge } from "./connection-badge.tsx";
 import { openDialog, openNewTask } from "./dialogs.ts";
@@ -27,6 +28,7 @@ export function TopBar() {
       <span className={styles["space"]} />
       <BudgetPill />
       <ConnectionBadge />
+      <AlertBell />
       <span className={styles["tools"]}>
         <ThemeButton />
         <span className={styles["wide"]}>

@@ -62,6 +62,7 @@ export function raisable(
     case "task":
       return { level: stop.level, scopeId: stop.scope_id };
     case "run":
+    case "key":
     case "owner":
     case "platform":
       return undefined;
