@@ -1,10 +1,12 @@
 import { addAlertRoutes } from "./billing/alert-routes.ts";
 import { createAlerts } from "./billing/alerts.ts";
+import { createApiRequestCounter } from "./api-request-counter.ts";
 import { addAccountRoutes } from "./identity/account-routes.ts";
 import { addAuthRoutes } from "./identity/auth-routes.ts";
 import { guardRoutes } from "./identity/guard.ts";
 import type { Identity } from "./identity/identity.ts";
 import { limitAddresses, limitPrincipals } from "./identity/rate-limits.ts";
+import type { RequestLeases } from "./ledger/request-leases.ts";
 import { addOpenApi } from "./openapi.ts";
 import type { Clock } from "./platform/clock.ts";
 import type { Config } from "./platform/config.ts";
@@ -35,6 +37,8 @@ export type ApiOptions = {
   identity: Identity;
   /** How many requests addresses, users and endpoints may make. */
   requestLimits: RequestLimits;
+  /** Counts requests by API key against their workspaces' limits. */
+  requestLeases: RequestLeases;
   /** Rung after commit when a run may be claimable or a task ended from outside. */
   bell: TaskBell;
   /** Rung by whoever writes events of a task in this process; the long poll listens. */
@@ -69,7 +73,7 @@ export async function createApi(options: ApiOptions): Promise<Http> {
   const { db, config, files, identity, bell, model, web } = options;
   const app = await createHttp({ ...options, ...(web ? { page: openPage } : {}) });
   limitAddresses(app, options.requestLimits);
-  guardRoutes(app, identity);
+  guardRoutes(app, identity, createApiRequestCounter(options.requestLeases));
   limitPrincipals(app, options.requestLimits);
   await addOpenApi(app, VERSION);
   addHealthRoutes(app, db);

@@ -10,12 +10,14 @@ import { type Installation, openInstallation } from "./installation.ts";
 import { createLedger } from "./ledger/ledger.ts";
 import { withRefusedDemand } from "./ledger/refused-demand.ts";
 import { planLimits } from "./ledger/plans.ts";
+import { createRequestLeases } from "./ledger/request-leases.ts";
 import { writeLocalCredential } from "./local-access.ts";
 import { type ModelProvider, openModelProvider } from "./model-provider.ts";
 import { systemClock } from "./platform/clock.ts";
 import { closeAll } from "./platform/close-all.ts";
 import type { Config } from "./platform/config.ts";
 import { AppError } from "./platform/errors.ts";
+import { every } from "./platform/every.ts";
 import { createFileStore } from "./platform/file-store.ts";
 import { newId } from "./platform/ids.ts";
 import type { Logger } from "./platform/log.ts";
@@ -35,6 +37,8 @@ export type Guildhall = {
 type StartOptions = { config: Config; log: Logger; print(line: string): void };
 
 const DRAIN_MS = 25_000;
+/** How often what was leased for a minute and not used in it is given back. */
+const SETTLE_REQUESTS_MS = 2_000;
 
 /** What was opened, to be closed in the opposite order, also when the start fails half way. */
 function createClosers() {
@@ -127,8 +131,24 @@ async function openPage(dataDir: string): Promise<string> {
   }
 }
 
+/** The API requests that this process has leased; given back when it ends. */
+function openRequestLeases({ log }: StartOptions, { db }: Installation, closers: Closers) {
+  const leases = createRequestLeases({ db, clock: systemClock, nodeId: newId("wrk") });
+  const settling = every(SETTLE_REQUESTS_MS, {
+    name: "settle_requests",
+    log,
+    run: () => leases.settle(),
+  });
+  settling.start();
+  closers.add(async () => {
+    await settling.close();
+    await leases.close();
+  });
+  return leases;
+}
+
 async function startApi(
-  { config, log }: StartOptions,
+  options: StartOptions,
   parts: {
     installation: Installation;
     provider: ModelProvider;
@@ -139,6 +159,7 @@ async function startApi(
     closers: Closers;
   },
 ): Promise<string> {
+  const { config, log } = options;
   const { installation, provider, identity, execution, files, requestLimits, closers } = parts;
   const { db } = installation;
   const eventBell = createEventBell();
@@ -151,6 +172,7 @@ async function startApi(
     files,
     identity,
     requestLimits,
+    requestLeases: openRequestLeases(options, installation, closers),
     bell: { runReady: () => execution.wake(), taskEnded: (taskId) => execution.taskEnded(taskId) },
     eventBell,
     model: { simulated: provider.simulated, baseUrl: provider.baseUrl },

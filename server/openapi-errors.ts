@@ -9,6 +9,11 @@ export const errorCatalogue: Readonly<Record<string, { status: number; meaning: 
       "The agent that the request names does not exist in the workspace (404 when the address names it).",
   },
   api_key_not_found: { status: 404, meaning: "The workspace has no such API key." },
+  api_requests_exhausted: {
+    status: 429,
+    meaning:
+      "The workspace's API requests of the last 60 minutes are used up; Retry-After says when the next one fits.",
+  },
   artifact_content_missing: {
     status: 500,
     meaning: "The file is listed, but its content is gone from the server's disk.",

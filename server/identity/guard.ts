@@ -1,4 +1,4 @@
-import type { FastifyRequest } from "fastify";
+import type { FastifyReply, FastifyRequest } from "fastify";
 import type { Scope } from "@guildhall/sdk/contract/workspace.ts";
 import { invariant } from "../platform/errors.ts";
 import type { Http } from "../platform/http.ts";
@@ -31,19 +31,30 @@ export function principalOf(request: FastifyRequest): Principal {
 }
 
 /**
+ * Counts a request once it is known whom it speaks for, before anything else of it is read. Throws to refuse it; may set
+ * headers of the answer either way.
+ */
+export type RequestCounter = (principal: Principal, reply: FastifyReply) => Promise<void>;
+
+/**
  * Guards every route below `/v1/`. Each says in `config.access` who may call it, and one that does not cannot be
  * registered: forgetting is not possible. The credential is checked before anything else of the request is read.
  */
-export function guardRoutes(app: Http, identity: Pick<Identity, "authenticate">): void {
+export function guardRoutes(
+  app: Http,
+  identity: Pick<Identity, "authenticate">,
+  count: RequestCounter,
+): void {
   app.decorateRequest("principal", null);
   app.addHook("onRoute", (route) => {
     const guarded = !route.url.startsWith("/v1/") || route.config?.access !== undefined;
     invariant(guarded, `${route.url} says who may call it`);
   });
-  app.addHook("onRequest", async (request) => {
+  app.addHook("onRequest", async (request, reply) => {
     const { access } = request.routeOptions.config;
     if (access === undefined || access === "public") return;
     const principal = await identity.authenticate(bearerOf(request));
+    await count(principal, reply);
     if (access !== "signed_in" && !principal.scopes.includes(access)) throw scopeMissing(access);
     request.principal = principal;
   });

@@ -6,8 +6,10 @@ import { type Problem, problemSchema } from "@guildhall/sdk/contract/problem.ts"
 import { type Scope, scopes } from "@guildhall/sdk/contract/workspace.ts";
 import { type ApiOptions, createApi } from "../api.ts";
 import { createIdentity, type Identity } from "../identity/identity.ts";
+import { createRequestLeases } from "../ledger/request-leases.ts";
 import { systemClock } from "../platform/clock.ts";
 import { createFileStore, type FileStore } from "../platform/file-store.ts";
+import { newId } from "../platform/ids.ts";
 import { createLogger } from "../platform/log.ts";
 import { createRequestLimits } from "../platform/request-limits.ts";
 import { Secret } from "../platform/secret.ts";
@@ -61,6 +63,7 @@ export async function startTestApi(
     clock,
     files,
     identity,
+    requestLeases: createRequestLeases({ db, clock, nodeId: newId("wrk") }),
     eventBell,
     requestLimits: options.requestLimits ?? createRequestLimits({}),
     log: createLogger({ level: process.env["TEST_LOG_LEVEL"] ?? "silent" }),

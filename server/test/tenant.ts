@@ -18,6 +18,10 @@ export type TenantOptions = {
   agentTimeLimitMs?: number;
   /** How many of its tasks may run at once; no limit when absent. */
   concurrentTasks?: number;
+  /** API requests in any 60 minutes; no limit when absent. */
+  apiRequestsPerHour?: number;
+  /** How many members it may have; no limit when absent. */
+  members?: number;
   /** A further workspace of the same payer. */
   billingAccountId?: string;
   agentId?: string;
@@ -51,6 +55,8 @@ export async function createTenant(admin: pg.Client, options: TenantOptions = {}
     ["model_cost", options.costLimitNanoUsd],
     ["agent_time", options.agentTimeLimitMs],
     ["concurrent_tasks", options.concurrentTasks],
+    ["api_requests", options.apiRequestsPerHour],
+    ["members", options.members],
   ];
   for (const [meter, amount] of limits)
     if (amount !== undefined)
