@@ -56,6 +56,10 @@ export const errorCatalogue: Readonly<Record<string, { status: number; meaning: 
     status: 422,
     meaning: "The agent or task that the limit is for does not exist.",
   },
+  members_exhausted: {
+    status: 402,
+    meaning: "Every seat of the workspace's plan is taken; who is a member stays one.",
+  },
   method_not_allowed: {
     status: 405,
     meaning: "The address exists, but not with this method; see the header Allow.",

@@ -48,3 +48,14 @@ export function foreignOrigin(): AppError {
     hint: "Use an API key from other programs and sites.",
   });
 }
+
+/** 402: every seat of the workspace is taken. Who is a member stays one. */
+export function membersExhausted(seats: { members: number; limit: number }): AppError {
+  return new AppError({
+    code: "members_exhausted",
+    status: 402,
+    publicMessage: `The workspace has ${seats.members} members, and its plan has seats for ${seats.limit}.`,
+    hint: "Remove a member, or ask an owner of the workspace for a larger plan.",
+    extensions: { meter: "members", limit: seats.limit, used: seats.members },
+  });
+}

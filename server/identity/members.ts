@@ -1,6 +1,8 @@
-import type { Role } from "@guildhall/sdk/contract/workspace.ts";
+import { type Role, roles } from "@guildhall/sdk/contract/workspace.ts";
+import { z } from "zod";
 import type { Clock } from "../platform/clock.ts";
 import type { Db, Tx } from "../platform/db.ts";
+import { membersExhausted } from "./errors.ts";
 import { createFreshCache } from "./fresh-cache.ts";
 
 export type Membership = { workspaceId: string; role: Role; sessionVersion: number };
@@ -54,6 +56,26 @@ export async function membershipsOf(tx: Tx, userId: string): Promise<Membership[
     role: row.role,
     sessionVersion: row.session_version,
   }));
+}
+
+const addedMember = z.discriminatedUnion("status", [
+  z.object({ status: z.literal("added"), members: z.int(), limit: z.int().nullable() }),
+  z.object({ status: z.literal("member"), role: z.enum(roles) }),
+  z.object({ status: z.literal("exhausted"), members: z.int(), limit: z.int() }),
+]);
+
+/**
+ * Makes somebody a member of the transaction's workspace, if it has a seat left; who is one already stays as they are.
+ * -> whether they are new. Throws `members_exhausted` (402).
+ */
+export async function addMember(tx: Tx, member: { userId: string; role: Role }): Promise<boolean> {
+  const [row] = await tx.query<{ answer: unknown }>({
+    text: "SELECT add_member($1, $2) AS answer",
+    values: [member.userId, member.role],
+  });
+  const answer = addedMember.parse(row?.answer);
+  if (answer.status === "exhausted") throw membersExhausted(answer);
+  return answer.status === "added";
 }
 
 /** Ends every access token of the user before its time; sessions that are still good fetch a new one. */
