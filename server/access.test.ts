@@ -31,6 +31,7 @@ const access: Readonly<Record<string, Scope | "signed_in" | "public">> = {
   "PUT /v1/limits": "limits:write",
   "GET /v1/alerts": "usage:read",
   "POST /v1/alerts/read": "usage:read",
+  "PUT /v1/limits/overage": "limits:write",
 };
 const guarded = Object.entries(access).filter(([, needed]) => needed !== "public");
 

@@ -9,7 +9,7 @@ import { ensureLocalWorkspace } from "./identity/local-workspace.ts";
 import { type Installation, openInstallation } from "./installation.ts";
 import { createLedger } from "./ledger/ledger.ts";
 import { withRefusedDemand } from "./ledger/refused-demand.ts";
-import { planLimits } from "./ledger/plans.ts";
+import { applyPlan, setOwnCap } from "./ledger/plan-terms.ts";
 import { createRequestLeases } from "./ledger/request-leases.ts";
 import { writeLocalCredential } from "./local-access.ts";
 import { type ModelProvider, openModelProvider } from "./model-provider.ts";
@@ -105,12 +105,14 @@ async function startGateway(
 }
 
 async function ensureWorkspace({ config }: StartOptions, installation: Installation) {
-  const limits = planLimits("self_hosted").map((limit) =>
-    limit.meter === "model_cost" ? { ...limit, amount: config.LOCAL_BUDGET_NANO_USD } : limit,
-  );
   return ensureLocalWorkspace({
     db: installation.db,
-    limits,
+    async openPlan(tx, plan) {
+      const limits = await applyPlan(tx, { plan, actor: "system" });
+      const budget = config.LOCAL_BUDGET_NANO_USD;
+      await setOwnCap(tx, { meter: "model_cost", amount: budget, actor: "system" });
+      return { limits, budget };
+    },
     seedAgents: (tx, workspaceId) => seedAgents(tx, { workspaceId, model: config.DEFAULT_MODEL }),
   });
 }

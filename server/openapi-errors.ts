@@ -48,6 +48,10 @@ export const errorCatalogue: Readonly<Record<string, { status: number; meaning: 
     status: 400,
     meaning: "The body is not JSON, or has the keys __proto__ or constructor.",
   },
+  limit_beyond_plan: {
+    status: 422,
+    meaning: "The workspace's plan allows less than that; overage can be opted in to.",
+  },
   limit_not_supported: {
     status: 422,
     meaning: "This meter cannot be limited at this level or with this amount.",

@@ -94,6 +94,20 @@ async function setLimit(context: Context, amount: string, flags: LimitFlags): Pr
   return exitCode.ok;
 }
 
+async function setOverage(context: Context, amount: string): Promise<ExitCode> {
+  const value = amount === "0" ? 0 : parseUsd(amount);
+  if (value === undefined)
+    throw new UsageError(`${amount}: give dollars, for example 10.00, or 0.`);
+  const overage = await context.client.limits.setOverage({ meter: "model_cost", amount: value });
+  const limit = overage.limit === null ? "" : `, ${usd(overage.limit)} in all`;
+  context.print(
+    context.json
+      ? JSON.stringify(overage)
+      : `The workspace may spend ${usd(value)} a month beyond what its plan includes${limit}.`,
+  );
+  return exitCode.ok;
+}
+
 /** `guildhall agent|usage|key|limit …` */
 export function addAccountCommands(program: Command, run: Run): void {
   program
@@ -109,6 +123,10 @@ export function addAccountCommands(program: Command, run: Run): void {
     .option("--task <id>", "of one task; a paused one goes on")
     .option("--agent <id>", "of one agent a month")
     .action(run(setLimit));
+  limit
+    .command("overage <usd>")
+    .description("opt in to model cost beyond what the plan includes, dollars a month; 0 is none")
+    .action(run(setOverage));
   const key = program.command("key").description("API keys");
   key
     .command("create <name>")

@@ -15,7 +15,9 @@ import type {
   createApiKeySchema,
   createdApiKeySchema,
   Me,
+  overageSchema,
   setLimitSchema,
+  setOverageSchema,
   Usage,
 } from "../contract/workspace.ts";
 import { type ClientOptions, createHttp, type Http } from "./http.ts";
@@ -110,6 +112,11 @@ export function createClient(options: ClientOptions) {
     limits: {
       set: (limit: z.infer<typeof setLimitSchema>): Promise<unknown> =>
         http.json("PUT", "/v1/limits", { json: limit }),
+      /** Opts in to so much beyond what the plan includes, a month. */
+      setOverage: (
+        overage: z.infer<typeof setOverageSchema>,
+      ): Promise<z.infer<typeof overageSchema>> =>
+        http.json("PUT", "/v1/limits/overage", { json: overage }),
     },
     apiKeys: {
       list: (): Promise<z.infer<typeof apiKeyListSchema>> => http.json("GET", "/v1/api-keys"),

@@ -112,10 +112,21 @@ export const apiKeyListSchema = z.object({ data: z.array(apiKeySchema) });
  * refused as a likely mistake: one nano-USD stops work as well.
  */
 export const setLimitSchema = z.strictObject({
-  meter: z.enum(["model_cost", "agent_time", "concurrent_tasks"]),
+  meter: z.enum(["model_cost", "agent_time", "concurrent_tasks", "api_requests", "members"]),
   level: z.enum(["workspace", "agent", "task"]),
   scope_id: z.string().optional(),
   amount: z.int().min(1).nullable(),
 });
 /** Answer of `PUT /v1/limits`; `version` grows with each change. */
 export const limitSchema = setLimitSchema.extend({ scope_id: z.string(), version: z.int() });
+
+/** Body of `PUT /v1/limits/overage`. amount: nano-USD or milliseconds a month, by meter; 0 is none. */
+export const setOverageSchema = z.strictObject({
+  meter: z.enum(["model_cost", "agent_time"]),
+  amount: z.int().min(0),
+});
+/** Answer of `PUT /v1/limits/overage`: the overage, and the limit that is in force with it. */
+export const overageSchema = setOverageSchema.extend({
+  limit: z.int().nullable(),
+  version: z.int(),
+});

@@ -1,5 +1,5 @@
 import { sha256Hex } from "../platform/secret.ts";
-import type { Tx, WorkspaceTx } from "../platform/db.ts";
+import { speakFor, type Tx, type WorkspaceTx } from "../platform/db.ts";
 import { canonicalJson } from "../platform/storable-json.ts";
 
 /** One mutation, as the audit keeps it. */
@@ -49,11 +49,7 @@ export async function appendPlatformAudit(
   workspaceId: string,
   entry: AuditEntry,
 ): Promise<number> {
-  await tx.query({
-    text: "SELECT set_config('app.workspace_id', $1, true)",
-    values: [workspaceId],
-  });
-  return appendAudit({ workspaceId, query: (statement) => tx.query(statement) }, entry);
+  return appendAudit(await speakFor(tx, workspaceId), entry);
 }
 
 /** `brokenAt` is the number of the first line that was changed, removed or added out of order. */

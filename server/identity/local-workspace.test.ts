@@ -1,18 +1,23 @@
 import { expect, test } from "vitest";
 import { verifyAudit } from "../audit/audit.ts";
 import { createTestDatabase } from "../test/database.ts";
-import { ensureLocalWorkspace, type WorkspaceLimit } from "./local-workspace.ts";
+import { ensureLocalWorkspace, type LocalWorkspaceOptions } from "./local-workspace.ts";
 
 const { admin, db } = await createTestDatabase();
-const limits: WorkspaceLimit[] = [
-  { meter: "model_cost", level: "workspace", amount: 10_000_000_000 },
-  { meter: "agent_time", level: "workspace", amount: null },
+const limits = [
+  { meter: "model_cost", amount: 10_000_000_000 },
+  { meter: "agent_time", amount: null },
 ];
+const openPlan: LocalWorkspaceOptions["openPlan"] = (tx, plan) =>
+  tx.query({
+    text: "SELECT set_plan($1, $2::jsonb, 'system')",
+    values: [plan, JSON.stringify(limits)],
+  });
 const seeded: string[] = [];
 const ensure = () =>
   ensureLocalWorkspace({
     db,
-    limits,
+    openPlan,
     seedAgents: (_tx, workspaceId) => Promise.resolve(void seeded.push(workspaceId)),
   });
 
@@ -33,9 +38,9 @@ test("processes that start together make one workspace, with owner, limits and a
     "SELECT meter, level, scope_id, version, amount FROM limits ORDER BY meter DESC",
   );
   expect(stored.rows).toEqual(
-    limits.map(({ meter, level, amount }) => ({
+    limits.map(({ meter, amount }) => ({
       meter,
-      level,
+      level: "workspace",
       scope_id: workspaceId,
       version: 1,
       amount: amount === null ? null : String(amount),
@@ -48,7 +53,7 @@ test("a start that fails half way leaves nothing", async () => {
   await admin.query("TRUNCATE workspaces, users, billing_accounts CASCADE");
   const failing = ensureLocalWorkspace({
     db,
-    limits,
+    openPlan,
     seedAgents: () => Promise.reject(new Error("no agents")),
   });
   await expect(failing).rejects.toThrow("no agents");

@@ -1,15 +1,13 @@
-import { appendPlatformAudit } from "../audit/audit.ts";
-import type { Db, Tx } from "../platform/db.ts";
+import { appendAudit } from "../audit/audit.ts";
+import { type Db, speakFor, type Tx, type WorkspaceTx } from "../platform/db.ts";
 import { invariant } from "../platform/errors.ts";
 import { newId } from "../platform/ids.ts";
-
-/** A limit of a new workspace; amount: nano-USD or milliseconds or a count by meter, null is no limit. */
-export type WorkspaceLimit = { meter: string; level: "workspace"; amount: number | null };
+import { addMember } from "./members.ts";
 
 export type LocalWorkspaceOptions = {
   db: Db;
-  /** Of the plan, with `model_cost` as the operator set it. Used when the workspace is made, never again. */
-  limits: readonly WorkspaceLimit[];
+  /** Sets the limits of its plan; called when the workspace is made, never again. -> what the audit writes down */
+  openPlan(tx: WorkspaceTx, plan: "self_hosted"): Promise<unknown>;
   /** Adds the built-in agents; called at every start, so it must leave what is there as it is. */
   seedAgents(tx: Tx, workspaceId: string): Promise<void>;
 };
@@ -34,7 +32,7 @@ async function ensureOwner(tx: Tx): Promise<string> {
 async function createWorkspace(
   tx: Tx,
   userId: string,
-  limits: readonly WorkspaceLimit[],
+  openPlan: LocalWorkspaceOptions["openPlan"],
 ): Promise<string> {
   const workspaceId = newId("ws");
   const accountId = newId("ba");
@@ -46,16 +44,10 @@ async function createWorkspace(
     text: "INSERT INTO workspaces (workspace_id, name, billing_account_id, plan) VALUES ($1, 'Local', $2, 'self_hosted')",
     values: [workspaceId, accountId],
   });
-  await tx.query({
-    text: "INSERT INTO memberships (workspace_id, user_id, role) VALUES ($1, $2, 'owner')",
-    values: [workspaceId, userId],
-  });
-  await tx.query({
-    text: `INSERT INTO limits (workspace_id, meter, level, scope_id, version, amount, changed_by)
-      SELECT $1, l.meter, l.level, $1, 1, l.amount, 'system' FROM jsonb_to_recordset($2::jsonb) AS l(meter text, level text, amount bigint)`,
-    values: [workspaceId, JSON.stringify(limits)],
-  });
-  await appendPlatformAudit(tx, workspaceId, {
+  const own = await speakFor(tx, workspaceId);
+  const limits = await openPlan(own, "self_hosted");
+  await addMember(own, { userId, role: "owner" });
+  await appendAudit(own, {
     actor: "system",
     action: "workspace.created",
     target: workspaceId,
@@ -76,7 +68,7 @@ export async function ensureLocalWorkspace(
       values: [userId],
     });
     const workspaceId =
-      existing?.workspace_id ?? (await createWorkspace(tx, userId, options.limits));
+      existing?.workspace_id ?? (await createWorkspace(tx, userId, options.openPlan));
     await options.seedAgents(tx, workspaceId);
     return { workspaceId, userId };
   });

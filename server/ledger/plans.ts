@@ -54,14 +54,20 @@ export const plans: Readonly<Record<PlanName, Plan>> = {
   self_hosted: withoutLimits,
 };
 
-/** One limit of a workspace. amount: nano-USD, milliseconds or a count, by meter; null is no limit. */
-export type PlanLimit = {
-  meter: "model_cost" | "agent_time" | "concurrent_tasks" | "api_requests" | "members";
-  level: "workspace";
-  amount: number | null;
-};
+/** What a plan limits, per workspace. */
+export const planMeters = [
+  "model_cost",
+  "agent_time",
+  "concurrent_tasks",
+  "api_requests",
+  "members",
+] as const;
+export type PlanMeter = (typeof planMeters)[number];
 
-/** The limits that a workspace starts with on this plan. */
+/** One limit of a workspace. amount: nano-USD, milliseconds or a count, by meter; null is no limit. */
+export type PlanLimit = { meter: PlanMeter; level: "workspace"; amount: number | null };
+
+/** What a plan includes, as limits of a workspace. */
 export function planLimits(plan: PlanName): PlanLimit[] {
   const numbers = plans[plan];
   return [

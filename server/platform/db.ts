@@ -152,6 +152,15 @@ async function endPool(pool: pg.Pool, open: ReadonlySet<unknown>): Promise<void>
   await closed;
 }
 
+/** From here on a platform transaction speaks for one workspace: for what begins before a workspace is known. */
+export async function speakFor(tx: Tx, workspaceId: string): Promise<WorkspaceTx> {
+  await tx.query({
+    text: "SELECT set_config('app.workspace_id', $1, true)",
+    values: [workspaceId],
+  });
+  return { workspaceId, query: (statement) => tx.query(statement) };
+}
+
 /** Opens one pool per role, lazily connected. */
 export function createDb(options: DbOptions): Db {
   const pools = new Map<DbRole, pg.Pool>();

@@ -80,7 +80,7 @@ test.each([
     "amount",
   ],
   ["no amount", { meter: "model_cost", level: "workspace" }, "amount"],
-  ["an unknown meter", { meter: "members", level: "workspace", amount: 1 }, "meter"],
+  ["an unknown meter", { meter: "storage", level: "workspace", amount: 1 }, "meter"],
   ["a level above the workspace", { meter: "model_cost", level: "owner", amount: 1 }, "level"],
   ["an agent without its id", { meter: "model_cost", level: "agent", amount: 1 }, "scope_id"],
   [

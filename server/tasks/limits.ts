@@ -1,7 +1,13 @@
 import type { z } from "zod";
-import type { limitSchema, setLimitSchema } from "@guildhall/sdk/contract/workspace.ts";
+import type {
+  limitSchema,
+  overageSchema,
+  setLimitSchema,
+  setOverageSchema,
+} from "@guildhall/sdk/contract/workspace.ts";
 import { appendAudit } from "../audit/audit.ts";
 import { setLimit } from "../ledger/limits.ts";
+import { setOverage, setOwnCap } from "../ledger/plan-terms.ts";
 import type { Db, WorkspaceTx } from "../platform/db.ts";
 import { AppError } from "../platform/errors.ts";
 import { validationFailed } from "../platform/http-errors.ts";
@@ -10,13 +16,19 @@ import type { TaskBell } from "./tasks.ts";
 
 export type Limit = z.infer<typeof limitSchema>;
 type SetLimit = z.infer<typeof setLimitSchema>;
+type SetOverage = z.infer<typeof setOverageSchema>;
+type Overage = z.infer<typeof overageSchema>;
 
 export type Limits = {
   /**
    * Sets a limit; it counts from the next admission on, and tasks that it paused may go on. Throws
-   * `validation_failed` (400), `limit_not_supported` and `limit_scope_not_found` (422).
+   * `validation_failed` (400), `limit_not_supported`, `limit_scope_not_found` and `limit_beyond_plan` (422).
    */
   set(request: { caller: Caller; body: SetLimit }): Promise<Limit>;
+  /**
+   * Opts in to so much beyond what the plan includes. Throws `limit_not_supported` (422) when it includes no amount.
+   */
+  setOverage(request: { caller: Caller; body: SetOverage }): Promise<Overage>;
 };
 
 function notSupported(publicMessage: string, field: string): AppError {
@@ -24,7 +36,7 @@ function notSupported(publicMessage: string, field: string): AppError {
     code: "limit_not_supported",
     status: 422,
     publicMessage,
-    hint: "Workspaces have all three meters; agents and tasks have model_cost and agent_time.",
+    hint: "Workspaces have all meters; agents and tasks have model_cost and agent_time.",
     fields: [{ field, message: publicMessage }],
   });
 }
@@ -39,11 +51,28 @@ function scopeNotFound(level: string): AppError {
   });
 }
 
+function beyondPlan(most: number): AppError {
+  const message = `The plan of the workspace allows ${most} at most.`;
+  return new AppError({
+    code: "limit_beyond_plan",
+    status: 422,
+    publicMessage: message,
+    hint: "Opt in to overage by PUT /v1/limits/overage, or ask the operator for a larger plan.",
+    fields: [{ field: "amount", message }],
+    extensions: { most },
+  });
+}
+
+const ofAnyLevel: readonly SetLimit["meter"][] = ["model_cost", "agent_time"];
+
 function check(body: SetLimit): void {
   if (body.level !== "workspace" && body.scope_id === undefined)
     throw validationFailed([{ field: "scope_id", message: `is required for a ${body.level}` }]);
-  if (body.level !== "workspace" && body.meter === "concurrent_tasks")
-    throw notSupported(`A ${body.level} has no limit of concurrent tasks.`, "meter");
+  if (body.level !== "workspace" && !ofAnyLevel.includes(body.meter))
+    throw notSupported(
+      `${body.level === "agent" ? "An" : "A"} ${body.level} has no limit of ${body.meter}.`,
+      "meter",
+    );
   if (body.level === "task" && body.amount === null)
     throw notSupported("A task always has a limit.", "amount");
 }
@@ -64,6 +93,18 @@ async function requireScope(tx: WorkspaceTx, body: SetLimit): Promise<string> {
   return scopeId;
 }
 
+/** Writes the limit. What a workspace sets for itself stays within its plan. */
+async function store(
+  tx: WorkspaceTx,
+  change: Parameters<typeof setLimit>[1],
+): Promise<{ amount: number | null; version: number }> {
+  if (change.level !== "workspace")
+    return { amount: change.amount, version: await setLimit(tx, change) };
+  const answer = await setOwnCap(tx, change);
+  if (answer.status === "beyond_plan") throw beyondPlan(answer.most);
+  return answer;
+}
+
 async function changeLimit(tx: WorkspaceTx, caller: Caller, body: SetLimit): Promise<Limit> {
   const scopeId = await requireScope(tx, body);
   const [before] = await tx.query<{ amount: number | null }>({
@@ -71,8 +112,9 @@ async function changeLimit(tx: WorkspaceTx, caller: Caller, body: SetLimit): Pro
       ORDER BY version DESC LIMIT 1`,
     values: [body.meter, body.level, scopeId],
   });
-  const { meter, level, amount } = body;
-  const version = await setLimit(tx, { meter, level, scopeId, amount, actor: caller.actor });
+  const { meter, level } = body;
+  const change = { meter, level, scopeId, amount: body.amount, actor: caller.actor };
+  const { amount, version } = await store(tx, change);
   await appendAudit(tx, {
     actor: caller.actor,
     origin: caller.origin,
@@ -84,6 +126,28 @@ async function changeLimit(tx: WorkspaceTx, caller: Caller, body: SetLimit): Pro
   return { meter, level, scope_id: scopeId, amount, version };
 }
 
+async function changeOverage(
+  tx: WorkspaceTx,
+  caller: Caller,
+  { meter, amount }: SetOverage,
+): Promise<Overage> {
+  const answer = await setOverage(tx, { meter, amount, actor: caller.actor });
+  if (answer.status === "nothing_included")
+    throw notSupported(
+      `The plan includes no amount of ${meter}, so nothing is beyond it.`,
+      "meter",
+    );
+  await appendAudit(tx, {
+    actor: caller.actor,
+    origin: caller.origin,
+    action: "overage.set",
+    target: `${meter}/workspace/${tx.workspaceId}`,
+    before: answer.before,
+    after: { overage: amount, inForce: answer.amount },
+  });
+  return { meter, amount, limit: answer.amount, version: answer.version };
+}
+
 export function createLimits(options: { db: Db; bell: TaskBell }): Limits {
   return {
     async set({ caller, body }) {
@@ -93,6 +157,13 @@ export function createLimits(options: { db: Db; bell: TaskBell }): Limits {
       );
       options.bell.runReady();
       return limit;
+    },
+    async setOverage({ caller, body }) {
+      const overage = await options.db.withWorkspace(caller.workspaceId, (tx) =>
+        changeOverage(tx, caller, body),
+      );
+      options.bell.runReady();
+      return overage;
     },
   };
 }

@@ -1,7 +1,9 @@
 import {
   agentListSchema,
   limitSchema,
+  overageSchema,
   setLimitSchema,
+  setOverageSchema,
   usageSchema,
 } from "@guildhall/sdk/contract/workspace.ts";
 import { listAgents } from "../agents/agents.ts";
@@ -73,10 +75,26 @@ export function addWorkspaceRoutes(
       tags: ["Workspace"],
       summary: "Set a limit of the workspace, an agent or a task",
       description:
-        "Counts from the next model call on. Raising a limit lets the tasks go on that it paused. `null` removes the limit.",
+        "Counts from the next model call on. Raising a limit lets the tasks go on that it paused. `null` removes the limit; what the workspace's plan allows is never exceeded.",
       body: setLimitSchema,
       response: { 200: limitSchema },
     },
     handler: (request) => limits.set({ caller: callerOf(request), body: request.body }),
+  });
+
+  app.route({
+    method: "PUT",
+    url: "/v1/limits/overage",
+    config: { access: "limits:write" },
+    schema: {
+      operationId: "setOverage",
+      tags: ["Workspace"],
+      summary: "Opt in to use beyond what the plan includes",
+      description:
+        "The limit in force is what the plan includes plus this much a month. At first it is 0: what is included pauses when it is used up.",
+      body: setOverageSchema,
+      response: { 200: overageSchema },
+    },
+    handler: (request) => limits.setOverage({ caller: callerOf(request), body: request.body }),
   });
 }
