@@ -3,6 +3,7 @@ import { addOperatorCommands } from "./operator-commands.ts";
 import { explainConfig, readConfig } from "./platform/config.ts";
 import { AppError } from "./platform/errors.ts";
 import { createLogger } from "./platform/log.ts";
+import { addPlanCommands } from "./plan-commands.ts";
 
 // The server's own parts are loaded by the commands that need them: all of them together take 0.7 s, which every
 // `guildhall task list` would pay.
@@ -184,4 +185,5 @@ export function addServerCommands(program: Command, env: Env): void {
     .description("look into the database with Prisma Studio, all workspaces")
     .option("--port <number>", "port of the page on 127.0.0.1; a free one by default")
     .action((options: { port?: string }) => orExplain(() => openStudio(env, options)));
+  addPlanCommands(program, { env, orExplain, wantsJson });
 }

@@ -2,19 +2,24 @@ import type { Server } from "node:http";
 import type { Event } from "@guildhall/sdk/contract/event.ts";
 import { decodeJwt } from "jose";
 import type { Identity } from "./identity/identity.ts";
+import { systemClock } from "./platform/clock.ts";
 import type { Db } from "./platform/db.ts";
 import { AppError } from "./platform/errors.ts";
 import { addressKey } from "./platform/client-address.ts";
+import { every } from "./platform/every.ts";
+import { newId } from "./platform/ids.ts";
 import type { Logger } from "./platform/log.ts";
 import type { RequestLimits } from "./platform/request-limits.ts";
 import type { FanOut, SocketSession } from "./realtime/fan-out.ts";
 import { createRealtime } from "./realtime/realtime.ts";
+import { createSocketTime } from "./realtime/socket-time.ts";
 import type { EventBell } from "./tasks/event-bell.ts";
 import { readEvents } from "./tasks/task-events.ts";
 import { findTasksById } from "./tasks/task-queries.ts";
 
 const PAGE = 1_000;
 const POLL_MS = 100;
+const FLUSH_SOCKET_TIME_MS = 30_000;
 
 /** The session of a valid access token; undefined for every other credential. */
 async function sessionOf(
@@ -59,7 +64,13 @@ export function createSockets(options: {
   log: Logger;
 }): FanOut {
   const { server, db, identity, eventBell, origins, requestLimits, log } = options;
-  return createRealtime({
+  const socketTime = createSocketTime({ db, clock: systemClock, nodeId: newId("wrk") });
+  const flushing = every(FLUSH_SOCKET_TIME_MS, {
+    name: "count_socket_time",
+    log,
+    run: () => socketTime.flush(),
+  });
+  const fanOut = createRealtime({
     server,
     db,
     log,
@@ -75,5 +86,19 @@ export function createSockets(options: {
     tailOf: (workspaceId, taskId, after) => tailOf(db, { workspaceId, taskId, after }),
     tasksOf: (workspaceId, ids) => db.withWorkspace(workspaceId, (tx) => findTasksById(tx, ids)),
     onEvents: (taskId) => eventBell.ring(taskId),
+    socketTime,
   });
+  return {
+    ...fanOut,
+    async start() {
+      flushing.start();
+      await fanOut.start();
+    },
+    async close() {
+      await flushing.close();
+      // Closing the sockets ends their time.
+      await fanOut.close();
+      await socketTime.flush();
+    },
+  };
 }

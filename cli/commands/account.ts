@@ -2,7 +2,7 @@ import type { Command } from "commander";
 import { type Scope, scopes } from "@guildhall/sdk/contract/workspace.ts";
 import type { Context } from "../context.ts";
 import { type ExitCode, exitCode, UsageError } from "../exit.ts";
-import { duration, parseUsd, table, usd } from "../format.ts";
+import { bytes, duration, parseUsd, table, usd } from "../format.ts";
 import type { Run } from "../run.ts";
 
 async function showUsage(context: Context): Promise<ExitCode> {
@@ -25,12 +25,23 @@ async function showUsage(context: Context): Promise<ExitCode> {
     String(agent.tasks),
     usd(agent.spent_nano_usd),
   ]);
+  const others = usage.counted.map(({ meter, period, used }) => [
+    meter,
+    period,
+    meter === "storage_bytes"
+      ? bytes(used)
+      : meter === "socket_time"
+        ? duration(used)
+        : String(used),
+  ]);
   context.print(
     [
       ...(usage.simulated ? ["The model is simulated: these dollars are not real.", ""] : []),
       table(["METER", "PERIOD", "USED", "RESERVED", "LIMIT"], meters),
       "",
       table(["AGENT", "TASKS", "SPENT"], agents),
+      "",
+      table(["ALSO COUNTED", "PERIOD", "AMOUNT"], others),
     ].join("\n"),
   );
   return exitCode.ok;

@@ -14,16 +14,35 @@ export type Agent = z.infer<typeof agentSchema>;
 export const agentListSchema = z.object({ data: z.array(agentSchema) });
 
 export const meterUsageSchema = z.object({
-  meter: z.enum(["model_cost", "agent_time", "concurrent_tasks"]),
+  meter: z.enum(["model_cost", "agent_time", "concurrent_tasks", "api_requests", "members"]),
   /** nano-USD, milliseconds or a count, by meter. */
   used: z.int(),
   held: z.int(),
   /** null is no limit. */
   limit: z.int().nullable(),
-  /** UTC month such as 2026-11, or `now`. */
+  /** UTC month such as 2026-11, `hour` (any 60 minutes), or `now`. */
   period: z.string(),
   resets_at: z.string().nullable(),
 });
+/** What is counted and has no limit, in tokens, calls, events, bytes, or milliseconds (`socket_time`). */
+export const countedMeters = [
+  "input_tokens",
+  "cache_read_tokens",
+  "cache_write_5m_tokens",
+  "cache_write_1h_tokens",
+  "output_tokens",
+  "tool_calls",
+  "events",
+  "storage_bytes",
+  "socket_time",
+] as const;
+export const countedUsageSchema = z.object({
+  meter: z.enum(countedMeters),
+  used: z.int(),
+  /** UTC month such as 2026-11, or `now` for what is stored. */
+  period: z.string(),
+});
+
 /** Body of `GET /v1/usage`: the workspace's current period, and where it went. */
 export const usageSchema = z.object({
   meters: z.array(meterUsageSchema),
@@ -41,6 +60,7 @@ export const usageSchema = z.object({
     }),
   ),
   by_day: z.array(z.object({ day: z.string(), spent_nano_usd: z.int(), tasks: z.int() })),
+  counted: z.array(countedUsageSchema),
   /** True when the model is the built-in simulation, whose dollars are not real. */
   simulated: z.boolean(),
 });

@@ -78,7 +78,7 @@ it("a limit below the present number keeps who is there and refuses new ones, un
     extensions: { limit: 1, used: 3 },
   });
   // Who is a member stays one, and keeps their role.
-  expect(await join(tenant, users[0]!, "owner")).toBe(false);
+  expect(await join(tenant, users[0], "owner")).toBe(false);
   await db.withWorkspace(tenant.workspaceId, (tx) =>
     tx.query({ text: "DELETE FROM memberships WHERE user_id = ANY($1)", values: [users] }),
   );

@@ -242,8 +242,8 @@ it("whatever is changed in whatever order, the limit in force follows from the t
       for (const change of changes) {
         switch (change.do) {
           case "plan":
-            await putOn(tenant, change.plan as PlanName);
-            included = plans[change.plan as PlanName].modelCostNanoUsd;
+            await putOn(tenant, change.plan);
+            included = plans[change.plan].modelCostNanoUsd;
             break;
           case "agree": {
             const { amount } = change;

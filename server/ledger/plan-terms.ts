@@ -22,7 +22,7 @@ const changed = {
   amount: z.int().nullable(),
   version: z.int(),
 };
-const changes = z.array(z.object(changed)).nullable();
+const changes = z.array(z.object(changed));
 const ownCapAnswer = z.discriminatedUnion("status", [
   z.object({ status: z.literal("set"), ...changed }),
   z.object({ status: z.literal("beyond_plan"), most: z.int() }),
@@ -44,13 +44,22 @@ export async function applyPlan(
 ): Promise<LimitChanged[]> {
   const included = planLimits(change.plan).map(({ meter, amount }) => ({ meter, amount }));
   const values = [change.plan, JSON.stringify(included), change.actor];
-  const answer = changes.parse(await answerOf(tx, "set_plan($1, $2::jsonb, $3)", values));
-  if (answer) return answer;
+  return changes.parse(await answerOf(tx, "set_plan($1, $2::jsonb, $3)", values));
+}
+
+/** The workspace that an operator names. -> its transaction and present plan */
+async function requireWorkspace(tx: Tx, workspaceId: string) {
+  const own = await speakFor(tx, workspaceId);
+  const [row] = await own.query<{ plan: string }>({
+    text: "SELECT plan FROM workspaces WHERE workspace_id = $1",
+    values: [workspaceId],
+  });
+  if (row) return { own, plan: row.plan };
   throw new AppError({
     code: "workspace_not_found",
     status: 404,
-    publicMessage: `There is no workspace ${tx.workspaceId}.`,
-    hint: "Ids of workspaces begin with ws_.",
+    publicMessage: `There is no workspace ${workspaceId}.`,
+    hint: "Ids of workspaces begin with ws_; `guildhall studio` shows them.",
   });
 }
 
@@ -64,18 +73,14 @@ export async function setPlan(
   change: { workspaceId: string; plan: PlanName; actor: string; origin: string },
 ): Promise<LimitChanged[]> {
   const { workspaceId, plan, actor, origin } = change;
-  const own = await speakFor(tx, workspaceId);
-  const [before] = await own.query<{ plan: string }>({
-    text: "SELECT plan FROM workspaces WHERE workspace_id = $1",
-    values: [workspaceId],
-  });
+  const { own, plan: before } = await requireWorkspace(tx, workspaceId);
   const limits = await applyPlan(own, { plan, actor });
   await appendAudit(own, {
     actor,
     origin,
     action: "plan.set",
     target: workspaceId,
-    before: before?.plan,
+    before,
     after: { plan, limits },
   });
   return limits;
@@ -83,7 +88,7 @@ export async function setPlan(
 
 /**
  * Agrees another number with a workspace than its plan's (null: no limit); "plan" takes that back. It stays when the plan
- * changes. Only from a platform transaction.
+ * changes. Only from a platform transaction. Throws `workspace_not_found` (404).
  */
 export async function setOverride(
   tx: Tx,
@@ -96,7 +101,7 @@ export async function setOverride(
   },
 ): Promise<LimitChanged> {
   const { workspaceId, meter, amount, actor, origin } = change;
-  const own = await speakFor(tx, workspaceId);
+  const { own } = await requireWorkspace(tx, workspaceId);
   const values = [meter, amount === "plan" ? null : amount, amount === "plan", actor];
   const answer = await answerOf(own, "set_override($1, $2, $3, $4)", values);
   const limit = z.object(changed).parse(answer);

@@ -151,9 +151,7 @@ export function createRequestLeases(deps: { db: Db; clock: Clock; nodeId: string
     },
     settle: () => giveBack((entry) => entry.holder.isOverdue(clock.monotonicMs())),
     async close() {
-      await Promise.all(
-        [...entries.values()].map((entry) => entry.pending?.catch(() => undefined)),
-      );
+      await Promise.allSettled([...entries.values()].flatMap((entry) => entry.pending ?? []));
       await giveBack((entry) => entry.holder.isOpen());
     },
   };

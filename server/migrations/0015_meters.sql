@@ -218,7 +218,6 @@ DECLARE
   changes jsonb := '[]';
 BEGIN
   UPDATE workspaces w SET plan = a_plan WHERE w.workspace_id = workspace;
-  IF NOT FOUND THEN RETURN NULL; END IF;
   -- All locks first, in one order.
   FOR item IN SELECT x.meter FROM jsonb_to_recordset(included) AS x(meter text, amount bigint) ORDER BY x.meter LOOP
     PERFORM pg_advisory_xact_lock(limit_lock(workspace, item.meter, 'workspace', workspace));

@@ -24,11 +24,14 @@ async function createWorkspace(id: string): Promise<void> {
 
 /** Functions with the rights of the definer role, each reviewed: it checks its own fence and names its workspace. */
 const reviewedDefiners = [
+  "add_member",
   "admit_runs",
   "claim",
   "commit_spending",
+  "count_socket_time",
   "heartbeat",
   "lease_agent_time",
+  "lease_requests",
   "mark_dispatched",
   "mark_undelivered",
   "note_refused_demand",
@@ -40,6 +43,10 @@ const reviewedDefiners = [
   "return_agent_time",
   "run_active",
   "set_limit",
+  "set_overage",
+  "set_override",
+  "set_own_cap",
+  "set_plan",
   "set_suspended",
   "set_top_limit",
   "take_journal",

@@ -5,19 +5,32 @@ import type { ClientToServer, ServerToClient } from "@guildhall/sdk/contract/soc
 import type { Task } from "@guildhall/sdk/contract/task.ts";
 import { io, type Socket } from "socket.io-client";
 import { afterAll, expect, it, vi } from "vitest";
+import { systemClock } from "../platform/clock.ts";
 import { createLogger } from "../platform/log.ts";
 import { createTestDatabase } from "../test/database.ts";
 import { type ClaimedRun, createClaimedRun, createTenant } from "../test/tenant.ts";
 import { newestPosition, readFeed } from "./feed.ts";
 import type { SocketSession } from "./fan-out.ts";
 import { createRealtime } from "./realtime.ts";
+import { createSocketTime } from "./socket-time.ts";
 
 type Browser = Socket<ServerToClient, ClientToServer>;
 
 const { db, admin, settled } = await createTestDatabase();
 const sessions = new Map<string, SocketSession>();
 const server: Server = createServer();
+const socketTime = createSocketTime({ db, clock: systemClock, nodeId: "wrk_sockets" });
+const closedIn: string[] = [];
 const realtime = createRealtime({
+  socketTime: {
+    opened(workspaceId) {
+      const close = socketTime.opened(workspaceId);
+      return () => {
+        close();
+        closedIn.push(workspaceId);
+      };
+    },
+  },
   server,
   db,
   log: createLogger({ level: "silent" }),
@@ -196,4 +209,23 @@ it("what is no message of the protocol is refused and breaks nothing", async () 
     code: "validation_failed",
   });
   expect(browser.connected).toBe(true);
+});
+
+it("an open socket counts for its workspace, and no longer once it has closed", async () => {
+  const run = await workspaceWithRun("tok-counted");
+  const counted = async (): Promise<number> => {
+    await socketTime.flush();
+    const { rows } = await admin.query<{ ms: number }>(
+      "SELECT coalesce(sum(open_ms), 0)::int AS ms FROM socket_time WHERE workspace_id = $1",
+      [run.workspaceId],
+    );
+    return rows[0]!.ms;
+  };
+  expect(await counted()).toBe(0);
+  const browser = await connected(open("tok-counted"));
+  await expect.poll(counted).toBeGreaterThan(0);
+  browser.close();
+  await expect.poll(() => closedIn).toContain(run.workspaceId);
+  const sum = await counted();
+  expect(await counted()).toBe(sum);
 });

@@ -12,6 +12,7 @@ import {
   taskRoom,
   workspaceRoom,
 } from "./fan-out.ts";
+import type { SocketTime } from "./socket-time.ts";
 
 export type RealtimeDeps = FanOutDeps & {
   server: HttpServer;
@@ -23,6 +24,8 @@ export type RealtimeDeps = FanOutDeps & {
   mayConnect?(request: IncomingMessage): Promise<boolean>;
   /** Whether this user may send a message now. */
   maySend?(userId: string): Promise<boolean>;
+  /** Counts how long sockets are open. */
+  socketTime: Pick<SocketTime, "opened">;
   /** Pages of these origins may connect. */
   origins: readonly string[];
 };
@@ -142,7 +145,9 @@ export function createRealtime(deps: RealtimeDeps): FanOut {
   });
   authenticateHandshake(io, deps);
   io.on("connection", (socket) => {
-    void socket.join(workspaceRoom(socket.data.session.workspaceId));
+    const { workspaceId } = socket.data.session;
+    void socket.join(workspaceRoom(workspaceId));
+    socket.on("disconnect", deps.socketTime.opened(workspaceId));
     limitMessages(socket, deps);
     keepSession(socket, deps);
     serveFollow(socket, deps);

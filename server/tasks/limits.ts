@@ -6,6 +6,7 @@ import type {
   setOverageSchema,
 } from "@guildhall/sdk/contract/workspace.ts";
 import { appendAudit } from "../audit/audit.ts";
+import { dollars } from "../gateway/budget/budget-refusal.ts";
 import { setLimit } from "../ledger/limits.ts";
 import { setOverage, setOwnCap } from "../ledger/plan-terms.ts";
 import type { Db, WorkspaceTx } from "../platform/db.ts";
@@ -51,8 +52,14 @@ function scopeNotFound(level: string): AppError {
   });
 }
 
-function beyondPlan(most: number): AppError {
-  const message = `The plan of the workspace allows ${most} at most.`;
+const units: Readonly<Partial<Record<SetLimit["meter"], string>>> = {
+  model_cost: " nano-USD",
+  agent_time: " ms",
+};
+
+function beyondPlan(meter: SetLimit["meter"], most: number): AppError {
+  const shown = meter === "model_cost" ? ` (${dollars(most)})` : "";
+  const message = `The plan of the workspace allows ${most}${units[meter] ?? ""}${shown} of ${meter} at most.`;
   return new AppError({
     code: "limit_beyond_plan",
     status: 422,
@@ -101,7 +108,7 @@ async function store(
   if (change.level !== "workspace")
     return { amount: change.amount, version: await setLimit(tx, change) };
   const answer = await setOwnCap(tx, change);
-  if (answer.status === "beyond_plan") throw beyondPlan(answer.most);
+  if (answer.status === "beyond_plan") throw beyondPlan(change.meter, answer.most);
   return answer;
 }
 

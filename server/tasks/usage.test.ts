@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { agentListSchema, usageSchema } from "@guildhall/sdk/contract/workspace.ts";
+import { agentListSchema, countedMeters, usageSchema } from "@guildhall/sdk/contract/workspace.ts";
 import { type Caller, startTestApi } from "../test/api.ts";
 import { request } from "../ledger/fixture.ts";
 import { createLedger } from "../ledger/ledger.ts";
@@ -24,7 +24,12 @@ const thisMonth = async (): Promise<{ month: string; day: string; next: Date }> 
   ).rows[0]!;
 
 test("a new workspace has used nothing, of its limits or of none", async () => {
-  const caller = await api.caller({ costLimitNanoUsd: 9_000, concurrentTasks: 3 });
+  const caller = await api.caller({
+    costLimitNanoUsd: 9_000,
+    concurrentTasks: 3,
+    apiRequestsPerHour: 100,
+    members: 5,
+  });
   const { month, next } = await thisMonth();
   const resets_at = next.toISOString();
   expect(await usageOf(caller)).toEqual({
@@ -32,7 +37,15 @@ test("a new workspace has used nothing, of its limits or of none", async () => {
       { meter: "model_cost", used: 0, held: 0, limit: 9_000, period: month, resets_at },
       { meter: "agent_time", used: 0, held: 0, limit: null, period: month, resets_at },
       { meter: "concurrent_tasks", used: 0, held: 0, limit: 3, period: "now", resets_at: null },
+      // The request that asks is leased from what is counted, and told of with the next ones.
+      { meter: "api_requests", used: 0, held: 5, limit: 100, period: "hour", resets_at: null },
+      { meter: "members", used: 1, held: 0, limit: 5, period: "now", resets_at: null },
     ],
+    counted: countedMeters.map((meter) => ({
+      meter,
+      used: 0,
+      period: meter === "storage_bytes" ? "now" : month,
+    })),
     by_agent: [{ agent_id: "gray", tasks: 0, spent_nano_usd: 0 }],
     by_model: [],
     by_day: [],
@@ -94,6 +107,8 @@ test("usage tells what was spent, by agent, model and day; last month's is not t
     { meter: "model_cost", used: 390, held: 200 },
     { meter: "agent_time", used: 0 },
     { meter: "concurrent_tasks", used: 3 },
+    { meter: "api_requests" },
+    { meter: "members", used: 1 },
   ]);
   expect(found.by_agent).toEqual([
     { agent_id: "gray", tasks: 2, spent_nano_usd: 390 },

@@ -2,6 +2,7 @@ import type { z } from "zod";
 import type { meterUsageSchema, Usage } from "@guildhall/sdk/contract/workspace.ts";
 import type { WorkspaceTx } from "../platform/db.ts";
 import { leastIdAt } from "../platform/ids.ts";
+import { readCounted } from "./counted-usage.ts";
 
 type MeterUsage = z.infer<typeof meterUsageSchema>;
 
@@ -24,7 +25,15 @@ async function readMeters(tx: WorkspaceTx): Promise<MeterUsage[]> {
         LEFT JOIN budgets b ON b.workspace_id = current_workspace() AND b.meter = m.meter AND b.level = 'workspace' AND b.scope_id = current_workspace() AND b.period = ${MONTH}
       UNION ALL
       SELECT 'concurrent_tasks', count(*), 0, ${limitOf("'concurrent_tasks'")}, 'now', NULL
-        FROM runs r WHERE r.workspace_id = current_workspace() AND r.slot_no IS NOT NULL`,
+        FROM runs r WHERE r.workspace_id = current_workspace() AND r.slot_no IS NOT NULL
+      UNION ALL
+      -- Of the last two minutes it is told what was spent and what is leased, of those before all that was not given back.
+      SELECT 'api_requests', coalesce(sum(CASE WHEN q.minute >= q.this - 1 THEN q.spent ELSE q.granted END), 0)::bigint,
+          coalesce(sum(CASE WHEN q.minute >= q.this - 1 THEN q.granted - q.spent ELSE 0 END), 0)::bigint, ${limitOf("'api_requests'")}, 'hour', NULL
+        FROM (SELECT l.*, m.this FROM (SELECT floor(extract(epoch FROM clock_now()) / 60)::int AS this) m JOIN request_leases l
+          ON l.workspace_id = current_workspace() AND l.minute >= m.this - 60) q
+      UNION ALL
+      SELECT 'members', count(*), 0, ${limitOf("'members'")}, 'now', NULL FROM memberships m WHERE m.workspace_id = current_workspace()`,
     values: [],
   });
   return rows.map((row) => ({ ...row, resets_at: row.resets_at?.toISOString() ?? null }));
@@ -84,5 +93,6 @@ export async function readUsage(tx: WorkspaceTx): Promise<Omit<Usage, "simulated
     by_agent: await readByAgent(tx),
     by_model: await readByModel(tx),
     by_day: await readByDay(tx),
+    counted: await readCounted(tx),
   };
 }

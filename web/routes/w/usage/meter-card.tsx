@@ -14,6 +14,8 @@ const units: Readonly<
   model_cost: { amount: formatCost, limit: formatLimit },
   agent_time: { amount: formatDuration, limit: formatDuration },
   concurrent_tasks: { amount: formatCount, limit: formatCount },
+  api_requests: { amount: formatCount, limit: formatCount },
+  members: { amount: formatCount, limit: formatCount },
 };
 
 /** One meter: used and reserved against its limit, and when it starts again. */

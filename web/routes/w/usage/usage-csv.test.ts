@@ -7,6 +7,7 @@ const usage = {
   by_day: [{ day: "2026-11-23", tasks: 2, spent_nano_usd: 1_234_567_891 }],
   by_agent: [{ agent_id: "gray", tasks: 2, spent_nano_usd: 1 }],
   by_model: [],
+  counted: [],
 };
 
 describe("usageCsv", () => {

@@ -7,6 +7,7 @@ import { Button } from "../../../ui/button.tsx";
 import { PageHead } from "../../../ui/page-head.tsx";
 import { saveBlob } from "../../../ui/save-blob.ts";
 import { ByAgent, ByModel } from "./breakdown.tsx";
+import { Counted } from "./counted.tsx";
 import { DayChart } from "./day-chart.tsx";
 import { MeterCard } from "./meter-card.tsx";
 import { usageCsv } from "./usage-csv.ts";
@@ -47,6 +48,7 @@ export function UsagePage() {
       <div className={styles["breakdowns"]}>
         <ByAgent rows={usage.by_agent} nameOf={nameOf} />
         <ByModel rows={usage.by_model} />
+        <Counted rows={usage.counted} />
       </div>
     </>
   );
