@@ -123,10 +123,11 @@ it("Prisma and SQL share one transaction: each sees what the other wrote, and no
 it("a database error keeps its SQLSTATE, and an error of the caller's own stays the caller's", async () => {
   const again = (tx: WorkspaceTx) =>
     withPrisma(tx, (prisma) =>
-      prisma.membership.create({
-        data: { workspaceId: mine.workspaceId, userId: mine.userId, role: "member" },
+      prisma.upload.create({
+        data: { workspaceId: mine.workspaceId, id: "upl_twice", createdBy: "test" },
       }),
     );
+  await db.withWorkspace(mine.workspaceId, again);
   await expect(db.withWorkspace(mine.workspaceId, again)).rejects.toMatchObject({ code: "23505" });
   const own = new Error("of the caller");
   await expect(
