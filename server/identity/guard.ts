@@ -30,33 +30,35 @@ export function principalOf(request: FastifyRequest): Principal {
   return request.principal;
 }
 
-/**
- * Counts a request once it is known whom it speaks for, before anything else of it is read. Throws to refuse it; may set
- * headers of the answer either way.
- */
+/** Counts a request that may be made. Throws to refuse it; may set headers of the answer either way. */
 export type RequestCounter = (principal: Principal, reply: FastifyReply) => Promise<void>;
 
 /**
  * Guards every route below `/v1/`. Each says in `config.access` who may call it, and one that does not cannot be
  * registered: forgetting is not possible. The credential is checked before anything else of the request is read.
  */
-export function guardRoutes(
-  app: Http,
-  identity: Pick<Identity, "authenticate">,
-  count: RequestCounter,
-): void {
+export function guardRoutes(app: Http, identity: Pick<Identity, "authenticate">): void {
   app.decorateRequest("principal", null);
   app.addHook("onRoute", (route) => {
     const guarded = !route.url.startsWith("/v1/") || route.config?.access !== undefined;
     invariant(guarded, `${route.url} says who may call it`);
   });
-  app.addHook("onRequest", async (request, reply) => {
+  app.addHook("onRequest", async (request) => {
     const { access } = request.routeOptions.config;
     if (access === undefined || access === "public") return;
     const principal = await identity.authenticate(bearerOf(request));
-    await count(principal, reply);
     if (access !== "signed_in" && !principal.scopes.includes(access)) throw scopeMissing(access);
     request.principal = principal;
+  });
+}
+
+/**
+ * Counts each request whose principal may make it, before anything else of it is read. Register after `guardRoutes` and
+ * after limits that refuse requests for other reasons: what those refuse uses nothing up.
+ */
+export function countRequests(app: Http, count: RequestCounter): void {
+  app.addHook("onRequest", async (request, reply) => {
+    if (request.principal !== null) await count(request.principal, reply);
   });
 }
 

@@ -1,6 +1,6 @@
 /**
  * The rule of `api_requests` as a pure function: never more than the limit in any 60 minutes. The database's function
- * `lease_requests` (migrations/0015_meters.sql) decides the same; a test holds the two together.
+ * `lease_requests` (migrations/0008_meters.sql) decides the same; a test holds the two together.
  *
  * Requests are counted in buckets of one minute of the database's clock. Nodes are given blocks to spend ahead, so that
  * not every request costs a round trip, and spend each within the minute that it was given in. What was given in the
