@@ -64,9 +64,12 @@ function toMargin(row: FigureRow, rates: OperatorRates, rule: GuardRule): Margin
     period: row.period,
   };
   const cost = costOf(use, rates);
-  const limits = { modelCostNanoUsd: row.cost_limit, agentTimeMs: row.agent_time_limit };
+  const terms = {
+    modelCostNanoUsd: { included: row.cost_included, overage: row.cost_overage },
+    agentTimeMs: { included: row.agent_time_included, overage: row.agent_time_overage },
+  };
   // Overrun is the platform's own: nobody is billed for it.
-  const revenue = revenueOf(row.plan, { ...use, modelCostNanoUsd: row.posted }, limits);
+  const revenue = revenueOf(row.plan, { ...use, modelCostNanoUsd: row.posted }, terms);
   return {
     workspace_id: row.workspace_id,
     period: row.period,

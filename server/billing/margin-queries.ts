@@ -10,8 +10,10 @@ export type FigureRow = {
   posted: number;
   held: number;
   agent_time_ms: number;
-  cost_limit: number | null;
-  agent_time_limit: number | null;
+  cost_included: number | null;
+  cost_overage: number;
+  agent_time_included: number | null;
+  agent_time_overage: number;
   /** Balance of the overrun account, of all months. */
   overrun: number;
   storage_bytes: number;
@@ -31,17 +33,25 @@ export const takeMeasureLock: Statement = {
   values: [],
 };
 
+/** The terms in force of one meter. */
+const termsOf = (meter: string): string =>
+  `SELECT CASE WHEN x.is_overridden THEN x.override_amount ELSE x.included END AS included, x.overage FROM limit_terms x
+        WHERE x.workspace_id = w.workspace_id AND x.meter = '${meter}' ORDER BY x.version DESC LIMIT 1`;
+
 /** Adding up files takes long in a big installation: `busyOnly` leaves it at what was measured last. */
 export function readFigures(tx: Tx, busyOnly: boolean): Promise<FigureRow[]> {
   return tx.query<FigureRow>({
     name: busyOnly ? "margin_figures_busy" : "margin_figures",
     text: `SELECT w.workspace_id, w.plan, w.suspended, ${MONTH} AS period, coalesce(c.posted, 0) AS posted, coalesce(c.held, 0) AS held,
-        coalesce(t.posted, 0) AS agent_time_ms, c.limit_amount AS cost_limit, t.limit_amount AS agent_time_limit, coalesce(o.posted, 0) AS overrun,
+        coalesce(t.posted, 0) AS agent_time_ms, ct.included AS cost_included, coalesce(ct.overage, 0) AS cost_overage, tt.included AS agent_time_included, coalesce(tt.overage, 0) AS agent_time_overage,
+        coalesce(o.posted, 0) AS overrun,
         ${busyOnly ? "coalesce(m.storage_bytes, 0)" : "coalesce(f.bytes, 0)"} AS storage_bytes,
         m.storage_mib_s, extract(epoch FROM clock_now() - m.measured_at)::bigint AS elapsed_s, m.overrun_before, m.paused_held,
         EXISTS (SELECT FROM workspace_margins e WHERE e.workspace_id = w.workspace_id) AS measured_before
       FROM workspaces w
       LEFT JOIN budgets c ON c.workspace_id = w.workspace_id AND c.meter = 'model_cost' AND c.level = 'workspace' AND c.scope_id = w.workspace_id AND c.period = ${MONTH}
+      LEFT JOIN LATERAL (${termsOf("model_cost")}) ct ON true
+      LEFT JOIN LATERAL (${termsOf("agent_time")}) tt ON true
       LEFT JOIN budgets t ON t.workspace_id = w.workspace_id AND t.meter = 'agent_time' AND t.level = 'workspace' AND t.scope_id = w.workspace_id AND t.period = ${MONTH}
       LEFT JOIN budgets o ON o.workspace_id = w.workspace_id AND o.meter = 'model_cost' AND o.level = 'overrun' AND o.scope_id = 'platform' AND o.period = 'all'
       LEFT JOIN workspace_margins m ON m.workspace_id = w.workspace_id AND m.period = ${MONTH}

@@ -51,8 +51,12 @@ it("revenue is the plan's price until its included amounts are used, and then wh
     modelCostNanoUsd: starter.modelCostNanoUsd!,
     agentTimeMs: starter.agentTimeMs!,
   };
-  const none = { modelCostNanoUsd: null, agentTimeMs: null };
-  const capped = { modelCostNanoUsd: 6 * USD, agentTimeMs: within.agentTimeMs + 2 * MINUTE_MS };
+  const terms = (cost: number, time: number) => ({
+    modelCostNanoUsd: { included: starter.modelCostNanoUsd, overage: cost },
+    agentTimeMs: { included: starter.agentTimeMs, overage: time },
+  });
+  const none = terms(0, 0);
+  const capped = terms(USD, 2 * MINUTE_MS);
   expect(revenueOf("starter", within, capped)).toBe(49 * USD);
   const above = {
     ...within,
@@ -60,11 +64,17 @@ it("revenue is the plan's price until its included amounts are used, and then wh
     agentTimeMs: within.agentTimeMs + MINUTE_MS,
   };
   expect(revenueOf("starter", above, capped)).toBe(49 * USD + 5 + 10_000_000);
-  // Without a cap nobody agreed to pay for more, and beyond the cap nobody did either.
+  // Without an overage nobody agreed to pay for more, and beyond it nobody did either.
   expect(revenueOf("starter", above, none)).toBe(49 * USD);
   const far = { ...within, modelCostNanoUsd: 100 * USD };
   expect(revenueOf("starter", far, capped)).toBe(50 * USD);
-  expect(revenueOf("self_hosted", far, none)).toBe(0);
+  const endless = { included: null, overage: USD };
+  expect(revenueOf("self_hosted", far, { modelCostNanoUsd: endless, agentTimeMs: endless })).toBe(
+    0,
+  );
+  // What a contract includes beyond the plan is not billed.
+  const agreed = { ...capped, modelCostNanoUsd: { included: 200 * USD, overage: USD } };
+  expect(revenueOf("starter", far, agreed)).toBe(49 * USD);
 });
 
 it.each<[PlanName, number, number | undefined, number | null]>([
@@ -136,8 +146,11 @@ it("money stays exact up to millions of dollars, at every plan", () => {
           agentSecondNanoUsd: 50_000,
           storageGibMonthNanoUsd: 100_000_000,
         });
-        const limits = { modelCostNanoUsd, agentTimeMs };
-        for (const value of [...Object.values(cost), revenueOf(plan, month, limits)])
+        const terms = {
+          modelCostNanoUsd: { included: 0, overage: modelCostNanoUsd },
+          agentTimeMs: { included: 0, overage: agentTimeMs },
+        };
+        for (const value of [...Object.values(cost), revenueOf(plan, month, terms)])
           expect(Number.isSafeInteger(value) && value >= 0).toBe(true);
       },
     ),

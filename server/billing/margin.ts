@@ -67,20 +67,20 @@ export function agentTimeOverageNanoUsd(aboveMs: number): number {
   return Number(total / MINUTE_MS);
 }
 
-/** The workspace's limits in force; null: none. */
-export type MonthLimits = { modelCostNanoUsd: number | null; agentTimeMs: number | null };
+/** What a workspace may use of a meter: what is included, by plan or contract (null: without end), and the overage beyond it that was opted in to. */
+export type Terms = { included: number | null; overage: number };
+export type MonthTerms = { modelCostNanoUsd: Terms; agentTimeMs: Terms };
 
-/** The use above the plan that is billed: as far as the cap goes that somebody opted in to. No cap, nothing agreed. */
-function billed(used: number, included: number | null, limit: number | null): number {
-  if (included === null || limit === null) return 0;
-  return Math.max(0, Math.min(used, limit) - included);
+/** The use beyond what is included that is billed: as far as somebody opted in to it. */
+function billed(used: number, { included, overage }: Terms): number {
+  return included === null ? 0 : Math.min(Math.max(0, used - included), overage);
 }
 
 /** What the month brings in: the plan's price, and the billed use above it. Model cost is billed as it is. */
-export function revenueOf(planName: PlanName, use: MonthUse, limits: MonthLimits): number {
+export function revenueOf(planName: PlanName, use: MonthUse, terms: MonthTerms): number {
   const plan = plans[planName];
-  const modelCost = billed(use.modelCostNanoUsd, plan.modelCostNanoUsd, limits.modelCostNanoUsd);
-  const agentTime = billed(use.agentTimeMs, plan.agentTimeMs, limits.agentTimeMs);
+  const modelCost = billed(use.modelCostNanoUsd, terms.modelCostNanoUsd);
+  const agentTime = billed(use.agentTimeMs, terms.agentTimeMs);
   return plan.priceNanoUsd + modelCost + agentTimeOverageNanoUsd(agentTime);
 }
 
