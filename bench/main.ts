@@ -1,5 +1,5 @@
 import { parseArgs } from "node:util";
-import { benchGateway } from "./gateway.ts";
+import { benchGateway } from "./gateway/gateway.ts";
 import { benchHolds, benchHoldsHot, benchHoldsMany } from "./holds/holds.ts";
 import { benchTaskStart } from "./task-start.ts";
 

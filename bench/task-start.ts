@@ -1,6 +1,5 @@
 import { spawn } from "node:child_process";
 import { mkdtemp, rm } from "node:fs/promises";
-import { connect as dial, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
@@ -8,33 +7,13 @@ import { Queue, Worker } from "bullmq";
 import { Redis } from "ioredis";
 import { makeDataDir, removeDataDir, startProduct } from "../server/test/product.ts";
 import { percentile, printTable } from "./figures.ts";
-import { startInstantProvider } from "./instant-provider.ts";
+import { accepting, freePort } from "./processes.ts";
+import { startInstantProvider } from "./provider/instant-provider.ts";
 
 const TASKS = 200;
 const PER_SECOND = 20;
 /** Taken out of the figures: the first ones pay for loading and compiling, on both sides. */
 const WARM_UP = 20;
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const address = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  return typeof address === "object" && address ? address.port : 0;
-}
-
-async function accepting(port: number): Promise<void> {
-  for (let tries = 0; tries < 100; tries++) {
-    const open = await new Promise<boolean>((resolve) => {
-      const socket = dial(port, "127.0.0.1");
-      socket.once("connect", () => resolve(true)).once("error", () => resolve(false));
-      socket.once("connect", () => socket.destroy());
-    });
-    if (open) return;
-    await delay(50);
-  }
-  throw new Error("redis-server did not start; apt-get install redis-server brings it");
-}
 
 /** Calls `create(n)` at a steady pace, and waits until `arrived(n)` for all. -> milliseconds from one to the other */
 async function paced(options: {
@@ -99,7 +78,8 @@ async function measureBullmq(): Promise<number[]> {
       stdio: "ignore",
     },
   );
-  await accepting(port);
+  if (!(await accepting(port, 5_000)))
+    throw new Error("redis-server did not start; apt-get install redis-server brings it");
   const connect = (): Redis => new Redis({ port, maxRetriesPerRequest: null });
   const connections = [connect(), connect()] as const;
   const arrivals = new Map<number, number>();
