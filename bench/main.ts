@@ -1,5 +1,6 @@
 import { parseArgs } from "node:util";
 import { benchGateway } from "./gateway/gateway.ts";
+import { benchRace } from "./gateway/race.ts";
 import { benchHolds, benchHoldsHot, benchHoldsMany } from "./holds/holds.ts";
 import { benchTaskStart } from "./task-start.ts";
 
@@ -8,6 +9,7 @@ type Bench = (options: { lines: number }) => Promise<void>;
 const benches: Readonly<Record<string, Bench>> = {
   holds: benchHolds,
   gateway: benchGateway,
+  race: benchRace,
   "task-start": benchTaskStart,
 };
 /** Parts of the above, which are run only when named. */

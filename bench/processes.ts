@@ -52,7 +52,6 @@ export async function startOwnFile(file: URL, args: readonly string[]): Promise<
 
 /** Runs a program that listens on the port it is given. What it says is shown only when it does not start. */
 export async function startProgram(program: {
-  name: string;
   command: string;
   args: readonly string[];
   port: number;
@@ -66,15 +65,16 @@ export async function startProgram(program: {
   let said = "";
   for (const output of [child.stdout, child.stderr])
     output.on("data", (chunk: Buffer) => {
-      said = (said + chunk.toString()).slice(-4_000);
+      said = (said + chunk.toString()).slice(-1_000);
     });
   const stop = (): boolean => child.kill("SIGKILL");
   process.once("exit", stop);
-  const failed = once(child, "error").then(([error]) => String(error));
-  const started = await Promise.race([accepting(program.port, program.startMs), failed]);
+  // Rejects when there is no such program.
+  const ended = once(child, "exit").catch(String);
+  const started = await Promise.race([accepting(program.port, program.startMs), ended]);
   if (started !== true) {
     await end(child);
-    throw new Error(`${program.name} did not start: ${String(started)}\n${said}`);
+    throw new Error(`it did not start: ${typeof started === "string" ? started : said}`);
   }
   return {
     url: `http://127.0.0.1:${program.port}`,

@@ -22,7 +22,7 @@ const gateway = createGateway({
   journalKey: "bench-journal-key-of-32-characters",
   log,
   processId,
-  limits: { callTimeoutMs: 60_000, idleTimeoutMs: 30_000, budgetWaitMs: 1_000 },
+  limits: { callTimeoutMs: 60_000, idleTimeoutMs: 30_000, budgetWaitMs: 30_000 },
 });
 console.log(JSON.stringify(await gateway.listen({ port: 0, host: "127.0.0.1" })));
 process.stdin.resume().once("end", () => process.exit());

@@ -3,8 +3,8 @@ import { once } from "node:events";
 import { access, mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { freePort, startProgram, type OwnProcess } from "../processes.ts";
-import type { Target } from "./target.ts";
+import { freePort, startProgram } from "../processes.ts";
+import type { Peer } from "./peer.ts";
 
 const VERSION = "1.15.2";
 /** Of `@hono/node-server`; later ones break the gateway's streams. */
@@ -38,11 +38,10 @@ async function install(): Promise<void> {
 }
 
 /** The Portkey gateway in front of the provider. It has no budget of its own: that is part of its hosted product. */
-export async function startPortkey(upstreamUrl: string): Promise<OwnProcess & { target: Target }> {
+export async function startPortkey(upstreamUrl: string): Promise<Peer> {
   await install();
   const port = await freePort();
   const portkey = await startProgram({
-    name: "the Portkey gateway",
     command: process.execPath,
     args: [PROGRAM, `--port=${port}`, "--headless"],
     port,

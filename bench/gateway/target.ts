@@ -13,6 +13,8 @@ export type CallShape = {
   /** Pause between two events of a stream; 0 is none. */
   paceMs?: number;
   maxTokens?: number;
+  /** Further words that steer the provider. */
+  words?: string;
 };
 
 export type CallResult = {
@@ -31,7 +33,7 @@ export type Load = {
 export function createLoad(options: { connections: number }): Load {
   const agent = new Agent({ connections: options.connections, headersTimeout: 60_000 });
   return {
-    async call(target, n, { stream, paceMs = 0, maxTokens = 64 }) {
+    async call(target, n, { stream, paceMs = 0, maxTokens = 64, words = "" }) {
       const begun = performance.now();
       const response = await request(`${target.url}/v1/messages`, {
         method: "POST",
@@ -46,7 +48,9 @@ export function createLoad(options: { connections: number }): Load {
           model: MODEL,
           max_tokens: maxTokens,
           stream,
-          messages: [{ role: "user", content: `Say a few words. ${n} bench-pace-${paceMs}-ms` }],
+          messages: [
+            { role: "user", content: `Say a few words. ${n} bench-pace-${paceMs}-ms ${words}` },
+          ],
         }),
       });
       let firstByteMs = Number.NaN;

@@ -10,16 +10,23 @@ export type InstantProvider = {
   close(): Promise<void>;
 };
 
+/** What the provider would charge for, since its start. GET on any path answers it. */
+export type ProviderMeter = { calls: number; inputTokens: number; outputTokens: number };
+
 /** Events of a stream; the fewest are the six that any stream has. */
 const LEAST_EVENTS = 6;
 const MARKER = /bench-marker-(\d+)/;
 const PACE = /bench-pace-(\d+)-ms/;
-const usage = {
-  input_tokens: 10,
+const DELAY = /bench-delay-(\d+)-ms/;
+const OUTPUT = /bench-output-(\d+)-tokens/;
+const INPUT_TOKENS = 10;
+const usageOf = (outputTokens: number) => ({
+  input_tokens: INPUT_TOKENS,
   cache_creation_input_tokens: 0,
   cache_read_input_tokens: 0,
-  output_tokens: 2,
-};
+  output_tokens: outputTokens,
+});
+const usage = usageOf(2);
 const message = { id: "msg_bench", type: "message", role: "assistant" };
 
 /** The frames of a stream, one event each. */
@@ -62,12 +69,17 @@ async function sendStream(
   response.end();
 }
 
-/** `events`: how many a stream has. A request says by `bench-pace-<n>-ms` in its body how far apart it wants them. */
+/**
+ * `events`: how many a stream has. A request steers its answer by words in its body: `bench-pace-<n>-ms` is the pause
+ * between two events, `bench-delay-<n>-ms` the one before the answer, and `bench-output-<n>-tokens` the output of an
+ * answer that is no stream.
+ */
 export async function startInstantProvider(
   options: { events?: number } = {},
 ): Promise<InstantProvider> {
   const arrivals = new Map<string, number>();
   const frames = new Map<string, string[]>();
+  const meter: ProviderMeter = { calls: 0, inputTokens: 0, outputTokens: 0 };
 
   async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const arrivedAt = performance.now();
@@ -76,7 +88,18 @@ export async function startInstantProvider(
     const text = Buffer.concat(chunks).toString();
     const marker = MARKER.exec(text)?.[1];
     if (marker !== undefined && !arrivals.has(marker)) arrivals.set(marker, arrivedAt);
-    const { model, stream } = JSON.parse(text) as { model: string; stream?: boolean };
+    const { model, stream, ...asked } = JSON.parse(text) as {
+      model: string;
+      stream?: boolean;
+      max_tokens: number;
+    };
+    const wish = Number(OUTPUT.exec(text)?.[1] ?? usage.output_tokens);
+    const outputTokens = Math.min(wish, asked.max_tokens);
+    meter.calls += 1;
+    meter.inputTokens += INPUT_TOKENS;
+    meter.outputTokens += outputTokens;
+    const delayMs = Number(DELAY.exec(text)?.[1] ?? 0);
+    if (delayMs > 0) await delay(delayMs);
     if (stream) {
       const known = frames.get(model) ?? framesOf(model, options.events ?? LEAST_EVENTS);
       frames.set(model, known);
@@ -90,12 +113,16 @@ export async function startInstantProvider(
         content: [{ type: "text", text: "done" }],
         stop_reason: "end_turn",
         stop_sequence: null,
-        usage,
+        usage: usageOf(outputTokens),
       }),
     );
   }
 
   const server = createServer((request, response) => {
+    if (request.method === "GET") {
+      response.end(JSON.stringify(meter));
+      return;
+    }
     // Who hangs up in the middle of a request or of a stream is the caller's matter.
     answer(request, response).catch(() => response.destroy());
   });
