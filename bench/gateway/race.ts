@@ -89,7 +89,7 @@ async function raceAll(load: Load, racers: readonly Racer[], providerUrl: string
   }
   printTable(rows);
   console.log(
-    "\nTarget: the provider charged at most the dollar. Of each, the round that spent most.",
+    "\nTarget: nothing beyond the dollar. The least used is that of any round; the rest is of the round that spent most.",
   );
 }
 
