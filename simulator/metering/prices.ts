@@ -38,7 +38,9 @@ function listPrices(input: number, output: number, cacheRead: number): TokenPric
 const OPUS_4_5 = listPrices(5_000, 25_000, 500);
 const SONNET_4_5 = listPrices(3_000, 15_000, 300);
 const HAIKU_4_5 = listPrices(1_000, 5_000, 100);
-const FABLE_5 = listPrices(10_000, 50_000, 250);
+const OPUS_5 = listPrices(5_000, 25_000, 500);
+const FABLE_5 = listPrices(10_000, 50_000, 1_000);
+const FABLE_5_2 = listPrices(10_000, 50_000, 250);
 
 const GENERATION_4_5 = { contextWindowTokens: 200_000, maxOutputTokens: 64_000 };
 const GENERATION_5 = {
@@ -77,8 +79,13 @@ const MODELS: readonly Omit<SimulatedModel, "displayName">[] = [
     prices: listPrices(100, 500, 10),
     longPrompt: { aboveInputTokens: 100_000, prices: listPrices(500, 2_500, 50) },
   },
-  { id: "claude-fable-5-2", ...GENERATION_5, prices: FABLE_5 },
-  { id: "claude-mythos-5-2", ...GENERATION_5, prices: FABLE_5 },
+  { id: "claude-fable-5-2", ...GENERATION_5, prices: FABLE_5_2 },
+  { id: "claude-mythos-5-2", ...GENERATION_5, prices: FABLE_5_2 },
+  // What coding agents ask for by themselves.
+  { id: "claude-opus-4-8", ...GENERATION_5, prices: OPUS_5 },
+  { id: "claude-opus-5", ...GENERATION_5, prices: OPUS_5 },
+  { id: "claude-sonnet-5", ...GENERATION_5, prices: listPrices(2_000, 10_000, 200) },
+  { id: "claude-fable-5", ...GENERATION_5, prices: FABLE_5 },
 ];
 
 const MODEL_BY_ID: ReadonlyMap<string, SimulatedModel> = new Map(

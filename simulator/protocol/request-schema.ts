@@ -87,7 +87,7 @@ const toolChoice = z.discriminatedUnion("type", [
   z.object({ type: z.literal("none") }),
 ]);
 
-const display = { display: z.enum(["summarized", "omitted"]).nullish() };
+const display = { display: z.enum(["summarized", "omitted", "updates"]).nullish() };
 const thinking = z.discriminatedUnion("type", [
   z.object({ type: z.literal("enabled"), budget_tokens: z.int().min(1_024), ...display }),
   z.object({ type: z.literal("adaptive"), ...display }),

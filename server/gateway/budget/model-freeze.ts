@@ -12,7 +12,10 @@ export type ModelFreeze = {
 
 function usesBlock(body: CountBody, type: string): boolean {
   return body.messages.some(
-    ({ content }) => typeof content !== "string" && content.some((block) => block.type === type),
+    ({ content }) =>
+      content !== undefined &&
+      typeof content !== "string" &&
+      content.some((block) => block.type === type),
   );
 }
 

@@ -41,7 +41,7 @@ function unmarked(content: unknown): unknown {
 }
 
 /** All that stands before the messages or decides how they are counted: betas may change what a tool definition takes. */
-function headHashOf({ body, version, betas }: PricedRequest<CountBody>): string {
+function headHashOf({ body, version, betas, saltTokens }: PricedRequest<CountBody>): string {
   return digest(
     JSON.stringify([
       version,
@@ -52,6 +52,8 @@ function headHashOf({ body, version, betas }: PricedRequest<CountBody>): string 
       body.tool_choice,
       body.thinking,
       body.output_config,
+      body.output_format,
+      saltTokens,
     ]),
   );
 }
@@ -64,7 +66,8 @@ function prefixHashes(
   const found = new Map<number, string>();
   const hash = createHash("sha256");
   for (const [index, message] of messages.entries()) {
-    const text = JSON.stringify([message.role, unmarked(message.content)]);
+    const { role, content, ...rest } = message;
+    const text = JSON.stringify([role, unmarked(content), rest]);
     hash.update(`${text.length}:${text}`);
     if (counts.has(index + 1)) found.set(index + 1, hash.copy().digest("base64"));
   }
@@ -99,9 +102,7 @@ export function createRunMemory(): RunMemory {
       )
       .map(
         (prompt) =>
-          prompt.inputTokens +
-          messagesBound(body.messages.slice(prompt.messages), options) +
-          SEAM_TOKENS,
+          prompt.inputTokens + messagesBound(body, prompt.messages, options) + SEAM_TOKENS,
       );
     return bounds.length === 0 ? undefined : Math.min(...bounds);
   }
@@ -112,8 +113,10 @@ export function createRunMemory(): RunMemory {
         price: request.price,
         thinkingOrigin: (mark) => thinking.get(digest(mark)),
       };
-      const wide = inputBound(request.body, options);
-      return Math.min(wide, tightBound(runId, request, options) ?? wide);
+      const bound =
+        tightBound(runId, request, options) ??
+        inputBound(request.body, options) + request.saltTokens;
+      return Math.min(bound, request.price.contextWindowTokens);
     },
     noteCall(runId, { request, inputTokens }) {
       const { body } = request;

@@ -223,9 +223,22 @@ describe("what is refused, with the field named", () => {
       "thinking.budget_tokens",
     ],
     [
-      "a task budget",
-      { ...BASE, output_config: { task_budget: { total: 1 } } },
-      "output_config.task_budget",
+      "turns that the provider keeps",
+      { ...BASE, thread: { type: "continue", previous_message_id: "m" } },
+      "thread",
+    ],
+    ["a summary by the provider", { ...BASE, compaction: { type: "summarize" } }, "compaction"],
+    ["another payer", { ...BASE, billing_policy: { type: "billing_policy" } }, "billing_policy"],
+    ["another profile", { ...BASE, user_profile_id: "u" }, "user_profile_id"],
+    [
+      "cache entries shared beyond the workspace",
+      { ...BASE, cache_control: { type: "ephemeral", scope: "global" } },
+      "cache_control.scope",
+    ],
+    [
+      "a server that the provider calls, added in the middle",
+      userBlock({ type: "tool_addition", tool: { type: "mcp_toolset_reference", name: "x" } }),
+      "messages.0.content.0.tool.type",
     ],
     [
       "a cache lifetime without a price",
@@ -252,7 +265,8 @@ describe("what is refused, with the field named", () => {
 
   test.each([
     "fast-mode-2026-02-01",
-    "context-1m-2025-08-07",
+    "server-side-fallback-2026-07-01",
+    "output-300k-2026-03-24",
     "compact-2026-01-12",
     "mcp-client-2025-11-20",
     "advisor-tool-2026-03-01",

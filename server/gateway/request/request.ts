@@ -4,9 +4,12 @@ import type { ZodType } from "zod";
 import { sortBetas } from "./betas.ts";
 import { invalidRequest, modelNotPriced } from "../errors.ts";
 import { findPrice, type ModelPrice } from "./prices.ts";
+import { applyCacheSalt } from "./cache-salt.ts";
+import { readCacheMarks } from "./cache-marks.ts";
+import { sortFields } from "./fields.ts";
+import { firstFault } from "./first-fault.ts";
 import {
   countSchema,
-  firstFault,
   messagesSchema,
   type CountBody,
   type MessagesBody,
@@ -24,6 +27,8 @@ export type PricedRequest<Body extends CountBody> = {
   /** Fields and betas that were taken out, for the header `guildhall-dropped`. */
   dropped: readonly string[];
   largestTtl: "5m" | "1h" | undefined;
+  /** At most so many input tokens are added to the body that was sent, against the sharing of cache entries. */
+  saltTokens: number;
   /** SHA-256, hex, of everything that decides the answer; equal for a call that is repeated. */
   requestHash: string;
   /** The bytes for the provider, in the client's key order; with `maxTokens`, clamped to it. */
@@ -42,17 +47,6 @@ export const PROTOCOL_VERSION = "2023-06-01";
 /** Versions whose streams and usage reports are the ones that the gateway reads. */
 const VERSIONS: ReadonlySet<string> = new Set([PROTOCOL_VERSION, "2026-10-21"]);
 
-/** Fields that the answer does not need. They are removed and named, so that ordinary clients keep working. */
-const OPTIONAL_FIELDS: ReadonlySet<string> = new Set(["context_management", "diagnostics"]);
-
-/** Why a field that the protocol knows is refused. */
-const DANGEROUS_FIELDS: Readonly<Record<string, string>> = {
-  container: "containers belong to code execution, whose fees no hold covers",
-  fallbacks: "a fallback model would be billed beside the one that was asked for",
-  fallback_credit_token: "a fallback model would be billed beside the one that was asked for",
-  mcp_servers: "the provider would call servers on its own, with results billed as further input",
-};
-
 /** The least output that is worth a call, and the least that has room for the smallest thinking budget too. */
 const FLOOR_TOKENS = 1_024;
 const THINKING_FLOOR_TOKENS = 2_048;
@@ -70,48 +64,6 @@ function clampedThinking(thinking: JsonObject, maxTokens: number): JsonObject {
   return { ...thinking, budget_tokens: Math.max(LEAST_THINKING_TOKENS, Math.floor(maxTokens / 2)) };
 }
 
-/** Parsed text without its optional fields, or why not. */
-function parseFields(
-  raw: Uint8Array,
-):
-  | { status: "parsed"; fields: JsonObject; dropped: string[] }
-  | { status: "refused"; error: AppError } {
-  const parsed = parseStrictJson(raw);
-  if (parsed.status === "refused")
-    return { status: "refused", error: invalidRequest("", parsed.message) };
-  const { value } = parsed;
-  if (value === null || typeof value !== "object" || Array.isArray(value))
-    return {
-      status: "refused",
-      error: invalidRequest("", "The request body must be a JSON object."),
-    };
-  const dropped = Object.keys(value).filter((name) => OPTIONAL_FIELDS.has(name));
-  const fields: JsonObject = Object.fromEntries(
-    Object.entries(value).filter(([name]) => !OPTIONAL_FIELDS.has(name)),
-  );
-  for (const [name, why] of Object.entries(DANGEROUS_FIELDS)) {
-    if (fields[name] === undefined) continue;
-    // Official clients send some of these as null when they are not used.
-    if (fields[name] !== null)
-      return { status: "refused", error: invalidRequest(name, `not accepted: ${why}`) };
-    delete fields[name];
-  }
-  return { status: "parsed", fields, dropped };
-}
-
-/** The longest cache lifetime that is asked for anywhere: its writes are the dearest input. */
-function largestTtlOf(value: unknown): "5m" | "1h" | undefined {
-  if (value === null || typeof value !== "object") return undefined;
-  let found: "5m" | "1h" | undefined;
-  for (const [key, inner] of Object.entries(value)) {
-    const isMark = key === "cache_control" && inner !== null && typeof inner === "object";
-    const ttl = isMark ? ("ttl" in inner && inner.ttl === "1h" ? "1h" : "5m") : largestTtlOf(inner);
-    if (ttl === "1h") return ttl;
-    found ??= ttl;
-  }
-  return found;
-}
-
 function hashOf(bytes: Buffer, headers: { version: string; betas: readonly string[] }): string {
   return createHash("sha256")
     .update(`${headers.version}\n${headers.betas.join(",")}\n`)
@@ -124,6 +76,8 @@ type Input = {
   /** The headers `anthropic-beta` and `anthropic-version`. */
   beta: string | readonly string[] | undefined;
   version: string | undefined;
+  /** Separates the cache entries of the workspace from all others. */
+  salt?: string | undefined;
 };
 
 function parseWith<Body extends CountBody>(
@@ -141,9 +95,12 @@ function parseWith<Body extends CountBody>(
     };
   const betas = sortBetas(input.beta);
   if (betas.status === "refused") return betas;
-  const parsed = parseFields(input.raw);
-  if (parsed.status === "refused") return parsed;
-  const { fields } = parsed;
+  const json = parseStrictJson(input.raw);
+  if (json.status === "refused")
+    return { status: "refused", error: invalidRequest("", json.message) };
+  const sorted = sortFields(json.value);
+  if (sorted.status === "refused") return sorted;
+  const { fields } = sorted;
   const checked = options.schema.safeParse(fields);
   if (!checked.success) {
     const fault = firstFault(checked.error);
@@ -153,6 +110,11 @@ function parseWith<Body extends CountBody>(
   const price = findPrice(body.model);
   if (price === undefined) return { status: "refused", error: modelNotPriced(body.model) };
   const forced = options.force(fields, price);
+  const marks = readCacheMarks(body);
+  const salted =
+    input.salt === undefined
+      ? { tokens: 0, dropped: [] }
+      : applyCacheSalt(fields, { salt: input.salt, marks });
   const whole = Buffer.from(JSON.stringify(fields));
   return {
     status: "accepted",
@@ -161,8 +123,9 @@ function parseWith<Body extends CountBody>(
       price,
       version,
       betas: betas.passed,
-      dropped: [...parsed.dropped, ...forced, ...betas.dropped],
-      largestTtl: largestTtlOf(body),
+      dropped: [...sorted.dropped, ...forced, ...salted.dropped, ...betas.dropped],
+      largestTtl: marks.largestTtl,
+      saltTokens: salted.tokens,
       requestHash: hashOf(whole, { version, betas: betas.passed }),
       serialise(maxTokens) {
         if (maxTokens === undefined || maxTokens === fields["max_tokens"]) return whole;
