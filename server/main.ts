@@ -88,6 +88,10 @@ async function startGateway(
       ...(provider.apiKey ? { apiKey: provider.apiKey } : {}),
     },
     journalKey: deriveSecret(installation.rootSecret, "journal"),
+    ...(config.GATEWAY_CACHE_SALT === "workspace"
+      ? { cacheSaltKey: deriveSecret(installation.rootSecret, "cache salt") }
+      : {}),
+    exactHolds: config.GATEWAY_EXACT_HOLDS,
     log,
     processId,
     requestLimits,

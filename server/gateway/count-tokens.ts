@@ -9,12 +9,19 @@ import type { CountBody } from "./request/request-schema.ts";
 import type { PricedRequest } from "./request/request.ts";
 import type { Upstream } from "./upstream/upstream.ts";
 
-export type CountTokensDeps = {
+export type TokenCounterDeps = {
   ledger: Pick<Ledger, "isRunActive">;
   upstream: Upstream;
   shutdown: AbortSignal;
   timeoutMs: number;
 };
+
+/** Asks the provider how many input tokens a request has. */
+export type TokenCounter = (ask: {
+  token: RunToken;
+  request: PricedRequest<CountBody>;
+  gone: AbortSignal;
+}) => Promise<Counted>;
 
 export type CountTokensCall = {
   token: RunToken;
@@ -29,7 +36,9 @@ const MAX_ANSWERS = 2_000;
 const MAX_RUNS = 10_000;
 const MAX_ANSWER_BYTES = 64 * 1024;
 
-type Counted = { status: "counted"; inputTokens: number } | { status: "failed"; error: AppError };
+export type Counted =
+  | { status: "counted"; inputTokens: number }
+  | { status: "failed"; error: AppError };
 
 /** A bucket per run that fills at `PER_MINUTE`. */
 function createRate() {
@@ -59,8 +68,8 @@ function inputTokensIn(text: string): number | undefined {
   }
 }
 
-/** Serves `POST /v1/messages/count_tokens`: for live runs only, at a limited rate, and equal bodies of a workspace from memory. */
-export function createCountTokens(deps: CountTokensDeps): (call: CountTokensCall) => Promise<void> {
+/** Counts for live runs only, at a limited rate, and equal prompts of a workspace from memory. */
+export function createTokenCounter(deps: TokenCounterDeps): TokenCounter {
   const answers = createRecent<number>(MAX_ANSWERS);
   const takeRate = createRate();
 
@@ -69,7 +78,7 @@ export function createCountTokens(deps: CountTokensDeps): (call: CountTokensCall
     const signal = AbortSignal.any([timeout, gone, deps.shutdown]);
     const answer = await deps.upstream.send({
       path: "/v1/messages/count_tokens",
-      body: request.serialise(),
+      body: request.serialiseForCount(),
       version: request.version,
       betas: request.betas,
       signal,
@@ -93,8 +102,7 @@ export function createCountTokens(deps: CountTokensDeps): (call: CountTokensCall
       : { status: "counted", inputTokens };
   }
 
-  async function count(call: CountTokensCall): Promise<Counted> {
-    const { token, request, client } = call;
+  return async function count({ token, request, gone }) {
     const { workspaceId, runId, epoch, secretHash: tokenHash } = token;
     if (!(await deps.ledger.isRunActive({ workspaceId, runId, epoch, tokenHash })))
       return { status: "failed", error: runNotActive() };
@@ -111,22 +119,26 @@ export function createCountTokens(deps: CountTokensDeps): (call: CountTokensCall
           retryAfterMs: 60_000 / PER_MINUTE,
         }),
       };
-    const counted = await ask(request, client.gone);
+    const counted = await ask(request, gone);
     if (counted.status === "counted") answers.set(key, counted.inputTokens);
     return counted;
-  }
-
-  return async function countTokens(call) {
-    const counted = await count(call);
-    if (counted.status === "failed") return call.client.fail(counted.error);
-    const body = Buffer.from(JSON.stringify({ input_tokens: counted.inputTokens }));
-    const { dropped } = call.request;
-    call.client.begin(200, {
-      "request-id": call.requestId,
-      "content-type": "application/json",
-      "content-length": String(body.length),
-      ...(dropped.length === 0 ? {} : { "guildhall-dropped": dropped.join(",") }),
-    });
-    call.client.end([body]);
   };
+}
+
+/** Serves `POST /v1/messages/count_tokens`. */
+export async function serveCountTokens(
+  counter: TokenCounter,
+  call: CountTokensCall,
+): Promise<void> {
+  const { token, request, client } = call;
+  const counted = await counter({ token, request, gone: client.gone });
+  if (counted.status === "failed") return client.fail(counted.error);
+  const body = Buffer.from(JSON.stringify({ input_tokens: counted.inputTokens }));
+  client.begin(200, {
+    "request-id": call.requestId,
+    "content-type": "application/json",
+    "content-length": String(body.length),
+    ...(request.dropped.length === 0 ? {} : { "guildhall-dropped": request.dropped.join(",") }),
+  });
+  client.end([body]);
 }

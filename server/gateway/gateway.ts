@@ -9,10 +9,12 @@ import { createAdmission } from "./budget/admission.ts";
 import { createOrphans } from "./upstream/attempt.ts";
 import { createBodyReader } from "./request/body.ts";
 import { createBudgetQueue } from "./budget/budget-queue.ts";
+import { createExactTokens } from "./budget/exact-hold.ts";
+import { createCacheSalt } from "./request/cache-salt.ts";
 import { createCharges } from "./budget/charges.ts";
 import { createCallLimits } from "./call-limits.ts";
 import { createClient, type Client } from "./client.ts";
-import { createCountTokens } from "./count-tokens.ts";
+import { createTokenCounter, serveCountTokens, type TokenCounter } from "./count-tokens.ts";
 import { gatewayError, tokenMissing } from "./errors.ts";
 import { createJournalCipher } from "./budget/journal.ts";
 import { createLiveness } from "./liveness.ts";
@@ -41,6 +43,10 @@ export type GatewayDeps = {
   upstream: UpstreamOptions;
   /** Secret that the keys of stored answers are derived from; another one makes them unreadable. */
   journalKey: string;
+  /** Secret that the workspaces' cache salts are derived from; without it, workspaces share cached prompts. */
+  cacheSaltKey?: string;
+  /** Holds the input by the provider's count instead of by bytes; what the count misses is borne by the platform. */
+  exactHolds?: boolean;
   log: Logger;
   /** The owner of the holds: the ledger's own process id. */
   processId: string;
@@ -152,7 +158,14 @@ function createMessagesDeps(deps: GatewayDeps, shutdown: AbortSignal) {
     memory,
     budgetWaitMs: limits.budgetWaitMs,
   });
+  const counter = createTokenCounter({
+    ledger,
+    upstream,
+    shutdown,
+    timeoutMs: limits.idleTimeoutMs,
+  });
   const calls: MessagesCallDeps = {
+    exactTokens: deps.exactHolds === true ? createExactTokens(counter) : undefined,
     ledger,
     upstream,
     charges,
@@ -168,30 +181,26 @@ function createMessagesDeps(deps: GatewayDeps, shutdown: AbortSignal) {
     retries: createRetries(),
     orphans: createOrphans(MAX_ORPHANS),
   };
-  return { calls, settlements, upstream };
+  return { calls, settlements, upstream, counter };
 }
 
 function createHandlers(
   deps: GatewayDeps,
-  input: { calls: MessagesCallDeps },
+  input: { calls: MessagesCallDeps; counter: TokenCounter },
 ): Record<string, Handler> {
-  const { calls } = input;
-  const countTokens = createCountTokens({
-    ledger: deps.ledger,
-    upstream: calls.upstream,
-    shutdown: calls.shutdown,
-    timeoutMs: deps.limits.idleTimeoutMs,
-  });
+  const saltOf = deps.cacheSaltKey === undefined ? undefined : createCacheSalt(deps.cacheSaltKey);
   return {
     async "POST /v1/messages"({ token, raw, request, client, requestId }) {
-      const parsed = parseMessagesRequest({ raw, ...protocolHeaders(request) });
+      const salt = saltOf?.(token.workspaceId);
+      const parsed = parseMessagesRequest({ raw, ...protocolHeaders(request), salt });
       if (parsed.status === "refused") return client.fail(parsed.error);
-      await serveMessagesCall(calls, { token, request: parsed.request, client, requestId });
+      await serveMessagesCall(input.calls, { token, request: parsed.request, client, requestId });
     },
     async "POST /v1/messages/count_tokens"({ token, raw, request, client, requestId }) {
-      const parsed = parseCountRequest({ raw, ...protocolHeaders(request) });
+      const salt = saltOf?.(token.workspaceId);
+      const parsed = parseCountRequest({ raw, ...protocolHeaders(request), salt });
       if (parsed.status === "refused") return client.fail(parsed.error);
-      await countTokens({ token, request: parsed.request, client, requestId });
+      await serveCountTokens(input.counter, { token, request: parsed.request, client, requestId });
     },
   };
 }
@@ -204,8 +213,9 @@ function createHandlers(
 export function createGateway(deps: GatewayDeps): Gateway {
   const { log, limits } = deps;
   const shutdown = new AbortController();
-  const { calls, settlements, upstream } = createMessagesDeps(deps, shutdown.signal);
-  const handlers = createHandlers(deps, { calls });
+  const parts = createMessagesDeps(deps, shutdown.signal);
+  const { settlements, upstream } = parts;
+  const handlers = createHandlers(deps, parts);
   const callLimits = createCallLimits(deps.requestLimits ?? createRequestLimits({}));
   const readBody = createBodyReader();
   const liveness = createLiveness({ ledger: deps.ledger, log });

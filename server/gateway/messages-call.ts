@@ -4,6 +4,7 @@ import type { Logger } from "../platform/log.ts";
 import type { Admit } from "./budget/admission.ts";
 import { runAttempt, type AttemptDeps } from "./upstream/attempt.ts";
 import type { Hold } from "./budget/charges.ts";
+import type { ExactTokens } from "./budget/exact-hold.ts";
 import type { ModelFreeze } from "./budget/model-freeze.ts";
 import {
   droppedHeader,
@@ -20,6 +21,8 @@ export type MessagesCallDeps = AttemptDeps &
     retries: Retries;
     freeze: ModelFreeze;
     log: Logger;
+    /** In exact mode only. */
+    exactTokens: ExactTokens | undefined;
   };
 
 function holdHeaders(call: MessagesCall, hold: Hold): Record<string, string> {
@@ -50,9 +53,17 @@ export async function serveMessagesCall(deps: MessagesCallDeps, call: MessagesCa
   if (await replay(deps, call)) return;
   deps.retries.callStarted();
   const stopped = AbortSignal.any([client.gone, deps.shutdown]);
+  const exactTokens = await deps.exactTokens?.({ token, request, gone: stopped });
   let callNo: number | undefined;
   for (let attemptNo = 1; ; attemptNo++) {
-    const admission = await deps.admit({ token, request, callNo, attemptNo, gone: stopped });
+    const admission = await deps.admit({
+      token,
+      request,
+      exactTokens,
+      callNo,
+      attemptNo,
+      gone: stopped,
+    });
     if (admission.status === "refused") return client.fail(admission.error, droppedHeader(request));
     const { hold } = admission;
     callNo = hold.callNo ?? undefined;

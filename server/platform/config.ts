@@ -85,6 +85,19 @@ export const configSchema = z.object({
   BUDGET_WAIT_MS: ms
     .default(30_000)
     .describe("How long a call waits for open holds before it is refused"),
+  GATEWAY_EXACT_HOLDS: z
+    .enum(["0", "1"])
+    .default("0")
+    .transform((text) => text === "1")
+    .describe(
+      "1 holds the input of a model call by the provider's count instead of by its bytes; the platform bears what the count misses",
+    ),
+  GATEWAY_CACHE_SALT: z
+    .enum(["workspace", "off"])
+    .default("workspace")
+    .describe(
+      "workspace keeps workspaces from seeing each other's cached prompts; off where there is one, or the provider keeps them apart",
+    ),
   MAX_UPLOAD_BYTES: z.coerce
     .number()
     .int()

@@ -19,6 +19,8 @@ export type AdmissionOutcome =
 export type AdmissionRequest = {
   token: RunToken;
   request: MessagesRequest;
+  /** What exact mode holds for the input, where that is less than the bound. */
+  exactTokens: number | undefined;
   /** Undefined for the first attempt of a call: the ledger gives the number. */
   callNo: number | undefined;
   attemptNo: number;
@@ -64,7 +66,7 @@ function databaseUnavailable(what: string, cause?: unknown): AppError {
 
 /** Holds the worst case of one upstream attempt, marked as dispatched in the same transaction, or says why not. */
 export function createAdmission(deps: AdmissionDeps): Admit {
-  return async function admit({ token, request, callNo, attemptNo, gone }) {
+  return async function admit({ token, request, exactTokens, callNo, attemptNo, gone }) {
     if (deps.settlements.pending() > MAX_PENDING_SETTLEMENTS)
       return {
         status: "refused",
@@ -72,12 +74,13 @@ export function createAdmission(deps: AdmissionDeps): Admit {
       };
     const { workspaceId, runId, epoch } = token;
     const holdId = newId("hold");
+    const { largestTtl } = request;
+    let boundTokens = 0;
     const reserve = async (): Promise<ReserveOutcome> => {
-      const worst = worstCase(request.price, {
-        // Looked up anew for each try: while it waited, an answer may have made the bound tighter.
-        tokens: deps.memory.bound(runId, request),
-        largestTtl: request.largestTtl,
-      });
+      // Looked up anew for each try: while it waited, an answer may have made the bound tighter.
+      boundTokens = deps.memory.bound(runId, request);
+      const tokens = Math.min(boundTokens, exactTokens ?? boundTokens);
+      const worst = worstCase(request.price, { tokens, largestTtl });
       return deps.ledger.reserve({
         spender: { kind: "run", workspaceId, runId, epoch, tokenHash: token.secretHash },
         holdId,
@@ -99,6 +102,7 @@ export function createAdmission(deps: AdmissionDeps): Admit {
           : databaseUnavailable("The budget could not be asked.", error);
       });
     if (outcome.status !== "held") return { status: "refused", error: refusalOf(outcome) };
+    const bound = worstCase(request.price, { tokens: boundTokens, largestTtl });
     return {
       status: "held",
       hold: {
@@ -108,6 +112,7 @@ export function createAdmission(deps: AdmissionDeps): Admit {
         callNo: outcome.callNo,
         amountNanoUsd: outcome.amountNanoUsd,
         maxTokens: outcome.maxTokens,
+        boundNanoUsd: bound.inputNanoUsd + bound.outputNanoUsdPerToken * outcome.maxTokens,
       },
     };
   };

@@ -19,6 +19,8 @@ export type Hold = {
   callNo: number | null;
   amountNanoUsd: number;
   maxTokens: number;
+  /** What the call can cost at most by its bytes: more than is held in exact mode, else the same. */
+  boundNanoUsd: number;
 };
 
 /** `durable`: the charge is in the database. `late`: it is not yet; the gateway goes on trying. */
@@ -74,7 +76,9 @@ async function settleFully(
       },
       "the provider charged more than was held; the platform bears the excess",
     );
-    if (request !== undefined) deps.freeze.freeze(request);
+    // In exact mode the platform has agreed to bear what the count missed; only a broken bound stops the model.
+    if (request !== undefined && result.postedNanoUsd + result.overrunNanoUsd > hold.boundNanoUsd)
+      deps.freeze.freeze(request);
   }
   return "durable";
 }

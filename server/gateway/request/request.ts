@@ -33,6 +33,8 @@ export type PricedRequest<Body extends CountBody> = {
   requestHash: string;
   /** The bytes for the provider, in the client's key order; with `maxTokens`, clamped to it. */
   serialise(maxTokens?: number): Buffer;
+  /** The bytes for `count_tokens`: the same prompt without what only concerns the answer. */
+  serialiseForCount(): Buffer;
 };
 
 export type MessagesRequest = PricedRequest<MessagesBody>;
@@ -46,6 +48,8 @@ export const PROTOCOL_VERSION = "2023-06-01";
 
 /** Versions whose streams and usage reports are the ones that the gateway reads. */
 const VERSIONS: ReadonlySet<string> = new Set([PROTOCOL_VERSION, "2026-10-21"]);
+
+const COUNT_FIELDS: ReadonlySet<string> = new Set(Object.keys(countSchema.shape));
 
 /** The least output that is worth a call, and the least that has room for the smallest thinking budget too. */
 const FLOOR_TOKENS = 1_024;
@@ -136,6 +140,12 @@ function parseWith<Body extends CountBody>(
             : {};
         return Buffer.from(JSON.stringify({ ...fields, max_tokens: maxTokens, ...lowered }));
       },
+      serialiseForCount: () =>
+        Buffer.from(
+          JSON.stringify(
+            Object.fromEntries(Object.entries(fields).filter(([name]) => COUNT_FIELDS.has(name))),
+          ),
+        ),
     },
   };
 }

@@ -27,6 +27,8 @@ export type GatewayOptions = {
   ledger?: (ledger: Ledger) => Ledger;
   log?: Logger;
   requestLimits?: RequestLimits;
+  cacheSaltKey?: string;
+  exactHolds?: boolean;
 };
 
 /** A gateway in front of an upstream, closed after the test. */
@@ -37,6 +39,8 @@ export async function startGateway({ db }: Pick<TestDatabase, "db">, options: Ga
     ledger: options.ledger?.(ledger) ?? ledger,
     upstream: { baseUrl: options.upstreamUrl, apiKey: new Secret(PROVIDER_KEY) },
     journalKey: JOURNAL_KEY,
+    ...(options.cacheSaltKey === undefined ? {} : { cacheSaltKey: options.cacheSaltKey }),
+    exactHolds: options.exactHolds ?? false,
     log: options.log ?? createLogger({ level: "silent" }),
     processId,
     ...(options.requestLimits ? { requestLimits: options.requestLimits } : {}),
