@@ -138,6 +138,28 @@ async function openStudio(env: Env, options: { port?: string }): Promise<void> {
   }
 }
 
+async function checkPriceTable(options: {
+  against?: string;
+  maxAge: string;
+  json: boolean;
+}): Promise<void> {
+  const maxAgeDays = Number(options.maxAge);
+  if (!Number.isInteger(maxAgeDays) || maxAgeDays < 1)
+    throw new AppError({
+      code: "days_invalid",
+      status: 500,
+      publicMessage: `${options.maxAge} is no number of days.`,
+      hint: "Give --max-age a whole number from 1.",
+    });
+  const { renderPrices, reportPrices } = await import("./check-prices.ts");
+  const today = new Date().toISOString().slice(0, 10);
+  const report = await reportPrices({ against: options.against, maxAgeDays, today });
+  process.stdout.write(
+    options.json ? `${JSON.stringify({ data: report })}\n` : renderPrices(report),
+  );
+  if (!report.ok) process.exitCode = 1;
+}
+
 function printConfig(env: Env, json: boolean): void {
   const settings = explainConfig(env);
   if (json) process.stdout.write(`${JSON.stringify({ data: settings })}\n`);
@@ -152,7 +174,7 @@ function wantsJson(command: Command): boolean {
   return command.optsWithGlobals<{ json?: boolean }>().json ?? false;
 }
 
-/** The commands that run on the installation's own machine: start, doctor, verify, studio. */
+/** The commands that run on the installation's own machine: start, doctor, verify, prices, studio. */
 export function addServerCommands(program: Command, env: Env): void {
   program
     .command("start")
@@ -180,6 +202,16 @@ export function addServerCommands(program: Command, env: Env): void {
       orExplain(() => checkAudit(env, { json: wantsJson(command) })),
     );
   addOperatorCommands(program, { env, orExplain, wantsJson });
+  program
+    .command("prices")
+    .description("what models cost")
+    .command("check")
+    .description("check the price table: in itself, its age, and against a published list")
+    .option("--against <file or URL>", "a published price list, as JSON")
+    .option("--max-age <days>", "how old the source of a price may be", "90")
+    .action((options: { against?: string; maxAge: string }, command: Command) =>
+      orExplain(() => checkPriceTable({ ...options, json: wantsJson(command) })),
+    );
   program
     .command("studio")
     .description("look into the database with Prisma Studio, all workspaces")

@@ -20,6 +20,7 @@ import { createJournalCipher } from "./budget/journal.ts";
 import { createLiveness } from "./liveness.ts";
 import { serveMessagesCall, type MessagesCallDeps } from "./messages-call.ts";
 import { createModelFreeze } from "./budget/model-freeze.ts";
+import type { FindPrice } from "./request/prices.ts";
 import { parseCountRequest, parseMessagesRequest } from "./request/request.ts";
 import { createRetries } from "./upstream/retries.ts";
 import { createRunMemory } from "./budget/run-memory.ts";
@@ -45,6 +46,8 @@ export type GatewayDeps = {
   journalKey: string;
   /** Secret that the workspaces' cache salts are derived from; without it, workspaces share cached prompts. */
   cacheSaltKey?: string;
+  /** The price table; default: the one in force. Looked up once for each call, so it may change between two. */
+  findPrice?: FindPrice;
   /** Holds the input by the provider's count instead of by bytes; what the count misses is borne by the platform. */
   exactHolds?: boolean;
   log: Logger;
@@ -189,16 +192,17 @@ function createHandlers(
   input: { calls: MessagesCallDeps; counter: TokenCounter },
 ): Record<string, Handler> {
   const saltOf = deps.cacheSaltKey === undefined ? undefined : createCacheSalt(deps.cacheSaltKey);
+  const { findPrice } = deps;
   return {
     async "POST /v1/messages"({ token, raw, request, client, requestId }) {
       const salt = saltOf?.(token.workspaceId);
-      const parsed = parseMessagesRequest({ raw, ...protocolHeaders(request), salt });
+      const parsed = parseMessagesRequest({ raw, ...protocolHeaders(request), salt, findPrice });
       if (parsed.status === "refused") return client.fail(parsed.error);
       await serveMessagesCall(input.calls, { token, request: parsed.request, client, requestId });
     },
     async "POST /v1/messages/count_tokens"({ token, raw, request, client, requestId }) {
       const salt = saltOf?.(token.workspaceId);
-      const parsed = parseCountRequest({ raw, ...protocolHeaders(request), salt });
+      const parsed = parseCountRequest({ raw, ...protocolHeaders(request), salt, findPrice });
       if (parsed.status === "refused") return client.fail(parsed.error);
       await serveCountTokens(input.counter, { token, request: parsed.request, client, requestId });
     },

@@ -1,4 +1,4 @@
-import { type BilledTokens, costOf, findPrice, PRICE_VERSION } from "../gateway/request/prices.ts";
+import { type BilledTokens, costOf, priceIn } from "../gateway/request/prices.ts";
 import type { Tx } from "../platform/db.ts";
 
 const PAGE = 5_000;
@@ -7,6 +7,7 @@ type MeteredHold = {
   workspace_id: string;
   id: string;
   model: string;
+  price_version: string;
   charged: number;
   input_tokens: number;
   cache_write_5m_tokens: number;
@@ -15,23 +16,23 @@ type MeteredHold = {
   output_tokens: number;
 };
 
-/** Settled holds with stored usage under the price table of this release, in the order of their key. */
+/** Settled holds with stored usage, in the order of their key. */
 async function meteredHolds(tx: Tx, after: { workspaceId: string; id: string }) {
   return tx.query<MeteredHold>({
-    text: `SELECT workspace_id, id, model, posted + overrun AS charged,
+    text: `SELECT workspace_id, id, model, price_version, posted + overrun AS charged,
         coalesce((usage->>'input_tokens')::bigint, 0) AS input_tokens,
         coalesce((usage->>'cache_creation_5m_input_tokens')::bigint, 0) AS cache_write_5m_tokens,
         coalesce((usage->>'cache_creation_1h_input_tokens')::bigint, 0) AS cache_write_1h_tokens,
         coalesce((usage->>'cache_read_input_tokens')::bigint, 0) AS cache_read_tokens,
         coalesce((usage->>'output_tokens')::bigint, 0) AS output_tokens
-      FROM holds WHERE state = 'SETTLED' AND usage IS NOT NULL AND price_version = $1 AND (workspace_id, id) > ($2, $3)
+      FROM holds WHERE state = 'SETTLED' AND usage IS NOT NULL AND (workspace_id, id) > ($1, $2)
       ORDER BY workspace_id, id LIMIT ${PAGE}`,
-    values: [PRICE_VERSION, after.workspaceId, after.id],
+    values: [after.workspaceId, after.id],
   });
 }
 
 function providerCost(hold: MeteredHold): number | undefined {
-  const price = findPrice(hold.model);
+  const price = priceIn(hold.price_version, hold.model);
   if (!price) return undefined;
   const tokens: BilledTokens = {
     inputTokens: hold.input_tokens,

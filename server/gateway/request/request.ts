@@ -3,7 +3,7 @@ import type { AppError } from "../../platform/errors.ts";
 import type { ZodType } from "zod";
 import { sortBetas } from "./betas.ts";
 import { invalidRequest, modelNotPriced } from "../errors.ts";
-import { findPrice, type ModelPrice } from "./prices.ts";
+import { findPrice, type FindPrice, type ModelPrice } from "./prices.ts";
 import { applyCacheSalt } from "./cache-salt.ts";
 import { readCacheMarks } from "./cache-marks.ts";
 import { sortFields } from "./fields.ts";
@@ -82,6 +82,8 @@ type Input = {
   version: string | undefined;
   /** Separates the cache entries of the workspace from all others. */
   salt?: string | undefined;
+  /** The price table; default: the one in force. */
+  findPrice?: FindPrice | undefined;
 };
 
 function parseWith<Body extends CountBody>(
@@ -111,7 +113,7 @@ function parseWith<Body extends CountBody>(
     return { status: "refused", error: invalidRequest(fault.field, fault.message) };
   }
   const body = checked.data;
-  const price = findPrice(body.model);
+  const price = (input.findPrice ?? findPrice)(body.model);
   if (price === undefined) return { status: "refused", error: modelNotPriced(body.model) };
   const forced = options.force(fields, price);
   const marks = readCacheMarks(body);

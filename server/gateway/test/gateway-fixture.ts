@@ -15,6 +15,7 @@ import {
   type ClaimedRun,
   type TaskOptions,
 } from "../../test/tenant.ts";
+import type { FindPrice } from "../request/prices.ts";
 import { createGateway, type GatewayDeps, type GatewayLimits } from "../gateway.ts";
 
 export const MODEL = "claude-sonnet-5-5";
@@ -29,6 +30,7 @@ export type GatewayOptions = {
   requestLimits?: RequestLimits;
   cacheSaltKey?: string;
   exactHolds?: boolean;
+  findPrice?: FindPrice;
 };
 
 /** A gateway in front of an upstream, closed after the test. */
@@ -41,6 +43,7 @@ export async function startGateway({ db }: Pick<TestDatabase, "db">, options: Ga
     journalKey: JOURNAL_KEY,
     ...(options.cacheSaltKey === undefined ? {} : { cacheSaltKey: options.cacheSaltKey }),
     exactHolds: options.exactHolds ?? false,
+    ...(options.findPrice === undefined ? {} : { findPrice: options.findPrice }),
     log: options.log ?? createLogger({ level: "silent" }),
     processId,
     ...(options.requestLimits ? { requestLimits: options.requestLimits } : {}),
