@@ -13,6 +13,7 @@ import { createExactTokens } from "./budget/exact-hold.ts";
 import { createCacheSalt } from "./request/cache-salt.ts";
 import { createCharges } from "./budget/charges.ts";
 import { createCallLimits } from "./call-limits.ts";
+import { onClientError } from "./client-error.ts";
 import { createClient, type Client } from "./client.ts";
 import { createTokenCounter, serveCountTokens, type TokenCounter } from "./count-tokens.ts";
 import { gatewayError, tokenMissing } from "./errors.ts";
@@ -262,6 +263,7 @@ export function createGateway(deps: GatewayDeps): Gateway {
   }
 
   const server = createServer({ requestTimeout: REQUEST_TIMEOUT_MS }, onRequest);
+  server.on("clientError", onClientError);
 
   return {
     async listen(address) {

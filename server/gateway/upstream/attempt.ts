@@ -254,6 +254,13 @@ async function takeAnswer(
     return { status: "failed", error, retryable: false, retryAfterMs: undefined };
   }
   watch.heard();
+  const encoding = header(answer, "content-encoding") ?? "identity";
+  if (answer.statusCode === 200 && encoding !== "identity") {
+    // Asked not to; what cannot be read cannot be metered.
+    await deps.charges.unknown(hold, `the answer has the encoding ${encoding.slice(0, 40)}`);
+    const error = brokeOff(watch.reason());
+    return { status: "failed", error, retryable: false, retryAfterMs: undefined };
+  }
   if (answer.statusCode === 200) {
     const streamed = header(answer, "content-type")?.startsWith("text/event-stream") ?? false;
     return streamed
