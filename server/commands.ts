@@ -160,6 +160,52 @@ async function checkPriceTable(options: {
   if (!report.ok) process.exitCode = 1;
 }
 
+/** Models that are stopped because a call of theirs cost more than its bound. */
+async function listFrozen(env: Env, json: boolean): Promise<void> {
+  const { attachDatabase } = await import("./installation.ts");
+  const { createFrozenModels } = await import("./gateway/budget/frozen-models.ts");
+  const config = readConfig(env);
+  const installation = await attachDatabase(config, createLogger({ level: config.LOG_LEVEL }));
+  try {
+    const models = await createFrozenModels(installation.db).list();
+    const lines = models.map(
+      ({ combination, frozenAt, holdId, overrunNanoUsd }) =>
+        `✖ ${combination}  since ${frozenAt.toISOString()}, by ${holdId}: ${overrunNanoUsd} nano-USD too much`,
+    );
+    const data = models.map(({ combination, frozenAt, holdId, overrunNanoUsd }) => ({
+      combination,
+      frozen_at: frozenAt,
+      hold_id: holdId,
+      overrun_nano_usd: overrunNanoUsd,
+    }));
+    if (json) process.stdout.write(`${JSON.stringify({ data })}\n`);
+    else
+      process.stdout.write(`${lines.length === 0 ? "✓ no model is stopped" : lines.join("\n")}\n`);
+  } finally {
+    await installation.close();
+  }
+}
+
+async function liftFreeze(env: Env, combination: string): Promise<void> {
+  const { attachDatabase } = await import("./installation.ts");
+  const { liftFrozenModel } = await import("./gateway/budget/frozen-models.ts");
+  const config = readConfig(env);
+  const installation = await attachDatabase(config, createLogger({ level: config.LOG_LEVEL }));
+  try {
+    const lifted = await liftFrozenModel(installation.db, { combination, who: "operator" });
+    if (!lifted)
+      throw new AppError({
+        code: "model_not_frozen",
+        status: 404,
+        publicMessage: `${combination} is not stopped.`,
+        hint: "`guildhall models frozen` lists what is; give one of these as one argument, in quotes.",
+      });
+    process.stdout.write(`✓ calls with ${combination} pass again within seconds\n`);
+  } finally {
+    await installation.close();
+  }
+}
+
 function printConfig(env: Env, json: boolean): void {
   const settings = explainConfig(env);
   if (json) process.stdout.write(`${JSON.stringify({ data: settings })}\n`);
@@ -212,6 +258,17 @@ export function addServerCommands(program: Command, env: Env): void {
     .action((options: { against?: string; maxAge: string }, command: Command) =>
       orExplain(() => checkPriceTable({ ...options, json: wantsJson(command) })),
     );
+  const models = program.command("models").description("models that are stopped");
+  models
+    .command("frozen")
+    .description("models that are stopped because a call of theirs cost more than its bound")
+    .action((_options: object, command: Command) =>
+      orExplain(() => listFrozen(env, wantsJson(command))),
+    );
+  models
+    .command("lift <combination>")
+    .description("let calls of a stopped model pass again, after its price or bound was corrected")
+    .action((combination: string) => orExplain(() => liftFreeze(env, combination)));
   program
     .command("studio")
     .description("look into the database with Prisma Studio, all workspaces")

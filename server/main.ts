@@ -3,6 +3,7 @@ import { buildWeb, webBuilds } from "@guildhall/web/build.ts";
 import { seedAgents } from "./agents/agents.ts";
 import { createApi } from "./api.ts";
 import { createExecution } from "./execution.ts";
+import { createFrozenModels } from "./gateway/budget/frozen-models.ts";
 import { createGateway } from "./gateway/gateway.ts";
 import { createIdentity, type Identity } from "./identity/identity.ts";
 import { ensureLocalWorkspace } from "./identity/local-workspace.ts";
@@ -83,6 +84,7 @@ async function startGateway(
   const ledger = withRefusedDemand(createLedger({ db, processId }), { db, log });
   const gateway = createGateway({
     ledger,
+    frozenModels: createFrozenModels(installation.db),
     upstream: {
       baseUrl: provider.baseUrl,
       ...(provider.apiKey ? { apiKey: provider.apiKey } : {}),

@@ -20,6 +20,7 @@ import { gatewayError, tokenMissing } from "./errors.ts";
 import { createJournalCipher } from "./budget/journal.ts";
 import { createLiveness } from "./liveness.ts";
 import { serveMessagesCall, type MessagesCallDeps } from "./messages-call.ts";
+import { rememberFrozenModels, type FrozenModels } from "./budget/frozen-models.ts";
 import { createModelFreeze } from "./budget/model-freeze.ts";
 import type { FindPrice } from "./request/prices.ts";
 import { parseCountRequest, parseMessagesRequest } from "./request/request.ts";
@@ -42,6 +43,8 @@ export type GatewayLimits = {
 
 export type GatewayDeps = {
   ledger: Ledger;
+  /** Models that are stopped because a call of theirs cost more than its bound; default: known to this gateway only. */
+  frozenModels?: FrozenModels;
   upstream: UpstreamOptions;
   /** Secret that the keys of stored answers are derived from; another one makes them unreadable. */
   journalKey: string;
@@ -150,7 +153,7 @@ function createMessagesDeps(deps: GatewayDeps, shutdown: AbortSignal) {
   const settlements = createSettlements({ ledger, log });
   const queue = createBudgetQueue();
   const memory = createRunMemory();
-  const freeze = createModelFreeze({ log });
+  const freeze = createModelFreeze({ store: deps.frozenModels ?? rememberFrozenModels(), log });
   const cipher = createJournalCipher(deps.journalKey);
   const upstream = createUpstream(deps.upstream);
   const settleWaitMs = limits.settleWaitMs ?? SETTLE_WAIT_MS;
@@ -272,6 +275,7 @@ export function createGateway(deps: GatewayDeps): Gateway {
       await liveness
         .ensure()
         .catch((error: unknown) => log.warn({ err: error }, "the database is away"));
+      await parts.calls.freeze.refresh();
       return bound;
     },
     async close({ drainMs }) {
@@ -288,6 +292,7 @@ export function createGateway(deps: GatewayDeps): Gateway {
       await settlements.close(LAST_SETTLEMENTS_MS);
       server.closeAllConnections();
       await closed;
+      await parts.calls.freeze.stop();
       await liveness.stop();
       await upstream.close();
     },

@@ -78,7 +78,7 @@ async function settleFully(
     );
     // In exact mode the platform has agreed to bear what the count missed; only a broken bound stops the model.
     if (request !== undefined && result.postedNanoUsd + result.overrunNanoUsd > hold.boundNanoUsd)
-      deps.freeze.freeze(request);
+      deps.freeze.freeze(request, { holdId: hold.id, overrunNanoUsd: result.overrunNanoUsd });
   }
   return "durable";
 }

@@ -15,6 +15,7 @@ import {
   type ClaimedRun,
   type TaskOptions,
 } from "../../test/tenant.ts";
+import { createFrozenModels } from "../budget/frozen-models.ts";
 import type { FindPrice } from "../request/prices.ts";
 import { createGateway, type GatewayDeps, type GatewayLimits } from "../gateway.ts";
 
@@ -31,6 +32,8 @@ export type GatewayOptions = {
   cacheSaltKey?: string;
   exactHolds?: boolean;
   findPrice?: FindPrice;
+  /** Shares stopped models with the other gateways of the database; else each keeps its own. */
+  sharedFreeze?: boolean;
 };
 
 /** A gateway in front of an upstream, closed after the test. */
@@ -43,6 +46,7 @@ export async function startGateway({ db }: Pick<TestDatabase, "db">, options: Ga
     journalKey: JOURNAL_KEY,
     ...(options.cacheSaltKey === undefined ? {} : { cacheSaltKey: options.cacheSaltKey }),
     exactHolds: options.exactHolds ?? false,
+    ...(options.sharedFreeze === true ? { frozenModels: createFrozenModels(db) } : {}),
     ...(options.findPrice === undefined ? {} : { findPrice: options.findPrice }),
     log: options.log ?? createLogger({ level: "silent" }),
     processId,
