@@ -202,7 +202,9 @@ function createHandlers(
       const salt = saltOf?.(token.workspaceId);
       const parsed = parseMessagesRequest({ raw, ...protocolHeaders(request), salt, findPrice });
       if (parsed.status === "refused") return client.fail(parsed.error);
-      await serveMessagesCall(input.calls, { token, request: parsed.request, client, requestId });
+      const retried = Number(header(request, "x-stainless-retry-count") ?? 0) > 0;
+      const call = { token, request: parsed.request, client, requestId, retried };
+      await serveMessagesCall(input.calls, call);
     },
     async "POST /v1/messages/count_tokens"({ token, raw, request, client, requestId }) {
       const salt = saltOf?.(token.workspaceId);

@@ -25,6 +25,8 @@ export type MessagesCall = {
   request: MessagesRequest;
   client: Client;
   requestId: string;
+  /** The client says that it repeats a call; the first try may have been at another gateway. */
+  retried: boolean;
 };
 
 type Taken = { holdId: string; body: Buffer };
@@ -33,9 +35,28 @@ export function droppedHeader(request: MessagesRequest): Record<string, string> 
   return request.dropped.length === 0 ? {} : { "guildhall-dropped": request.dropped.join(",") };
 }
 
+/** Tells the database, once the answer is stored, that this attempt may take it once more. -> whether that was said */
+async function markUndelivered(
+  deps: Pick<ReplayDeps, "ledger" | "settlements" | "log">,
+  { token, request }: MessagesCall,
+  { ended, holdId }: UndeliveredAnswer,
+): Promise<boolean> {
+  const { workspaceId, runId, epoch } = token;
+  const { requestHash } = request;
+  try {
+    await ended;
+    await deps.settlements.ended(holdId);
+    await deps.ledger.markUndelivered({ workspaceId, runId, epoch, requestHash, holdId });
+    return true;
+  } catch (error) {
+    deps.log.warn({ err: error, hold_id: holdId }, "an undelivered answer could not be marked");
+    return false;
+  }
+}
+
 /** Remembers an answer as undelivered if its client leaves before it has all of it, or when told so. */
 export function watchDelivery(
-  deps: Pick<ReplayDeps, "undelivered">,
+  deps: Pick<ReplayDeps, "undelivered" | "ledger" | "settlements" | "log">,
   call: MessagesCall,
   answer: UndeliveredAnswer,
 ): { missed(): void; stop(): void } {
@@ -48,7 +69,7 @@ export function watchDelivery(
   function missed(): void {
     if (!watching) return;
     stop();
-    deps.undelivered.note(call, answer);
+    deps.undelivered.note(call, { ...answer, marked: markUndelivered(deps, call, answer) });
   }
   gone.addEventListener("abort", missed, { once: true });
   if (gone.aborted) missed();
@@ -93,8 +114,7 @@ async function takeUndelivered(
   call: MessagesCall,
   answer: UndeliveredAnswer,
 ): Promise<Taken | undefined | "answered"> {
-  const { token, request, client } = call;
-  const { workspaceId, runId, epoch } = token;
+  const { client } = call;
   const { holdId } = answer;
   let used = false;
   try {
@@ -103,8 +123,8 @@ async function takeUndelivered(
       client.fail(state === "late" ? chargeNotDurable() : brokeOff("shutdown"));
       return "answered";
     }
-    const { requestHash } = request;
-    await deps.ledger.markUndelivered({ workspaceId, runId, epoch, requestHash, holdId });
+    // Marked already, as a rule; when the database was away at that time, it is told now.
+    if ((await answer.marked) !== true) await markUndelivered(deps, call, answer);
     const taken = await takeStored(deps, call);
     // An earlier answer to an equal call may come first; this one is then still to be had.
     used = taken === undefined || taken.holdId === holdId;
@@ -123,8 +143,8 @@ export async function replay(deps: ReplayDeps, call: MessagesCall): Promise<bool
   const { workspaceId, runId } = token;
   const { requestHash } = request;
   const undelivered = deps.undelivered.take(call);
-  // A run's first attempt has nothing else to repeat.
-  if (undelivered === undefined && token.epoch <= 1) return false;
+  // A run's first attempt has nothing else to repeat, unless its client says so.
+  if (undelivered === undefined && token.epoch <= 1 && !call.retried) return false;
   const taken = await (undelivered === undefined
     ? takeStored(deps, call)
     : takeUndelivered(deps, call, undelivered));

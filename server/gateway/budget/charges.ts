@@ -4,7 +4,7 @@ import type { Logger } from "../../platform/log.ts";
 import type { AnswerVerdict } from "../answer/answer-verdict.ts";
 import type { BudgetQueue } from "./budget-queue.ts";
 import type { JournalCipher, StoredAnswer } from "./journal.ts";
-import { MAX_JOURNAL_BYTES } from "./journal.ts";
+import { MAX_SEALED_BYTES } from "./journal.ts";
 import type { ModelFreeze } from "./model-freeze.ts";
 import type { MessagesRequest } from "../request/request.ts";
 import type { RunMemory } from "./run-memory.ts";
@@ -116,10 +116,11 @@ export function createCharges(deps: ChargesDeps): Charges {
 
   function journalOf(hold: Hold, outcome: Outcome): Pick<Settlement, "journal"> {
     const { stored, request } = outcome;
-    if (stored === undefined || stored.body.length > MAX_JOURNAL_BYTES) return {};
+    if (stored === undefined) return {};
     const { requestHash } = request;
     const parts = { workspaceId: hold.workspaceId, runId: hold.runId, requestHash };
-    return { journal: { requestHash, body: deps.cipher.seal(stored, parts) } };
+    const body = deps.cipher.seal(stored, parts);
+    return body.length > MAX_SEALED_BYTES ? {} : { journal: { requestHash, body } };
   }
 
   return {

@@ -13,6 +13,19 @@ describe("stored answers", () => {
     expect(cipher.open(cipher.seal(answer, parts), parts)).toEqual(answer);
   });
 
+  test("a large answer comes back as it was, and takes a fraction of its room", () => {
+    const cipher = createJournalCipher("key");
+    const frame = 'event: content_block_delta\ndata: {"type":"content_block_delta","index":0}\n\n';
+    const large = { ...answer, body: Buffer.from(frame.repeat(80_000)) };
+    const sealed = cipher.seal(large, parts);
+    expect(large.body.length).toBeGreaterThan(4 * 1024 * 1024);
+    expect(sealed.length).toBeLessThan(large.body.length / 10);
+    expect(cipher.open(sealed, parts)).toEqual(large);
+    const changed = Buffer.from(sealed);
+    changed[100] = changed[100]! ^ 1;
+    expect(cipher.open(changed, parts)).toBeUndefined();
+  });
+
   test("the stored bytes do not show the answer, and equal answers are stored differently", () => {
     const cipher = createJournalCipher("key");
     const [one, two] = [cipher.seal(answer, parts), cipher.seal(answer, parts)];

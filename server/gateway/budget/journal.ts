@@ -1,4 +1,5 @@
 import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from "node:crypto";
+import { constants, zstdCompressSync, zstdDecompressSync } from "node:zlib";
 
 /** An answer of the provider as it is kept for a later attempt of the same run. */
 export type StoredAnswer = { contentType: string; body: Buffer };
@@ -12,10 +13,15 @@ export type JournalCipher = {
   open(sealed: Buffer, parts: JournalKeyParts): StoredAnswer | undefined;
 };
 
-/** Larger answers are not kept: repeating such a call is rarer than the space that keeping them would take. */
-export const MAX_JOURNAL_BYTES = 4 * 1024 * 1024;
+/** Larger answers are not kept. The longest that a model gives, streamed in small pieces, has some 6 MB. */
+export const MAX_ANSWER_BYTES = 16 * 1024 * 1024;
+/** Answers that take more room than this in the database are not kept either. */
+export const MAX_SEALED_BYTES = 4 * 1024 * 1024;
+/** Streams repeat themselves a lot: a tenth is left of them. Short ones are not worth the time. */
+const COMPRESSED_ABOVE_BYTES = 64 * 1024;
 
-const FORMAT = 1;
+const PLAIN = 1;
+const COMPRESSED = 2;
 const NONCE_BYTES = 12;
 const TAG_BYTES = 16;
 const HEADER_BYTES = 1 + NONCE_BYTES + TAG_BYTES;
@@ -24,9 +30,13 @@ function associated(parts: JournalKeyParts): Buffer {
   return Buffer.from(`${parts.workspaceId}\n${parts.runId}\n${parts.requestHash}`);
 }
 
+function compressed(text: Buffer): Buffer {
+  return zstdCompressSync(text, { params: { [constants.ZSTD_c_compressionLevel]: 1 } });
+}
+
 /**
  * AES-256-GCM with a random nonce per answer. Layout: format (1 byte), nonce (12), tag (16), cipher text of
- * content-type length (1 byte), content type, body.
+ * content-type length (1 byte), content type, body; format 2: of the same, compressed.
  */
 export function createJournalCipher(journalKey: string): JournalCipher {
   const key = Buffer.from(hkdfSync("sha256", journalKey, "", "guildhall journal", 32));
@@ -37,26 +47,29 @@ export function createJournalCipher(journalKey: string): JournalCipher {
       const cipher = createCipheriv("aes-256-gcm", key, nonce);
       cipher.setAAD(associated(parts));
       const type = Buffer.from(answer.contentType.slice(0, 255), "latin1");
-      const text = Buffer.concat([
-        cipher.update(Buffer.from([type.length])),
-        cipher.update(type),
-        cipher.update(answer.body),
-        cipher.final(),
-      ]);
-      return Buffer.concat([Buffer.from([FORMAT]), nonce, cipher.getAuthTag(), text]);
+      const plain = Buffer.concat([Buffer.from([type.length]), type, answer.body]);
+      const large = plain.length > COMPRESSED_ABOVE_BYTES;
+      const text = cipher.update(large ? compressed(plain) : plain);
+      cipher.final();
+      const format = Buffer.from([large ? COMPRESSED : PLAIN]);
+      return Buffer.concat([format, nonce, cipher.getAuthTag(), text]);
     },
     open(sealed, parts) {
-      if (sealed.length <= HEADER_BYTES || sealed[0] !== FORMAT) return undefined;
+      const [format] = sealed;
+      if (sealed.length <= HEADER_BYTES || (format !== PLAIN && format !== COMPRESSED))
+        return undefined;
       const decipher = createDecipheriv("aes-256-gcm", key, sealed.subarray(1, 1 + NONCE_BYTES), {
         authTagLength: TAG_BYTES,
       });
       decipher.setAAD(associated(parts));
       decipher.setAuthTag(sealed.subarray(1 + NONCE_BYTES, HEADER_BYTES));
       try {
-        const text = Buffer.concat([
-          decipher.update(sealed.subarray(HEADER_BYTES)),
-          decipher.final(),
-        ]);
+        const opened = decipher.update(sealed.subarray(HEADER_BYTES));
+        decipher.final();
+        const text =
+          format === COMPRESSED
+            ? zstdDecompressSync(opened, { maxOutputLength: MAX_ANSWER_BYTES + 1_024 })
+            : opened;
         const bodyStart = 1 + (text[0] ?? 0);
         return {
           contentType: text.toString("latin1", 1, bodyStart),

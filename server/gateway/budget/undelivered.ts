@@ -5,6 +5,8 @@ export type UndeliveredAnswer = {
   holdId: string;
   /** Resolves when the attempt that brings it has ended, in whatever way. */
   ended: Promise<unknown>;
+  /** Resolves to true when the database knows that this answer is still to be had, at any gateway. */
+  marked?: Promise<boolean>;
 };
 
 /** The same call by the same attempt of a run. */

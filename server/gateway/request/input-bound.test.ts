@@ -41,9 +41,12 @@ const document = text.map((data) => ({
   type: "document",
   source: { type: "text", media_type: "text/plain", data },
 }));
+const searchResult = fc
+  .record({ source: text, title: text, content: fc.array(textBlock, { maxLength: 2 }) })
+  .map((found) => ({ type: "search_result", ...found }));
 const userContent = fc.oneof(
   text,
-  fc.array(fc.oneof(textBlock, image, document), { minLength: 1, maxLength: 4 }),
+  fc.array(fc.oneof(textBlock, image, document, searchResult), { minLength: 1, maxLength: 4 }),
 );
 const exchange = fc
   .record({
@@ -52,17 +55,26 @@ const exchange = fc
     input: fc.dictionary(fc.string(), fc.jsonValue()),
     result: text,
     id: fc.uuid(),
+    thought: text,
+    media: fc.array(fc.oneof(textBlock, image, searchResult), { maxLength: 3 }),
   })
-  .map(({ question, answer, input, result, id }) => [
+  .map(({ question, answer, input, result, id, thought, media }) => [
     { role: "user", content: question },
     {
       role: "assistant",
       content: [
+        { type: "thinking", thinking: thought, signature: `signature of ${id}` },
         { type: "text", text: answer },
         { type: "tool_use", id, name: "look", input },
       ],
     },
-    { role: "user", content: [{ type: "tool_result", tool_use_id: id, content: result }] },
+    {
+      role: "user",
+      content: [
+        { type: "tool_result", tool_use_id: id, content: media.length === 0 ? result : media },
+      ],
+    },
+    { role: "system", content: [{ type: "text", text: result }] },
   ]);
 const tool = fc.record({
   name: fc.stringMatching(/^[a-z]{3,20}$/),
@@ -75,7 +87,11 @@ const request = fc.record(
   {
     model: fc.constant(MODEL),
     messages: fc.array(exchange, { minLength: 1, maxLength: 3 }).map((list) => list.flat()),
-    system: text,
+    system: fc.oneof(text, fc.array(textBlock, { maxLength: 2 })),
+    output_config: fc.record({
+      format: fc.constant({ type: "json_schema", schema: { type: "object" } }),
+      task_budget: fc.constant({ type: "tokens", total: 50_000 }),
+    }),
     tools: fc.uniqueArray(tool, { selector: ({ name }) => name, maxLength: 3 }),
   },
   { requiredKeys: ["model", "messages"] },
@@ -86,7 +102,9 @@ describe("upper bound of input tokens", () => {
     fc.assert(
       fc.property(request, (body) => {
         const { body: parsed } = parse(body);
-        const bound = inputBound(parsed, { price, thinkingOrigin: () => undefined });
+        // Thinking comes from answers whose length is known: at the simulated provider it counts as its visible text.
+        const thinkingOrigin = () => 2_000;
+        const bound = inputBound(parsed, { price, thinkingOrigin });
         expect(bound).toBeGreaterThanOrEqual(billed(body));
       }),
       { numRuns: 1_000 },

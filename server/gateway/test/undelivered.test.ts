@@ -2,7 +2,18 @@ import { afterAll, describe, expect, test } from "vitest";
 import type { Ledger } from "../../ledger/ledger.ts";
 import { AppError } from "../../platform/errors.ts";
 import { createTestDatabase } from "../../test/database.ts";
-import { expectLaws, holdsOf, post, quiet, SMALL, startBoth, startRun } from "./gateway-fixture.ts";
+import { claimRun } from "../../test/tenant.ts";
+import { startFloodingUpstream } from "./other-upstream.ts";
+import {
+  expectLaws,
+  holdsOf,
+  post,
+  quiet,
+  SMALL,
+  startBoth,
+  startGateway,
+  startRun,
+} from "./gateway-fixture.ts";
 
 const database = await createTestDatabase();
 afterAll(() => expectLaws(database));
@@ -109,6 +120,58 @@ describe("an attempt that repeats a call whose answer did not reach it", () => {
     expect(await again.text()).toContain("message_stop");
     expect(simulator.meter.report().totals.calls).toBe(2);
   });
+});
+
+describe("a client that repeats its call at another gateway", () => {
+  const retry = { "x-stainless-retry-count": "1" };
+
+  test("gets the answer that was paid for at the first, once", async () => {
+    const one = await startBoth(database, {
+      provider: { latency: { firstByteMs: 0, perEventMs: 2 } },
+    });
+    const two = await startGateway(database, { upstreamUrl: one.providerUrl });
+    const run = await startRun(database);
+    const call = { token: run.token, body: { ...SMALL, stream: true } };
+    await leaveEarly(one.url, run.token);
+    const stored = "SELECT FROM journal WHERE run_id = $1 AND taken_epoch = 0";
+    await expect
+      .poll(async () => (await database.admin.query(stored, [run.runId])).rowCount)
+      .toBe(1);
+    const again = await post(two.url, { ...call, headers: retry });
+    expect(again.headers.get("guildhall-replayed")).toBe("true");
+    expect(await again.text()).toContain("message_stop");
+    expect(await holdsOf(database, run)).toHaveLength(1);
+    const fresh = await post(two.url, { ...call, headers: retry });
+    await fresh.text();
+    expect(fresh.headers.get("guildhall-replayed")).toBeNull();
+    expect(one.simulator.meter.report().totals.calls).toBe(2);
+  });
+
+  test("pays for a new answer when the first one came, whatever it says", async () => {
+    const one = await startBoth(database);
+    const run = await startRun(database);
+    await (await post(one.url, { token: run.token, body: SMALL })).text();
+    const again = await post(one.url, { token: run.token, body: SMALL, headers: retry });
+    await again.text();
+    expect(again.headers.get("guildhall-replayed")).toBeNull();
+    expect(one.simulator.meter.report().totals.calls).toBe(2);
+  });
+});
+
+test("an answer of many megabytes is kept for a later attempt too", async () => {
+  const bytes = 6 * 1024 * 1024;
+  const { url: upstreamUrl, taken } = await startFloodingUpstream(bytes);
+  const { url } = await startGateway(database, { upstreamUrl });
+  const run = await startRun(database);
+  const body = { ...SMALL, model: "claude-haiku-4-5", stream: true };
+  const first = await (await post(url, { token: run.token, body })).text();
+  expect(first.length).toBeGreaterThan(bytes);
+  const before = taken();
+  const next = await claimRun(database.admin, run);
+  const again = await post(url, { token: next.token, body });
+  expect(again.headers.get("guildhall-replayed")).toBe("true");
+  expect((await again.text()) === first).toBe(true);
+  expect(taken()).toBe(before);
 });
 
 test("an attempt that makes equal calls on purpose gets a new answer each time", async () => {

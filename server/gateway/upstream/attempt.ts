@@ -2,7 +2,7 @@ import type { Readable } from "node:stream";
 import type { AppError } from "../../platform/errors.ts";
 import type { Charges, Durability, Hold } from "../budget/charges.ts";
 import type { Client } from "../client.ts";
-import { MAX_JOURNAL_BYTES } from "../budget/journal.ts";
+import { MAX_ANSWER_BYTES } from "../budget/journal.ts";
 import { brokeOff, chargeNotDurable, readProviderError, unreachable } from "./provider-error.ts";
 import type { MessagesRequest } from "../request/request.ts";
 import { createStreamTap, type StreamTap } from "../answer/stream-tap.ts";
@@ -101,7 +101,7 @@ function createKeeper() {
   return {
     keep(chunk: Buffer) {
       bytes += chunk.length;
-      if (bytes > MAX_JOURNAL_BYTES) parts = undefined;
+      if (bytes > MAX_ANSWER_BYTES) parts = undefined;
       else parts?.push(chunk);
     },
     kept: () => (parts === undefined ? undefined : Buffer.concat(parts)),
@@ -212,7 +212,9 @@ async function passWhole(
         ? whole.verdict
         : { status: "unknown", reason: "the answer broke off" },
     stored:
-      read.status === "read" && whole.verdict.status === "clean"
+      read.status === "read" &&
+      whole.verdict.status === "clean" &&
+      read.body.length <= MAX_ANSWER_BYTES
         ? { contentType, body: read.body }
         : undefined,
   });
