@@ -1,4 +1,5 @@
-import type { BilledTokens, ModelPrice } from "../request/prices.ts";
+import type { ModelPrice } from "../request/model-price.ts";
+import type { BilledTokens } from "../request/prices.ts";
 import { isObject, type UsageMeter } from "./usage.ts";
 
 /** How an answer of the provider ended, as far as its charge is concerned. */

@@ -1,4 +1,5 @@
-import { costOf, type BilledTokens, type ModelPrice } from "../request/prices.ts";
+import type { ModelPrice } from "../request/model-price.ts";
+import { costOf, type BilledTokens } from "../request/prices.ts";
 
 /** What the usage reports of one answer amount to. */
 export type UsageVerdict =

@@ -1,4 +1,4 @@
-import type { ModelPrice } from "./prices.ts";
+import type { ModelPrice } from "./model-price.ts";
 import type { CountBody, RequestBlock, RequestTool } from "./request-schema.ts";
 
 /**

@@ -3,7 +3,7 @@ import { describe, expect, onTestFinished, test } from "vitest";
 import { priceListJson } from "../../../simulator/metering/prices.ts";
 import { checkPrices, type PriceCheck } from "./price-check.ts";
 import { priceLists } from "./price-table.ts";
-import type { ModelPrice } from "./prices.ts";
+import type { ModelPrice } from "./model-price.ts";
 import { loadPublished, parsePublished } from "./published-prices.ts";
 
 const newest = priceLists.at(-1)!;

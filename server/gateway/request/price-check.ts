@@ -1,4 +1,4 @@
-import type { ModelPrice, PriceList, Rates } from "./prices.ts";
+import type { ModelPrice, PriceList, Rates } from "./model-price.ts";
 
 /** Something about the price table that a person has to look at. `error` fails the check. */
 export type PriceFinding = {

@@ -1,4 +1,4 @@
-import type { ModelPrice, PriceList, Rates } from "./prices.ts";
+import type { ModelPrice, PriceList, Rates } from "./model-price.ts";
 
 // The price table. A changed price is a new version below, never an edit: holds name the version that they were made
 // with, and their lines are recomputed from it for ever. `guildhall prices check` holds it against a published list.

@@ -2,7 +2,7 @@ import { readFile } from "node:fs/promises";
 import { z } from "zod";
 import { AppError } from "../../platform/errors.ts";
 import type { PublishedList, PublishedPrice } from "./price-check.ts";
-import type { Rates } from "./prices.ts";
+import type { Rates } from "./model-price.ts";
 
 // Two forms of price lists are read: the one that the simulated provider answers at /sim/prices, in nano-USD per token,
 // and the one of the community's lists, an object by model id with US dollars per token.

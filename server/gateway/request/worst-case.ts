@@ -1,4 +1,5 @@
-import { ratesFor, type ModelPrice } from "./prices.ts";
+import type { ModelPrice } from "./model-price.ts";
+import { ratesFor } from "./prices.ts";
 
 /** The most that a call can cost, in the two parts that a reservation needs; integers. */
 export type WorstCase = { inputNanoUsd: number; outputNanoUsdPerToken: number };
