@@ -1,6 +1,7 @@
 import type { Command } from "commander";
 import { addAccountCommands } from "./commands/account.ts";
 import { addAlertCommands } from "./commands/alert.ts";
+import { addGatewayCommands } from "./commands/gateway.ts";
 import { addTaskCommands } from "./commands/task.ts";
 import { createRun, type Env } from "./run.ts";
 
@@ -15,4 +16,5 @@ export function addClientCommands(program: Command, env: Env): void {
   addTaskCommands(program, run);
   addAccountCommands(program, run);
   addAlertCommands(program, run);
+  addGatewayCommands(program, run);
 }

@@ -45,6 +45,8 @@ export type ApiOptions = {
   eventBell: EventBell;
   /** Who answers model calls, as `GET /v1/me` and `GET /v1/usage` tell it. */
   model: { simulated: boolean; baseUrl: string };
+  /** Where programs reach the gateway, as `GET /v1/me` tells it. */
+  gateway: { baseUrl: string };
   /** The built page; without it the server is the API alone. */
   web?: { folder: string };
 };
@@ -70,7 +72,7 @@ function addHealthRoutes(app: Http, db: Db): void {
 
 /** The HTTP server of the API and the page, ready to listen. Close it before the database. */
 export async function createApi(options: ApiOptions): Promise<Http> {
-  const { db, config, files, identity, bell, model, web } = options;
+  const { db, config, files, identity, bell, model, gateway, web } = options;
   const app = await createHttp({ ...options, ...(web ? { page: openPage } : {}) });
   limitAddresses(app, options.requestLimits);
   guardRoutes(app, identity);
@@ -82,6 +84,7 @@ export async function createApi(options: ApiOptions): Promise<Http> {
   addAccountRoutes(app, {
     identity,
     model: { simulated: model.simulated, base_url: model.baseUrl },
+    gateway: { base_url: gateway.baseUrl },
   });
   addTaskRoutes(app, { tasks: createTasks(options), questions: createQuestions(options) });
   const limits = { maxBytes: config.MAX_UPLOAD_BYTES, maxFiles: config.MAX_UPLOAD_FILES };

@@ -34,12 +34,19 @@ async function showUsage(context: Context): Promise<ExitCode> {
         ? duration(used)
         : String(used),
   ]);
+  const keys = usage.by_key.map((key) => [
+    key.key_id,
+    key.name,
+    usd(key.spent_nano_usd),
+    key.limit_nano_usd === null ? "no limit" : usd(key.limit_nano_usd),
+  ]);
   context.print(
     [
       ...(usage.simulated ? ["The model is simulated: these dollars are not real.", ""] : []),
       table(["METER", "PERIOD", "USED", "RESERVED", "LIMIT"], meters),
       "",
       table(["AGENT", "TASKS", "SPENT"], agents),
+      ...(keys.length === 0 ? [] : ["", table(["KEY", "NAME", "SPENT", "LIMIT"], keys)]),
       "",
       table(["ALSO COUNTED", "PERIOD", "AMOUNT"], others),
     ].join("\n"),

@@ -47,6 +47,16 @@ export const countedUsageSchema = z.object({
 export const usageSchema = z.object({
   meters: z.array(meterUsageSchema),
   by_agent: z.array(z.object({ agent_id: z.string(), tasks: z.int(), spent_nano_usd: z.int() })),
+  /** API keys whose programs have called models; most spent first. */
+  by_key: z.array(
+    z.object({
+      key_id: z.string(),
+      name: z.string(),
+      spent_nano_usd: z.int(),
+      /** Of the key itself this month; null is no limit of its own. */
+      limit_nano_usd: z.int().nullable(),
+    }),
+  ),
   by_model: z.array(
     z.object({
       model: z.string(),
@@ -93,6 +103,8 @@ export const meSchema = z.object({
   role: z.enum(roles),
   scopes: z.array(z.enum(scopes)),
   model: z.object({ simulated: z.boolean(), base_url: z.string() }),
+  /** Where programs call models with an API key: the base URL of any client of the Messages protocol. */
+  gateway: z.object({ base_url: z.string() }),
 });
 export type Me = z.infer<typeof meSchema>;
 
@@ -133,7 +145,7 @@ export const apiKeyListSchema = z.object({ data: z.array(apiKeySchema) });
  */
 export const setLimitSchema = z.strictObject({
   meter: z.enum(["model_cost", "agent_time", "concurrent_tasks", "api_requests", "members"]),
-  level: z.enum(["workspace", "agent", "task"]),
+  level: z.enum(["workspace", "agent", "task", "key"]),
   scope_id: z.string().optional(),
   amount: z.int().min(1).nullable(),
 });

@@ -103,9 +103,9 @@ function addKeyRoutes(app: Http, identity: Identity): void {
 /** `GET /v1/me` and the API keys of the workspace. */
 export function addAccountRoutes(
   app: Http,
-  options: { identity: Identity; model: Me["model"] },
+  options: { identity: Identity } & Pick<Me, "model" | "gateway">,
 ): void {
-  const { identity, model } = options;
+  const { identity, model, gateway } = options;
   addKeyRoutes(app, identity);
 
   app.route({
@@ -118,6 +118,10 @@ export function addAccountRoutes(
       summary: "Whom this credential speaks for, and what it may do",
       response: { 200: meSchema },
     },
-    handler: async (request) => ({ ...(await identity.describe(principalOf(request))), model }),
+    handler: async (request) => ({
+      ...(await identity.describe(principalOf(request))),
+      model,
+      gateway,
+    }),
   });
 }

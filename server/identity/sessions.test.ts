@@ -67,6 +67,7 @@ test("a link signs in: an access token for the page, a cookie that its scripts c
     actor: { kind: "user", id: tenant.userId, name: "Test user" },
     role: "owner",
     model: { simulated: true, base_url: "http://model.test" },
+    gateway: { base_url: "http://gateway.test" },
   });
   expect(await auditOf(tenant)).toEqual(["session.started"]);
 });

@@ -31,6 +31,13 @@ export const configSchema = z.object({
     .url()
     .optional()
     .describe("Origin that people reach the page by, when it is not http://HOST:PORT"),
+  GATEWAY_PUBLIC_URL: z
+    .url({ protocol: /^https?$/ })
+    .transform((url) => url.replace(/\/+$/, ""))
+    .optional()
+    .describe(
+      "Base URL that programs with an API key reach the gateway by, when it is not http://HOST:GATEWAY_PORT",
+    ),
   DATABASE_URL: z
     .string()
     .min(1)

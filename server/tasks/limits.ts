@@ -37,7 +37,7 @@ function notSupported(publicMessage: string, field: string): AppError {
     code: "limit_not_supported",
     status: 422,
     publicMessage,
-    hint: "Workspaces have all meters; agents and tasks have model_cost and agent_time.",
+    hint: "Workspaces have all meters; agents and tasks have model_cost and agent_time; keys have model_cost.",
     fields: [{ field, message: publicMessage }],
   });
 }
@@ -80,6 +80,9 @@ function check(body: SetLimit): void {
       `${body.level === "agent" ? "An" : "A"} ${body.level} has no limit of ${body.meter}.`,
       "meter",
     );
+  // No agent works in a key's calls.
+  if (body.level === "key" && body.meter !== "model_cost")
+    throw notSupported(`A key has no limit of ${body.meter}.`, "meter");
   if (body.level === "task" && body.amount === null)
     throw notSupported("A task always has a limit.", "amount");
 }
@@ -91,7 +94,7 @@ async function requireScope(tx: WorkspaceTx, body: SetLimit): Promise<string> {
     if (scopeId !== tx.workspaceId) throw scopeNotFound("workspace");
     return scopeId;
   }
-  const table = body.level === "agent" ? "agents" : "tasks";
+  const table = { agent: "agents", task: "tasks", key: "api_keys" }[body.level];
   const rows = await tx.query({
     text: `SELECT id FROM ${table} WHERE workspace_id = current_workspace() AND id = $1`,
     values: [scopeId],

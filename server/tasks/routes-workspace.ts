@@ -73,7 +73,7 @@ export function addWorkspaceRoutes(
     schema: {
       operationId: "setLimit",
       tags: ["Workspace"],
-      summary: "Set a limit of the workspace, an agent or a task",
+      summary: "Set a limit of the workspace, an agent, a task or an API key",
       description:
         "Counts from the next model call on. Raising a limit lets the tasks go on that it paused. `null` removes the limit; what the workspace's plan allows is never exceeded.",
       body: setLimitSchema,

@@ -47,6 +47,7 @@ test("a new workspace has used nothing, of its limits or of none", async () => {
       period: meter === "storage_bytes" ? "now" : month,
     })),
     by_agent: [{ agent_id: "gray", tasks: 0, spent_nano_usd: 0 }],
+    by_key: [],
     by_model: [],
     by_day: [],
     simulated: true,

@@ -50,6 +50,17 @@ function readByAgent(tx: WorkspaceTx): Promise<Usage["by_agent"]> {
   });
 }
 
+function readByKey(tx: WorkspaceTx): Promise<Usage["by_key"]> {
+  return tx.query({
+    name: "usage_by_key",
+    text: `SELECT k.id AS key_id, k.name, b.posted AS spent_nano_usd, b.limit_amount AS limit_nano_usd
+      FROM budgets b JOIN api_keys k ON k.workspace_id = b.workspace_id AND k.id = b.scope_id
+      WHERE b.workspace_id = current_workspace() AND b.meter = 'model_cost' AND b.level = 'key' AND b.period = ${MONTH}
+      ORDER BY spent_nano_usd DESC, k.id`,
+    values: [],
+  });
+}
+
 /** Ids are in the order of time, by the clock of who made them: a month of room for clocks that differ. */
 function leastHoldId(): string {
   const now = new Date();
@@ -91,6 +102,7 @@ export async function readUsage(tx: WorkspaceTx): Promise<Omit<Usage, "simulated
   return {
     meters: await readMeters(tx),
     by_agent: await readByAgent(tx),
+    by_key: await readByKey(tx),
     by_model: await readByModel(tx),
     by_day: await readByDay(tx),
     counted: await readCounted(tx),

@@ -75,6 +75,7 @@ export async function startTestApi(
     },
     bell: { runReady: () => void rung.push("ready"), taskEnded: (id) => void rung.push(id) },
     model: { simulated: true, baseUrl: "http://model.test" },
+    gateway: { baseUrl: "http://gateway.test" },
     ...(options.web ? { web: options.web } : {}),
   });
   const base = await api.listen({ port: 0, host: "127.0.0.1" });

@@ -117,6 +117,18 @@ export const pageMessages = {
   "apiKeys.revokeText":
     "Programs that use this key are refused within 5 seconds. A revoked key cannot be brought back.",
   "apiKeys.keep": "Keep it",
+  "apiKeys.spent": "{spent} this month",
+  "apiKeys.spentOf": "{spent} of {limit} this month",
+  "gateway.title": "Use it with any Anthropic client",
+  "gateway.about":
+    "A key with the scope models:invoke calls models through this installation's gateway, within the workspace's budgets. Put it where {key} stands.",
+  "gateway.filledIn":
+    "The key and the address are filled in. Calls count against the workspace's budgets.",
+  "gateway.clients": "Clients",
+  "gateway.typescript": "TypeScript",
+  "gateway.python": "Python",
+  "gateway.claudeCode": "Claude Code",
+  "gateway.curl": "curl",
   "scope.tasks:read": "see tasks and their files",
   "scope.tasks:write": "create, cancel and answer tasks",
   "scope.agents:read": "see agents",

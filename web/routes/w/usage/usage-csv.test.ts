@@ -6,6 +6,7 @@ const usage = {
   simulated: true,
   by_day: [{ day: "2026-11-23", tasks: 2, spent_nano_usd: 1_234_567_891 }],
   by_agent: [{ agent_id: "gray", tasks: 2, spent_nano_usd: 1 }],
+  by_key: [],
   by_model: [],
   counted: [],
 };

@@ -8,6 +8,7 @@ import { Button } from "../../../../ui/button.tsx";
 import { CommandLine } from "../../../../ui/copy-button.tsx";
 import { Dialog, DialogActions } from "../../../../ui/dialog.tsx";
 import { ProblemNotice } from "../../../../ui/problem.tsx";
+import { ClientSetup } from "./client-setup.tsx";
 import { offeredScopes } from "./api-key.ts";
 import styles from "./keys-page.module.css";
 
@@ -17,12 +18,22 @@ const msPerDay = 86_400_000;
 const lifetimes = [30, 90, 365, undefined] as const;
 
 /** The secret is on the page this once, and gone with the dialog. */
-function CreatedKey({ secret, onClose }: { secret: string; onClose: () => void }) {
+function CreatedKey({
+  secret,
+  gatewayUrl,
+  onClose,
+}: {
+  secret: string;
+  /** Undefined for a key that cannot call models. */
+  gatewayUrl: string | undefined;
+  onClose: () => void;
+}) {
   const [stored, setStored] = useState(false);
   return (
     <Dialog title={t("apiKeys.createdTitle")} onClose={() => stored && onClose()}>
       <p>{t("apiKeys.createdText")}</p>
       <CommandLine text={secret} label={t("apiKeys.secret")} />
+      {gatewayUrl !== undefined && <ClientSetup baseUrl={gatewayUrl} secret={secret} />}
       <label className={styles["check"]}>
         <input
           type="checkbox"
@@ -92,7 +103,16 @@ export function CreateKeyDialog({ onClose }: { onClose: () => void }) {
       ),
     onSuccess: () => queries.invalidateQueries({ queryKey: apiKeysQuery.queryKey }),
   });
-  if (create.data) return <CreatedKey secret={create.data.key} onClose={onClose} />;
+  if (create.data)
+    return (
+      <CreatedKey
+        secret={create.data.key}
+        gatewayUrl={
+          create.data.scopes.includes("models:invoke") ? me.gateway.base_url : undefined
+        }
+        onClose={onClose}
+      />
+    );
   const ready = name.trim() !== "" && chosen.length > 0 && !create.isPending;
   return (
     <Dialog title={t("apiKeys.create")} onClose={onClose}>

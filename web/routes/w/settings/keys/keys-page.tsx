@@ -2,7 +2,7 @@ import { useState } from "react";
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { KeyRound } from "lucide-react";
 import { call } from "../../../../api/api.ts";
-import { apiKeysQuery } from "../../../../api/queries.ts";
+import { apiKeysQuery, meQuery, usageQuery } from "../../../../api/queries.ts";
 import { formatDateTime } from "../../../../format/time.ts";
 import { t } from "../../../../messages/translate.ts";
 import { Button } from "../../../../ui/button.tsx";
@@ -11,6 +11,7 @@ import { EmptyState } from "../../../../ui/empty-state.tsx";
 import { Loading } from "../../../../ui/loading.tsx";
 import { PageHead } from "../../../../ui/page-head.tsx";
 import { ProblemNotice } from "../../../../ui/problem.tsx";
+import { ClientSetup } from "./client-setup.tsx";
 import { CreateKeyDialog } from "./create-key-dialog.tsx";
 import type { ApiKey } from "./api-key.ts";
 import styles from "./keys-page.module.css";
@@ -45,7 +46,24 @@ function RevokeDialog({ apiKey, onClose }: { apiKey: ApiKey; onClose: () => void
   );
 }
 
-function KeyRow({ apiKey, onRevoke }: { apiKey: ApiKey; onRevoke: () => void }) {
+type KeyUse = Usage["by_key"][number];
+
+function spentText({ spent_nano_usd: spent, limit_nano_usd: limit }: KeyUse): string {
+  return limit === null
+    ? t("apiKeys.spent", { spent: formatCost(spent) })
+    : t("apiKeys.spentOf", { spent: formatCost(spent), limit: formatCost(limit) });
+}
+
+function KeyRow({
+  apiKey,
+  use,
+  onRevoke,
+}: {
+  apiKey: ApiKey;
+  /** Undefined for a key that has called no model this month. */
+  use: KeyUse | undefined;
+  onRevoke: () => void;
+}) {
   return (
     <li className={styles["key"]}>
       <div>
@@ -64,6 +82,7 @@ function KeyRow({ apiKey, onRevoke }: { apiKey: ApiKey; onRevoke: () => void }) 
             ? t("apiKeys.neverUsed")
             : t("apiKeys.lastUsed", { at: formatDateTime(apiKey.last_used_at) })}
         </p>
+        {use !== undefined && <p>{spentText(use)}</p>}
       </div>
       {apiKey.revoked_at === null && (
         <Button
@@ -81,6 +100,8 @@ function KeyRow({ apiKey, onRevoke }: { apiKey: ApiKey; onRevoke: () => void }) 
 /** The keys by which programs use this workspace. */
 export function KeysPage() {
   const keys = useQuery(apiKeysQuery);
+  const { data: me } = useQuery(meQuery);
+  const { data: usage } = useQuery(usageQuery);
   const [creating, setCreating] = useState(false);
   const [revoking, setRevoking] = useState<ApiKey>();
   const create = (
@@ -108,10 +129,16 @@ export function KeysPage() {
       {keys.data !== undefined && keys.data.length > 0 && (
         <ul className={styles["keys"]}>
           {keys.data.map((key) => (
-            <KeyRow key={key.id} apiKey={key} onRevoke={() => setRevoking(key)} />
+            <KeyRow
+              key={key.id}
+              apiKey={key}
+              use={usage?.by_key.find(({ key_id: id }) => id === key.id)}
+              onRevoke={() => setRevoking(key)}
+            />
           ))}
         </ul>
       )}
+      {me !== undefined && <ClientSetup baseUrl={me.gateway.base_url} />}
       {creating && <CreateKeyDialog onClose={() => setCreating(false)} />}
       {revoking && <RevokeDialog apiKey={revoking} onClose={() => setRevoking(undefined)} />}
     </>
