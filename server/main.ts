@@ -6,6 +6,7 @@ import { createExecution } from "./execution.ts";
 import { createFrozenModels } from "./gateway/budget/frozen-models.ts";
 import { createGateway } from "./gateway/gateway.ts";
 import { createIdentity, type Identity } from "./identity/identity.ts";
+import { keyCheckOf } from "./key-check.ts";
 import { ensureLocalWorkspace } from "./identity/local-workspace.ts";
 import { type Installation, openInstallation } from "./installation.ts";
 import { createLedger } from "./ledger/ledger.ts";
@@ -74,11 +75,12 @@ async function startGateway(
   parts: {
     installation: Installation;
     provider: ModelProvider;
+    identity: Identity;
     requestLimits: RequestLimits;
     closers: Closers;
   },
 ) {
-  const { installation, provider, requestLimits, closers } = parts;
+  const { installation, provider, identity, requestLimits, closers } = parts;
   const processId = newId("wrk");
   const { db } = installation;
   const ledger = withRefusedDemand(createLedger({ db, processId }), { db, log });
@@ -96,6 +98,7 @@ async function startGateway(
     exactHolds: config.GATEWAY_EXACT_HOLDS,
     log,
     processId,
+    checkKey: keyCheckOf(identity.apiKeys),
     requestLimits,
     limits: {
       callTimeoutMs: config.MODEL_CALL_TIMEOUT_MS,
@@ -164,6 +167,7 @@ async function startApi(
     execution: ReturnType<typeof createExecution>;
     files: ReturnType<typeof createFileStore>;
     requestLimits: RequestLimits;
+    gatewayUrl: string;
     closers: Closers;
   },
 ): Promise<string> {
@@ -184,6 +188,7 @@ async function startApi(
     bell: { runReady: () => execution.wake(), taskEnded: (taskId) => execution.taskEnded(taskId) },
     eventBell,
     model: { simulated: provider.simulated, baseUrl: provider.baseUrl },
+    gateway: { baseUrl: config.GATEWAY_PUBLIC_URL ?? parts.gatewayUrl },
     web: { folder },
   });
   closers.add(() => app.close());
@@ -229,9 +234,11 @@ export async function startGuildhall(options: StartOptions): Promise<Guildhall> 
         : `▸ model      ${new URL(provider.baseUrl).origin}`,
     );
     const requestLimits = createRequestLimits(config);
+    const identity = createIdentity({ db, clock: systemClock, rootSecret });
     const { ledger, gatewayUrl } = await startGateway(options, {
       installation,
       provider,
+      identity,
       requestLimits,
       closers,
     });
@@ -248,7 +255,6 @@ export async function startGuildhall(options: StartOptions): Promise<Guildhall> 
       log,
     });
     closers.add(() => execution.close({ drainMs: DRAIN_MS }));
-    const identity = createIdentity({ db, clock: systemClock, rootSecret });
     const { workspaceId, userId } = await ensureWorkspace(options, installation);
     const url = await startApi(options, {
       installation,
@@ -257,6 +263,7 @@ export async function startGuildhall(options: StartOptions): Promise<Guildhall> 
       execution,
       files,
       requestLimits,
+      gatewayUrl,
       closers,
     });
     await installation.setAddress(url);

@@ -19,7 +19,7 @@ export type CallLimits = {
 export type Refused = { error: AppError; end: boolean };
 
 /** Codes of a token that is not valid (any more), whoever sent it. */
-const TOKEN_REFUSED = new Set(["run_token_required", "run_not_active"]);
+const TOKEN_REFUSED = new Set(["run_token_required", "run_not_active", "api_key_invalid"]);
 
 function tooMany(state: QuotaState): AppError {
   return gatewayError({

@@ -1,12 +1,13 @@
+import type { Spender } from "../ledger/calls.ts";
 import type { Ledger } from "../ledger/ledger.ts";
 import type { AppError } from "../platform/errors.ts";
-import type { RunToken } from "../platform/run-token.ts";
 import type { Client } from "./client.ts";
 import { gatewayError, runNotActive } from "./errors.ts";
 import { brokeOff, readProviderError, unreachable } from "./upstream/provider-error.ts";
 import { createRecent } from "./budget/recent.ts";
 import type { CountBody } from "./request/request-schema.ts";
 import type { PricedRequest } from "./request/request.ts";
+import { spenderId } from "./spender.ts";
 import type { Upstream } from "./upstream/upstream.ts";
 
 export type TokenCounterDeps = {
@@ -18,37 +19,37 @@ export type TokenCounterDeps = {
 
 /** Asks the provider how many input tokens a request has. */
 export type TokenCounter = (ask: {
-  token: RunToken;
+  spender: Spender;
   request: PricedRequest<CountBody>;
   gone: AbortSignal;
 }) => Promise<Counted>;
 
 export type CountTokensCall = {
-  token: RunToken;
+  spender: Spender;
   request: PricedRequest<CountBody>;
   client: Client;
   requestId: string;
 };
 
-/** Counting costs nothing, but the provider limits it for the whole installation: no run may use it all up. */
+/** Counting costs nothing, but the provider limits it for the whole installation: no run and no key may use it all up. */
 const PER_MINUTE = 120;
 const MAX_ANSWERS = 2_000;
-const MAX_RUNS = 10_000;
+const MAX_SPENDERS = 10_000;
 const MAX_ANSWER_BYTES = 64 * 1024;
 
 export type Counted =
   | { status: "counted"; inputTokens: number }
   | { status: "failed"; error: AppError };
 
-/** A bucket per run that fills at `PER_MINUTE`. */
+/** A bucket per run or API key that fills at `PER_MINUTE`. */
 function createRate() {
-  const runs = createRecent<{ left: number; atMs: number }>(MAX_RUNS);
-  return function take(runId: string): boolean {
+  const buckets = createRecent<{ left: number; atMs: number }>(MAX_SPENDERS);
+  return function take(id: string): boolean {
     const nowMs = performance.now();
-    const before = runs.get(runId) ?? { left: PER_MINUTE, atMs: nowMs };
+    const before = buckets.get(id) ?? { left: PER_MINUTE, atMs: nowMs };
     const earned = ((nowMs - before.atMs) / 60_000) * PER_MINUTE;
     const left = Math.min(PER_MINUTE, before.left + earned);
-    runs.set(runId, { left: left >= 1 ? left - 1 : left, atMs: nowMs });
+    buckets.set(id, { left: left >= 1 ? left - 1 : left, atMs: nowMs });
     return left >= 1;
   };
 }
@@ -68,7 +69,7 @@ function inputTokensIn(text: string): number | undefined {
   }
 }
 
-/** Counts for live runs only, at a limited rate, and equal prompts of a workspace from memory. */
+/** Counts for live runs and valid keys only, at a limited rate, and equal prompts of a workspace from memory. */
 export function createTokenCounter(deps: TokenCounterDeps): TokenCounter {
   const answers = createRecent<number>(MAX_ANSWERS);
   const takeRate = createRate();
@@ -102,20 +103,20 @@ export function createTokenCounter(deps: TokenCounterDeps): TokenCounter {
       : { status: "counted", inputTokens };
   }
 
-  return async function count({ token, request, gone }) {
-    const { workspaceId, runId, epoch, secretHash: tokenHash } = token;
-    if (!(await deps.ledger.isRunActive({ workspaceId, runId, epoch, tokenHash })))
+  return async function count({ spender, request, gone }) {
+    const { workspaceId } = spender;
+    if (spender.kind === "run" && !(await deps.ledger.isRunActive(spender)))
       return { status: "failed", error: runNotActive() };
     const key = `${workspaceId} ${request.requestHash}`;
     const known = answers.get(key);
     if (known !== undefined) return { status: "counted", inputTokens: known };
-    if (!takeRate(runId))
+    if (!takeRate(spenderId(spender)))
       return {
         status: "failed",
         error: gatewayError({
           status: 429,
           code: "count_tokens_limited",
-          message: `A run may count tokens ${PER_MINUTE} times a minute.`,
+          message: `A run or an API key may count tokens ${PER_MINUTE} times a minute.`,
           retryAfterMs: 60_000 / PER_MINUTE,
         }),
       };
@@ -130,8 +131,8 @@ export async function serveCountTokens(
   counter: TokenCounter,
   call: CountTokensCall,
 ): Promise<void> {
-  const { token, request, client } = call;
-  const counted = await counter({ token, request, gone: client.gone });
+  const { spender, request, client } = call;
+  const counted = await counter({ spender, request, gone: client.gone });
   if (counted.status === "failed") return client.fail(counted.error);
   const body = Buffer.from(JSON.stringify({ input_tokens: counted.inputTokens }));
   client.begin(200, {

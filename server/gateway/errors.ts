@@ -76,12 +76,33 @@ export function modelNotPriced(model: string): AppError {
   });
 }
 
-/** 401: the text is no run token at all. */
+/** 401: what was sent is neither a run token nor an API key. */
 export function tokenMissing(): AppError {
   return gatewayError({
     status: 401,
     code: "run_token_required",
-    message: "Send the run token as x-api-key or as a bearer token.",
+    message:
+      "Send an API key with the scope models:invoke, or a run token, as x-api-key or as a bearer token.",
+  });
+}
+
+/** 401: the key is unknown, was revoked or has ended. */
+export function apiKeyRefused(): AppError {
+  return gatewayError({
+    status: 401,
+    code: "api_key_invalid",
+    message: "This API key is not valid: it is unknown, was revoked or has ended.",
+  });
+}
+
+/** 403: a valid key that was not made for model calls, or whose maker may not make them any more. */
+export function scopeMissing(): AppError {
+  return gatewayError({
+    status: 403,
+    code: "scope_missing",
+    message:
+      "This API key does not have the scope models:invoke. Make one that has it, for example with `guildhall gateway env`.",
+    details: { scope: "models:invoke" },
   });
 }
 

@@ -1,10 +1,10 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { Spender } from "../ledger/calls.ts";
 import type { Ledger } from "../ledger/ledger.ts";
 import type { AppError } from "../platform/errors.ts";
 import { newId } from "../platform/ids.ts";
 import { createRequestLimits, type RequestLimits } from "../platform/request-limits.ts";
 import type { Logger } from "../platform/log.ts";
-import { parseRunToken, type RunToken } from "../platform/run-token.ts";
 import { createAdmission } from "./budget/admission.ts";
 import { createOrphans } from "./upstream/attempt.ts";
 import { createBodyReader } from "./request/body.ts";
@@ -27,6 +27,7 @@ import { parseCountRequest, parseMessagesRequest } from "./request/request.ts";
 import { createRetries } from "./upstream/retries.ts";
 import { createRunMemory } from "./budget/run-memory.ts";
 import { createSettlements } from "./budget/settlements.ts";
+import { credentialOf, refusalOfCredential, type KeyCheck } from "./spender.ts";
 import { createUndelivered } from "./budget/undelivered.ts";
 import { createUpstream, type UpstreamOptions } from "./upstream/upstream.ts";
 
@@ -54,6 +55,8 @@ export type GatewayDeps = {
   findPrice?: FindPrice;
   /** Holds the input by the provider's count instead of by bytes; what the count misses is borne by the platform. */
   exactHolds?: boolean;
+  /** Lets programs with an API key in; without it, run tokens only. */
+  checkKey?: KeyCheck;
   log: Logger;
   /** The owner of the holds: the ledger's own process id. */
   processId: string;
@@ -79,7 +82,7 @@ const LAST_SETTLEMENTS_MS = 5_000;
 const REQUEST_TIMEOUT_MS = 120_000;
 
 type Handler = (call: {
-  token: RunToken;
+  spender: Spender;
   raw: Buffer;
   request: IncomingMessage;
   client: Client;
@@ -89,15 +92,6 @@ type Handler = (call: {
 function header(request: IncomingMessage, name: string): string | undefined {
   const value = request.headers[name];
   return Array.isArray(value) ? value[0] : value;
-}
-
-function tokenOf(request: IncomingMessage): RunToken | undefined {
-  const bearer = /^Bearer (\S+)$/i.exec(header(request, "authorization") ?? "")?.[1];
-  for (const text of [header(request, "x-api-key"), bearer]) {
-    const token = text === undefined ? undefined : parseRunToken(text);
-    if (token !== undefined) return token;
-  }
-  return undefined;
 }
 
 function protocolHeaders(request: IncomingMessage) {
@@ -198,26 +192,32 @@ function createHandlers(
   const saltOf = deps.cacheSaltKey === undefined ? undefined : createCacheSalt(deps.cacheSaltKey);
   const { findPrice } = deps;
   return {
-    async "POST /v1/messages"({ token, raw, request, client, requestId }) {
-      const salt = saltOf?.(token.workspaceId);
+    async "POST /v1/messages"({ spender, raw, request, client, requestId }) {
+      const salt = saltOf?.(spender.workspaceId);
       const parsed = parseMessagesRequest({ raw, ...protocolHeaders(request), salt, findPrice });
       if (parsed.status === "refused") return client.fail(parsed.error);
       const retried = Number(header(request, "x-stainless-retry-count") ?? 0) > 0;
-      const call = { token, request: parsed.request, client, requestId, retried };
+      const call = { spender, request: parsed.request, client, requestId, retried };
       await serveMessagesCall(input.calls, call);
     },
-    async "POST /v1/messages/count_tokens"({ token, raw, request, client, requestId }) {
-      const salt = saltOf?.(token.workspaceId);
+    async "POST /v1/messages/count_tokens"({ spender, raw, request, client, requestId }) {
+      const salt = saltOf?.(spender.workspaceId);
       const parsed = parseCountRequest({ raw, ...protocolHeaders(request), salt, findPrice });
       if (parsed.status === "refused") return client.fail(parsed.error);
-      await serveCountTokens(input.counter, { token, request: parsed.request, client, requestId });
+      await serveCountTokens(input.counter, {
+        spender,
+        request: parsed.request,
+        client,
+        requestId,
+      });
     },
   };
 }
 
 /**
  * The only way to the model: a server of the Messages protocol that holds the worst case of each call before it
- * leaves and settles it before its answer ends. Clients authenticate with a run token, as `x-api-key` or bearer.
+ * leaves and settles it before its answer ends. Clients authenticate with a run token or an API key, as `x-api-key` or
+ * bearer.
  * Protocol: https://platform.claude.com/docs/en/api/messages
  */
 export function createGateway(deps: GatewayDeps): Gateway {
@@ -235,20 +235,23 @@ export function createGateway(deps: GatewayDeps): Gateway {
   async function serve(request: IncomingMessage, client: Client, requestId: string): Promise<void> {
     const handler = handlers[routeOf(request)];
     if (handler === undefined) return client.fail(notFound());
-    const token = tokenOf(request);
-    const refused = await callLimits.check(request, token?.secretHash);
+    const credential = credentialOf(request);
+    const refused = await callLimits.check(request, credential?.secretHash);
     if (refused) return client.fail(refused.error, refused.end ? { connection: "close" } : {});
-    if (token === undefined) {
+    if (credential === undefined) {
       await callLimits.failed(request);
       return client.fail(tokenMissing());
     }
+    const { spender, secretHash } = credential;
+    const watched = callLimits.watch(request, secretHash, client);
+    const refusal = await refusalOfCredential(credential, deps.checkKey);
+    if (refusal !== undefined) return watched.fail(refusal);
     const body = await readBody(request);
     if (body.status === "gone") return;
     if (body.status === "refused") return client.fail(body.error, { connection: "close" });
     try {
       await liveness.ensure();
-      const watched = callLimits.watch(request, token.secretHash, client);
-      await handler({ token, raw: body.bytes, request, client: watched, requestId });
+      await handler({ spender, raw: body.bytes, request, client: watched, requestId });
     } finally {
       body.release();
     }

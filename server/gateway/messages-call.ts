@@ -47,17 +47,17 @@ async function pause(ms: number, signals: AbortSignal): Promise<void> {
  * what failed without being billed is tried again, as long as the client is there.
  */
 export async function serveMessagesCall(deps: MessagesCallDeps, call: MessagesCall): Promise<void> {
-  const { token, request, client } = call;
+  const { spender, request, client } = call;
   const frozen = deps.freeze.check(request);
   if (frozen !== undefined) return client.fail(frozen, droppedHeader(request));
   if (await replay(deps, call)) return;
   deps.retries.callStarted();
   const stopped = AbortSignal.any([client.gone, deps.shutdown]);
-  const exactTokens = await deps.exactTokens?.({ token, request, gone: stopped });
+  const exactTokens = await deps.exactTokens?.({ spender, request, gone: stopped });
   let callNo: number | undefined;
   for (let attemptNo = 1; ; attemptNo++) {
     const admission = await deps.admit({
-      token,
+      spender,
       request,
       exactTokens,
       callNo,

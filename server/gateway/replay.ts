@@ -1,7 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
+import type { RunSpender, Spender } from "../ledger/calls.ts";
 import type { Ledger } from "../ledger/ledger.ts";
 import type { Logger } from "../platform/log.ts";
-import type { RunToken } from "../platform/run-token.ts";
 import type { JournalCipher } from "./budget/journal.ts";
 import type { Settlements } from "./budget/settlements.ts";
 import type { Undelivered, UndeliveredAnswer } from "./budget/undelivered.ts";
@@ -21,13 +21,16 @@ export type ReplayDeps = {
 };
 
 export type MessagesCall = {
-  token: RunToken;
+  spender: Spender;
   request: MessagesRequest;
   client: Client;
   requestId: string;
   /** The client says that it repeats a call; the first try may have been at another gateway. */
   retried: boolean;
 };
+
+/** Answers are kept for runs alone, which repeat their calls when a worker has died. */
+type RunCall = MessagesCall & { spender: RunSpender };
 
 type Taken = { holdId: string; body: Buffer };
 
@@ -38,10 +41,10 @@ export function droppedHeader(request: MessagesRequest): Record<string, string> 
 /** Tells the database, once the answer is stored, that this attempt may take it once more. -> whether that was said */
 async function markUndelivered(
   deps: Pick<ReplayDeps, "ledger" | "settlements" | "log">,
-  { token, request }: MessagesCall,
+  { spender, request }: RunCall,
   { ended, holdId }: UndeliveredAnswer,
 ): Promise<boolean> {
-  const { workspaceId, runId, epoch } = token;
+  const { workspaceId, runId, epoch } = spender;
   const { requestHash } = request;
   try {
     await ended;
@@ -54,12 +57,18 @@ async function markUndelivered(
   }
 }
 
+function isOfRun(call: MessagesCall): call is RunCall {
+  return call.spender.kind === "run";
+}
+
 /** Remembers an answer as undelivered if its client leaves before it has all of it, or when told so. */
 export function watchDelivery(
   deps: Pick<ReplayDeps, "undelivered" | "ledger" | "settlements" | "log">,
   call: MessagesCall,
   answer: UndeliveredAnswer,
 ): { missed(): void; stop(): void } {
+  if (!isOfRun(call)) return { missed() {}, stop() {} };
+  const runCall = call;
   const { gone } = call.client;
   let watching = true;
   function stop(): void {
@@ -69,17 +78,17 @@ export function watchDelivery(
   function missed(): void {
     if (!watching) return;
     stop();
-    deps.undelivered.note(call, { ...answer, marked: markUndelivered(deps, call, answer) });
+    deps.undelivered.note(runCall, { ...answer, marked: markUndelivered(deps, runCall, answer) });
   }
   gone.addEventListener("abort", missed, { once: true });
   if (gone.aborted) missed();
   return { missed, stop };
 }
 
-function takeStored(deps: ReplayDeps, { token, request }: MessagesCall) {
-  const { workspaceId, runId, epoch, secretHash } = token;
+function takeStored(deps: ReplayDeps, { spender, request }: RunCall) {
+  const { workspaceId, runId, epoch, tokenHash } = spender;
   const { requestHash } = request;
-  return deps.ledger.takeJournal({ workspaceId, runId, epoch, tokenHash: secretHash, requestHash });
+  return deps.ledger.takeJournal({ workspaceId, runId, epoch, tokenHash, requestHash });
 }
 
 function aborted(signal: AbortSignal): Promise<unknown> {
@@ -111,7 +120,7 @@ async function comes(
 /** -> the stored answer, undefined when there is none, or `answered` when the client was told to come back */
 async function takeUndelivered(
   deps: ReplayDeps,
-  call: MessagesCall,
+  call: RunCall,
   answer: UndeliveredAnswer,
 ): Promise<Taken | undefined | "answered"> {
   const { client } = call;
@@ -139,12 +148,13 @@ async function takeUndelivered(
  * the answer did not reach it. -> false: it has not, so it has to be made
  */
 export async function replay(deps: ReplayDeps, call: MessagesCall): Promise<boolean> {
-  const { token, request, client } = call;
-  const { workspaceId, runId } = token;
+  if (!isOfRun(call)) return false;
+  const { spender, request, client } = call;
+  const { workspaceId, runId } = spender;
   const { requestHash } = request;
   const undelivered = deps.undelivered.take(call);
   // A run's first attempt has nothing else to repeat, unless its client says so.
-  if (undelivered === undefined && token.epoch <= 1 && !call.retried) return false;
+  if (undelivered === undefined && spender.epoch <= 1 && !call.retried) return false;
   const taken = await (undelivered === undefined
     ? takeStored(deps, call)
     : takeUndelivered(deps, call, undelivered));

@@ -6,6 +6,7 @@ import type {
   Scope,
 } from "@guildhall/sdk/contract/workspace.ts";
 import { appendAudit } from "../audit/audit.ts";
+import { formatApiKey, parseApiKey } from "../platform/api-key-text.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { Db, WorkspaceTx } from "../platform/db.ts";
 import { AppError } from "../platform/errors.ts";
@@ -63,8 +64,6 @@ type Live = {
   expires_in_ms: number | null;
 };
 
-/** The key names its workspace, so that it is looked up under that workspace's row-level security. */
-const FORM = /^ghk_(ws_[0-9a-z]{1,40})\.(key_[0-9a-z]{1,40})\.([\w-]{43})$/;
 const CACHE_ENTRIES = 10_000;
 const COLUMNS = "id, name, scopes, created_at, expires_at, last_used_at, revoked_at";
 
@@ -136,7 +135,7 @@ async function insertKey(tx: WorkspaceTx, request: CreateApiKey): Promise<Create
     origin: request.origin,
     after: key,
   });
-  return { ...key, key: `ghk_${tx.workspaceId}.${id}.${secret}` };
+  return { ...key, key: formatApiKey({ workspaceId: tx.workspaceId, apiKeyId: id, secret }) };
 }
 
 async function revokeKey(
@@ -202,9 +201,9 @@ export function createApiKeys(options: { db: Db; clock: Clock }): ApiKeys {
       cache.delete(`${request.workspaceId}/${request.id}`);
     },
     async verify(key) {
-      const [, workspaceId, id, secret] = FORM.exec(key) ?? [];
-      if (workspaceId === undefined || id === undefined || secret === undefined) return undefined;
-      const hash = sha256Hex(secret);
+      const parsed = parseApiKey(key);
+      if (parsed === undefined) return undefined;
+      const { workspaceId, apiKeyId: id, secretHash: hash } = parsed;
       const live = await findLive(workspaceId, id, hash);
       if (!live || !sameDigest(live.secret_hash, hash)) return undefined;
       return {

@@ -20,7 +20,7 @@ export type Identity = {
   /** A one-time link token for a user, valid for 10 minutes; earlier links of the user end. */
   createSignInLink(userId: string): Promise<{ token: string; validForMs: number }>;
   /** Names for `GET /v1/me`; who runs the model is not identity's business. */
-  describe(principal: Principal): Promise<Omit<Me, "model">>;
+  describe(principal: Principal): Promise<Omit<Me, "model" | "gateway">>;
   sessions: Sessions;
   apiKeys: ApiKeys;
 };

@@ -1,15 +1,15 @@
-import type { ReserveOutcome } from "../../ledger/calls.ts";
+import type { ReserveOutcome, Spender } from "../../ledger/calls.ts";
 import type { Ledger } from "../../ledger/ledger.ts";
 import { AppError } from "../../platform/errors.ts";
 import { newId } from "../../platform/ids.ts";
-import type { RunToken } from "../../platform/run-token.ts";
 import { describeBudgetRefusal, describeCallLimit, describeSuspension } from "./budget-refusal.ts";
 import type { BudgetQueue } from "./budget-queue.ts";
 import type { Hold } from "./charges.ts";
-import { budgetRefused, gatewayError, runNotActive } from "../errors.ts";
+import { apiKeyRefused, budgetRefused, gatewayError, runNotActive } from "../errors.ts";
 import { leastTokens, type MessagesRequest } from "../request/request.ts";
 import type { RunMemory } from "./run-memory.ts";
 import type { Settlements } from "./settlements.ts";
+import { spenderId } from "../spender.ts";
 import { worstCase } from "../request/worst-case.ts";
 
 export type AdmissionOutcome =
@@ -17,7 +17,7 @@ export type AdmissionOutcome =
   | { status: "refused"; error: AppError };
 
 export type AdmissionRequest = {
-  token: RunToken;
+  spender: Spender;
   request: MessagesRequest;
   /** What exact mode holds for the input, where that is less than the bound. */
   exactTokens: number | undefined;
@@ -40,10 +40,13 @@ export type AdmissionDeps = {
 /** More unsettled holds than this mean that the database is away for long: no further call is started. */
 const MAX_PENDING_SETTLEMENTS = 1_000;
 
-function refusalOf(outcome: Exclude<ReserveOutcome, { status: "held" }>): AppError {
+function refusalOf(
+  outcome: Exclude<ReserveOutcome, { status: "held" }>,
+  spender: Spender,
+): AppError {
   switch (outcome.status) {
     case "stale":
-      return runNotActive();
+      return spender.kind === "run" ? runNotActive() : apiKeyRefused();
     case "suspended":
       return budgetRefused(describeSuspension(outcome.reason));
     case "call_limit":
@@ -66,23 +69,23 @@ function databaseUnavailable(what: string, cause?: unknown): AppError {
 
 /** Holds the worst case of one upstream attempt, marked as dispatched in the same transaction, or says why not. */
 export function createAdmission(deps: AdmissionDeps): Admit {
-  return async function admit({ token, request, exactTokens, callNo, attemptNo, gone }) {
+  return async function admit({ spender, request, exactTokens, callNo, attemptNo, gone }) {
     if (deps.settlements.pending() > MAX_PENDING_SETTLEMENTS)
       return {
         status: "refused",
         error: databaseUnavailable("Charges wait for the database."),
       };
-    const { workspaceId, runId, epoch } = token;
+    const { workspaceId } = spender;
     const holdId = newId("hold");
     const { largestTtl } = request;
     let boundTokens = 0;
     const reserve = async (): Promise<ReserveOutcome> => {
       // Looked up anew for each try: while it waited, an answer may have made the bound tighter.
-      boundTokens = deps.memory.bound(runId, request);
+      boundTokens = deps.memory.bound(spenderId(spender), request);
       const tokens = Math.min(boundTokens, exactTokens ?? boundTokens);
       const worst = worstCase(request.price, { tokens, largestTtl });
       return deps.ledger.reserve({
-        spender: { kind: "run", workspaceId, runId, epoch, tokenHash: token.secretHash },
+        spender,
         holdId,
         ...(callNo === undefined ? {} : { callNo }),
         attemptNo,
@@ -101,14 +104,14 @@ export function createAdmission(deps: AdmissionDeps): Admit {
           ? error
           : databaseUnavailable("The budget could not be asked.", error);
       });
-    if (outcome.status !== "held") return { status: "refused", error: refusalOf(outcome) };
+    if (outcome.status !== "held") return { status: "refused", error: refusalOf(outcome, spender) };
     const bound = worstCase(request.price, { tokens: boundTokens, largestTtl });
     return {
       status: "held",
       hold: {
         id: holdId,
         workspaceId,
-        runId,
+        spender,
         callNo: outcome.callNo,
         amountNanoUsd: outcome.amountNanoUsd,
         maxTokens: outcome.maxTokens,

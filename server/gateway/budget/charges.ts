@@ -1,4 +1,4 @@
-import type { Settlement } from "../../ledger/calls.ts";
+import type { Settlement, Spender } from "../../ledger/calls.ts";
 import { faultPoint } from "../../platform/fault-points.ts";
 import type { Logger } from "../../platform/log.ts";
 import type { AnswerVerdict } from "../answer/answer-verdict.ts";
@@ -8,13 +8,14 @@ import { MAX_SEALED_BYTES } from "./journal.ts";
 import type { ModelFreeze } from "./model-freeze.ts";
 import type { MessagesRequest } from "../request/request.ts";
 import type { RunMemory } from "./run-memory.ts";
+import { spenderId } from "../spender.ts";
 import type { Settlements } from "./settlements.ts";
 
 /** One upstream attempt that money is held for. */
 export type Hold = {
   id: string;
   workspaceId: string;
-  runId: string;
+  spender: Spender;
   /** Null for a call by API key. */
   callNo: number | null;
   amountNanoUsd: number;
@@ -116,9 +117,11 @@ export function createCharges(deps: ChargesDeps): Charges {
 
   function journalOf(hold: Hold, outcome: Outcome): Pick<Settlement, "journal"> {
     const { stored, request } = outcome;
-    if (stored === undefined) return {};
+    const { spender } = hold;
+    // Only a run can be repeated: it asks the same again when its worker has died.
+    if (stored === undefined || spender.kind !== "run") return {};
     const { requestHash } = request;
-    const parts = { workspaceId: hold.workspaceId, runId: hold.runId, requestHash };
+    const parts = { workspaceId: hold.workspaceId, runId: spender.runId, requestHash };
     const body = deps.cipher.seal(stored, parts);
     return body.length > MAX_SEALED_BYTES ? {} : { journal: { requestHash, body } };
   }
@@ -140,7 +143,7 @@ export function createCharges(deps: ChargesDeps): Charges {
       }
       const { tokens } = verdict;
       deps.memory.noteThinking(outcome.thinkingMarks, tokens.outputTokens);
-      deps.memory.noteCall(hold.runId, {
+      deps.memory.noteCall(spenderId(hold.spender), {
         request,
         inputTokens:
           tokens.inputTokens +

@@ -1,4 +1,4 @@
-import type { RunToken } from "../../platform/run-token.ts";
+import type { Spender } from "../../ledger/calls.ts";
 import type { TokenCounter } from "../count-tokens.ts";
 import type { MessagesRequest } from "../request/request.ts";
 
@@ -8,7 +8,7 @@ const MARGIN_TOKENS = 64;
 
 /** Asks what to hold for the input of a call; undefined: what its bytes allow. */
 export type ExactTokens = (call: {
-  token: RunToken;
+  spender: Spender;
   request: MessagesRequest;
   gone: AbortSignal;
 }) => Promise<number | undefined>;

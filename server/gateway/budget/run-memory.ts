@@ -5,10 +5,13 @@ import type { CountBody, RequestMessage } from "../request/request-schema.ts";
 import type { PricedRequest } from "../request/request.ts";
 
 export type RunMemory = {
-  /** No provider counts more input tokens for this request of this run. */
-  bound(runId: string, request: PricedRequest<CountBody>): number;
+  /** No provider counts more input tokens for this request of this run or API key. */
+  bound(spenderId: string, request: PricedRequest<CountBody>): number;
   /** A call ended cleanly: the provider said exactly how many input tokens it had. */
-  noteCall(runId: string, call: { request: PricedRequest<CountBody>; inputTokens: number }): void;
+  noteCall(
+    spenderId: string,
+    call: { request: PricedRequest<CountBody>; inputTokens: number },
+  ): void;
   /** These thinking blocks came from an answer of at most so many tokens. */
   noteThinking(marks: readonly string[], outputTokens: number): void;
 };
@@ -21,7 +24,7 @@ type KnownPrompt = {
 };
 
 const MAX_RUNS = 5_000;
-/** A run has a few conversations at a time at most. */
+/** A run, or a program with a key, has a few conversations at a time at most. */
 const PROMPTS_PER_RUN = 4;
 const MAX_MARKS = 50_000;
 /** For what the provider puts between the known part and what was added. */
@@ -75,7 +78,7 @@ function prefixHashes(
 }
 
 /**
- * Remembers what the provider told about the calls of a run, so that a later call is held at little more than it
+ * Remembers what the provider told about the calls of a run or an API key, so that a later call is held at little more than it
  * costs. A conversation that only grew keeps its exact count: same model, same head, same first messages, same
  * tokens; just what was added is bounded by bytes. In memory only: what is forgotten is bounded by bytes again.
  */
@@ -84,12 +87,12 @@ export function createRunMemory(): RunMemory {
   const thinking = createRecent<number>(MAX_MARKS);
 
   function tightBound(
-    runId: string,
+    spenderId: string,
     request: PricedRequest<CountBody>,
     options: BoundOptions,
   ): number | undefined {
     const { body } = request;
-    const known = (runs.get(runId) ?? []).filter(
+    const known = (runs.get(spenderId) ?? []).filter(
       (prompt) => prompt.messages <= body.messages.length,
     );
     if (known.length === 0) return undefined;
@@ -108,17 +111,17 @@ export function createRunMemory(): RunMemory {
   }
 
   return {
-    bound(runId, request) {
+    bound(spenderId, request) {
       const options: BoundOptions = {
         price: request.price,
         thinkingOrigin: (mark) => thinking.get(digest(mark)),
       };
       const bound =
-        tightBound(runId, request, options) ??
+        tightBound(spenderId, request, options) ??
         inputBound(request.body, options) + request.saltTokens;
       return Math.min(bound, request.price.contextWindowTokens);
     },
-    noteCall(runId, { request, inputTokens }) {
+    noteCall(spenderId, { request, inputTokens }) {
       const { body } = request;
       const count = body.messages.length;
       const prompt: KnownPrompt = {
@@ -127,7 +130,7 @@ export function createRunMemory(): RunMemory {
         messagesHash: prefixHashes(body.messages, new Set([count])).get(count) ?? "",
         inputTokens,
       };
-      runs.set(runId, [prompt, ...(runs.get(runId) ?? [])].slice(0, PROMPTS_PER_RUN));
+      runs.set(spenderId, [prompt, ...(runs.get(spenderId) ?? [])].slice(0, PROMPTS_PER_RUN));
     },
     noteThinking(marks, outputTokens) {
       for (const mark of marks) thinking.set(digest(mark), outputTokens);

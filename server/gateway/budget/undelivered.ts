@@ -1,4 +1,4 @@
-import type { RunToken } from "../../platform/run-token.ts";
+import type { RunSpender } from "../../ledger/calls.ts";
 
 /** An answer that was, or is being, paid for, and that its client does not have. */
 export type UndeliveredAnswer = {
@@ -10,7 +10,7 @@ export type UndeliveredAnswer = {
 };
 
 /** The same call by the same attempt of a run. */
-export type CallName = { token: RunToken; request: { requestHash: string } };
+export type CallName = { spender: RunSpender; request: { requestHash: string } };
 
 export type Undelivered = {
   note(call: CallName, answer: UndeliveredAnswer): void;
@@ -22,8 +22,8 @@ export type Undelivered = {
 const MAX_CALLS = 10_000;
 
 /** The secret's hash stands for the attempt: who only guesses its names finds nothing. */
-function keyOf({ token, request }: CallName): string {
-  return `${token.workspaceId} ${token.runId} ${token.epoch} ${token.secretHash} ${request.requestHash}`;
+function keyOf({ spender, request }: CallName): string {
+  return `${spender.workspaceId} ${spender.runId} ${spender.epoch} ${spender.tokenHash} ${request.requestHash}`;
 }
 
 /**

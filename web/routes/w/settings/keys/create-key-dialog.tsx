@@ -107,9 +107,7 @@ export function CreateKeyDialog({ onClose }: { onClose: () => void }) {
     return (
       <CreatedKey
         secret={create.data.key}
-        gatewayUrl={
-          create.data.scopes.includes("models:invoke") ? me.gateway.base_url : undefined
-        }
+        gatewayUrl={create.data.scopes.includes("models:invoke") ? me.gateway.base_url : undefined}
         onClose={onClose}
       />
     );

@@ -1,8 +1,10 @@
 import { useState } from "react";
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { KeyRound } from "lucide-react";
+import type { Usage } from "@guildhall/sdk/contract/workspace.ts";
 import { call } from "../../../../api/api.ts";
 import { apiKeysQuery, meQuery, usageQuery } from "../../../../api/queries.ts";
+import { formatCost, formatLimit } from "../../../../format/money.ts";
 import { formatDateTime } from "../../../../format/time.ts";
 import { t } from "../../../../messages/translate.ts";
 import { Button } from "../../../../ui/button.tsx";
@@ -51,7 +53,7 @@ type KeyUse = Usage["by_key"][number];
 function spentText({ spent_nano_usd: spent, limit_nano_usd: limit }: KeyUse): string {
   return limit === null
     ? t("apiKeys.spent", { spent: formatCost(spent) })
-    : t("apiKeys.spentOf", { spent: formatCost(spent), limit: formatCost(limit) });
+    : t("apiKeys.spentOf", { spent: formatCost(spent), limit: formatLimit(limit) });
 }
 
 function KeyRow({
