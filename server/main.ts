@@ -6,7 +6,7 @@ import { createExecution } from "./execution.ts";
 import { createFrozenModels } from "./gateway/budget/frozen-models.ts";
 import { createGateway } from "./gateway/gateway.ts";
 import { createIdentity, type Identity } from "./identity/identity.ts";
-import { keyCheckOf } from "./key-check.ts";
+import { keyCheckOf } from "./gateway/key-check.ts";
 import { ensureLocalWorkspace } from "./identity/local-workspace.ts";
 import { type Installation, openInstallation } from "./installation.ts";
 import { createLedger } from "./ledger/ledger.ts";

@@ -2,8 +2,10 @@ import Anthropic from "@anthropic-ai/sdk";
 import { expect, onTestFinished } from "vitest";
 import type { FaultPlan } from "../../../simulator/delivery/faults.ts";
 import { createSimulator, type SimulatorOptions } from "../../../simulator/simulator.ts";
+import { createApiKeys } from "../../identity/api-keys.ts";
 import { createLedger, type Ledger } from "../../ledger/ledger.ts";
 import { verify } from "../../operator/verify.ts";
+import { systemClock } from "../../platform/clock.ts";
 import { newId } from "../../platform/ids.ts";
 import { createLogger, type Logger } from "../../platform/log.ts";
 import type { RequestLimits } from "../../platform/request-limits.ts";
@@ -17,6 +19,7 @@ import {
 } from "../../test/tenant.ts";
 import { createFrozenModels } from "../budget/frozen-models.ts";
 import type { FindPrice } from "../request/prices.ts";
+import { keyCheckOf } from "../key-check.ts";
 import { createGateway, type GatewayDeps, type GatewayLimits } from "../gateway.ts";
 
 export const MODEL = "claude-sonnet-5-5";
@@ -40,7 +43,9 @@ export type GatewayOptions = {
 export async function startGateway({ db }: Pick<TestDatabase, "db">, options: GatewayOptions) {
   const processId = newId("wrk");
   const ledger = createLedger({ db, processId });
+  const apiKeys = createApiKeys({ db, clock: systemClock });
   const deps: GatewayDeps = {
+    checkKey: keyCheckOf(apiKeys),
     ledger: options.ledger?.(ledger) ?? ledger,
     upstream: { baseUrl: options.upstreamUrl, apiKey: new Secret(PROVIDER_KEY) },
     journalKey: JOURNAL_KEY,
@@ -61,7 +66,7 @@ export async function startGateway({ db }: Pick<TestDatabase, "db">, options: Ga
   const gateway = createGateway(deps);
   const { url } = await gateway.listen({ port: 0, host: "127.0.0.1" });
   onTestFinished(() => gateway.close({ drainMs: 5_000 }));
-  return { gateway, url, ledger };
+  return { gateway, url, ledger, apiKeys };
 }
 
 /** The simulated provider without latency, which lets in the gateway's key only. */

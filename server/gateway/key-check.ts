@@ -1,5 +1,5 @@
-import type { KeyCheck } from "./gateway/spender.ts";
-import type { ApiKeys } from "./identity/api-keys.ts";
+import type { KeyCheck } from "./spender.ts";
+import type { ApiKeys } from "../identity/api-keys.ts";
 
 /** Lets those keys call models at the gateway that have the scope for it, and whose makers may still do so. */
 export function keyCheckOf(apiKeys: Pick<ApiKeys, "verify">): KeyCheck {
