@@ -77,6 +77,25 @@ export type SettleOutcome =
   /** The hold is not in a state from which this outcome is possible; null: there is no such hold. */
   | { status: "unchanged"; state: HoldState | null };
 
+/** What the provider says it charges for an upstream attempt whose end nobody saw. */
+export type Reconciliation = {
+  workspaceId: string;
+  holdId: string;
+  /** nano-USD. Beyond the hold it goes to the platform's overrun account. */
+  chargedNanoUsd: number;
+  /**
+   * `request`: the figure is of this very request, which cannot be charged a second time. `report`: it is what a report
+   * leaves for the attempt, complete for all requests that began before `finalBeforeMs` (since 1970, UTC); that counts
+   * only when the process that may have sent the request had ended by then.
+   */
+  proof: { kind: "request" } | { kind: "report"; finalBeforeMs: number };
+};
+
+export type ReconcileOutcome =
+  | SettleOutcome
+  /** The owner of the hold may still send it, or has sent it after the end of the report. Nothing changed. */
+  | { status: "not_final" };
+
 export type AgentTimeRequest = RunFence & {
   /** Counts the epoch's bookings from 1. A booking whose answer was lost is asked for again under its number. */
   bookingNo: number;

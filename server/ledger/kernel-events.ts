@@ -48,14 +48,32 @@ export type LedgerEvent =
       amount: number | null;
       since: string;
     }
-  | { type: "process_seen"; processId: string };
+  | { type: "process_seen"; processId: string }
+  | { type: "process_ended"; processId: string };
 
-function put<Value>(
-  map: ReadonlyMap<string, Value>,
-  key: string,
-  value: Value,
-): ReadonlyMap<string, Value> {
-  return new Map(map).set(key, value);
+/** A decision under way: what has happened so far, and the state that it led to. */
+export type Draft = {
+  readonly state: State;
+  readonly events: LedgerEvent[];
+  /** The tables that this decision has copied, and so may change. */
+  readonly own: Set<keyof State>;
+};
+
+export function draftOf(state: State): Draft {
+  return { state: { ...state }, events: [], own: new Set() };
+}
+
+type TableName = { [Name in keyof State]: State[Name] extends ReadonlyMap<string, unknown> ? Name : never }[keyof State];
+type RowOf<Name extends TableName> = State[Name] extends ReadonlyMap<string, infer Row> ? Row : never;
+
+/** A table to change. Copied at the first change of a decision, and not again, for decisions touch many rows. */
+function tableOf<Name extends TableName>(draft: Draft, name: Name): Map<string, RowOf<Name>> {
+  const { state, own } = draft;
+  if (!own.has(name)) {
+    own.add(name);
+    Object.assign(state, { [name]: new Map<string, unknown>(state[name]) });
+  }
+  return state[name] as unknown as Map<string, RowOf<Name>>;
 }
 
 export const holdKey = (workspaceId: string, holdId: string): string => `${workspaceId}|${holdId}`;
@@ -63,25 +81,24 @@ export const sliceKey = (slice: Pick<TimeSlice, "workspaceId" | "runId" | "slice
   [slice.workspaceId, slice.runId, slice.sliceNo].join("|");
 
 function changeHeld(
-  state: State,
+  draft: Draft,
   hold: { workspaceId: string; levels: readonly LevelKey[] },
   change: number,
-): ReadonlyMap<string, Budget> {
-  const budgets = new Map(state.budgets);
+): void {
+  const budgets = tableOf(draft, "budgets");
   for (const level of hold.levels) {
     const key = budgetKey(hold.workspaceId, "model_cost", level);
     const budget = budgets.get(key);
     if (budget) budgets.set(key, { ...budget, held: budget.held + change });
   }
-  return budgets;
 }
 
 function applyTopLimit(
-  state: State,
+  draft: Draft,
   event: Extract<LedgerEvent, { type: "top_limit_set" }>,
-): State {
+): void {
   const { level, scopeId, meter, version, amount } = event;
-  const budgets = new Map(state.budgets);
+  const budgets = tableOf(draft, "budgets");
   const used = new Map<string, number>();
   for (const [key, budget] of budgets) {
     if (budget.level !== level || budget.scopeId !== scopeId || budget.meter !== meter) continue;
@@ -90,19 +107,17 @@ function applyTopLimit(
     budgets.set(key, { ...budget, limitVersion: version, limit });
     used.set(budget.period, (used.get(budget.period) ?? 0) + budget.posted + budget.held);
   }
-  const tops = new Map(state.tops);
   if (amount !== null)
     for (const [period, granted] of used) {
       const top: TopBudget = { level, scopeId, meter, period, limit: amount, granted };
-      tops.set(topKey(top), top);
+      tableOf(draft, "tops").set(topKey(top), top);
     }
-  const topLimits = put(state.topLimits, topLimitKey(level, scopeId, meter), { version, amount });
-  return { ...state, budgets, tops, topLimits };
+  tableOf(draft, "topLimits").set(topLimitKey(level, scopeId, meter), { version, amount });
 }
 
-function applyLimit(state: State, event: Extract<LedgerEvent, { type: "limit_set" }>): State {
+function applyLimit(draft: Draft, event: Extract<LedgerEvent, { type: "limit_set" }>): void {
   const { workspaceId, meter, level, scopeId, version, amount } = event;
-  const budgets = new Map(state.budgets);
+  const budgets = tableOf(draft, "budgets");
   for (const [key, budget] of budgets)
     if (
       budget.workspaceId === workspaceId &&
@@ -113,92 +128,91 @@ function applyLimit(state: State, event: Extract<LedgerEvent, { type: "limit_set
     )
       budgets.set(key, { ...budget, limitVersion: version, limit: amount });
   const key = limitKey(workspaceId, meter, level, scopeId);
-  return { ...state, budgets, limits: put(state.limits, key, { version, amount }) };
+  tableOf(draft, "limits").set(key, { version, amount });
 }
 
-function moveChunk(state: State, event: Extract<LedgerEvent, { type: "chunk_moved" }>): State {
-  const top = state.tops.get(topKey(event.top));
+function moveChunk(draft: Draft, event: Extract<LedgerEvent, { type: "chunk_moved" }>): void {
+  const { tops, budgets } = draft.state;
+  const top = tops.get(topKey(event.top));
   const key = budgetKey(event.workspaceId, event.top.meter, event.top);
-  const budget = state.budgets.get(key);
-  if (!top || !budget || budget.limit === null) return state;
-  return {
-    ...state,
-    tops: put(state.tops, topKey(top), { ...top, granted: top.granted + event.amount }),
-    budgets: put(state.budgets, key, { ...budget, limit: budget.limit + event.amount }),
-  };
+  const budget = budgets.get(key);
+  if (!top || !budget || budget.limit === null) return;
+  tableOf(draft, "tops").set(topKey(top), { ...top, granted: top.granted + event.amount });
+  tableOf(draft, "budgets").set(key, { ...budget, limit: budget.limit + event.amount });
 }
 
-/** The state after an event. Total: an event that names something unknown changes nothing. */
-export function evolve(state: State, event: LedgerEvent): State {
+function endHold(draft: Draft, event: Extract<LedgerEvent, { type: "hold_ended" }>): void {
+  const { hold, state, posted, overrun } = event;
+  if (hold.state === "HELD" || hold.state === "DISPATCHED") changeHeld(draft, hold, -hold.amount);
+  const ended = { ...hold, state, posted, overrun };
+  tableOf(draft, "holds").set(holdKey(hold.workspaceId, hold.id), ended);
+}
+
+function bookLine(draft: Draft, line: Line): void {
+  const key = budgetKey(line.workspaceId, line.meter, line);
+  const budget = draft.state.budgets.get(key);
+  if (!budget) return;
+  if (!draft.own.has("lines")) {
+    draft.own.add("lines");
+    draft.state.lines = [...draft.state.lines];
+  }
+  (draft.state.lines as Line[]).push(line);
+  tableOf(draft, "budgets").set(key, { ...budget, posted: budget.posted + line.amount });
+}
+
+function apply(draft: Draft, event: LedgerEvent): void {
   switch (event.type) {
     case "budget_opened": {
       const { budget } = event;
-      const key = budgetKey(budget.workspaceId, budget.meter, budget);
-      return { ...state, budgets: put(state.budgets, key, budget) };
+      tableOf(draft, "budgets").set(budgetKey(budget.workspaceId, budget.meter, budget), budget);
+      return;
     }
     case "top_opened":
-      return { ...state, tops: put(state.tops, topKey(event.top), event.top) };
+      tableOf(draft, "tops").set(topKey(event.top), event.top);
+      return;
     case "chunk_moved":
-      return moveChunk(state, event);
+      return moveChunk(draft, event);
     case "held": {
       const { hold } = event;
-      return {
-        ...state,
-        budgets: changeHeld(state, hold, hold.amount),
-        holds: put(state.holds, holdKey(hold.workspaceId, hold.id), hold),
-      };
+      changeHeld(draft, hold, hold.amount);
+      tableOf(draft, "holds").set(holdKey(hold.workspaceId, hold.id), hold);
+      return;
     }
     case "dispatched": {
       const key = holdKey(event.workspaceId, event.holdId);
-      const hold = state.holds.get(key);
-      if (!hold) return state;
-      return { ...state, holds: put(state.holds, key, { ...hold, state: "DISPATCHED" }) };
+      const hold = draft.state.holds.get(key);
+      if (hold) tableOf(draft, "holds").set(key, { ...hold, state: "DISPATCHED" });
+      return;
     }
-    case "hold_ended": {
-      const { hold, posted, overrun } = event;
-      const open = hold.state === "HELD" || hold.state === "DISPATCHED";
-      return {
-        ...state,
-        budgets: open ? changeHeld(state, hold, -hold.amount) : state.budgets,
-        holds: put(state.holds, holdKey(hold.workspaceId, hold.id), {
-          ...hold,
-          state: event.state,
-          posted,
-          overrun,
-        }),
-      };
-    }
-    case "booked": {
-      const { line } = event;
-      const key = budgetKey(line.workspaceId, line.meter, line);
-      const budget = state.budgets.get(key);
-      if (!budget) return state;
-      return {
-        ...state,
-        lines: [...state.lines, line],
-        budgets: put(state.budgets, key, { ...budget, posted: budget.posted + line.amount }),
-      };
-    }
+    case "hold_ended":
+      return endHold(draft, event);
+    case "booked":
+      return bookLine(draft, event.line);
     case "time_granted":
-      return { ...state, slices: put(state.slices, sliceKey(event.slice), event.slice) };
+      tableOf(draft, "slices").set(sliceKey(event.slice), event.slice);
+      return;
     case "time_returned": {
       const { slice } = event;
       const returnedMs = slice.returnedMs + event.returnedMs;
-      return { ...state, slices: put(state.slices, sliceKey(slice), { ...slice, returnedMs }) };
+      tableOf(draft, "slices").set(sliceKey(slice), { ...slice, returnedMs });
+      return;
     }
     case "limit_set":
-      return applyLimit(state, event);
+      return applyLimit(draft, event);
     case "top_limit_set":
-      return applyTopLimit(state, event);
+      return applyTopLimit(draft, event);
     case "process_seen":
-      return { ...state, processes: put(state.processes, event.processId, state.nowMs) };
+      tableOf(draft, "processes").set(event.processId, draft.state.nowMs);
+      return;
+    case "process_ended":
+      tableOf(draft, "processes").delete(event.processId);
+      tableOf(draft, "endedProcesses").set(event.processId, draft.state.nowMs);
+      return;
   }
 }
 
-/** A decision under way: what has happened so far, and the state that it led to. */
-export type Draft = { state: State; readonly events: LedgerEvent[] };
-
+/** Records an event in the draft's state. Total: an event that names something unknown changes nothing. */
 export function emit(draft: Draft, event: LedgerEvent): void {
   draft.events.push(event);
-  draft.state = evolve(draft.state, event);
+  apply(draft, event);
 }

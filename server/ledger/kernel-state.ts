@@ -90,6 +90,8 @@ export type Hold = {
   epoch: number;
   ownerId: string;
   state: HoldState;
+  /** The price table that it was admitted by; it is settled by the same. */
+  priceVersion: string;
   amount: number;
   maxTokens: number;
   levels: readonly SeenLevel[];
@@ -146,6 +148,8 @@ export type State = {
   lines: readonly Line[];
   /** process -> when it was last seen */
   processes: ReadonlyMap<string, number>;
+  /** process that is known to have ended -> when that became known; it can never send anything again */
+  endedProcesses: ReadonlyMap<string, number>;
 };
 
 export function emptyState(nowMs: number): State {
@@ -162,6 +166,7 @@ export function emptyState(nowMs: number): State {
     slices: new Map(),
     lines: [],
     processes: new Map(),
+    endedProcesses: new Map(),
   };
 }
 

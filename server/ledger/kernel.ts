@@ -1,5 +1,5 @@
 import type { AgentTimeOutcome, ReserveOutcome, SettleOutcome } from "./calls.ts";
-import { type Draft, emit, holdKey, type LedgerEvent } from "./kernel-events.ts";
+import { type Draft, draftOf, emit, holdKey, type LedgerEvent } from "./kernel-events.ts";
 import { levelsOf, refusalOf, roomOf, seeLevels } from "./kernel-levels.ts";
 import {
   type AccountKey,
@@ -23,8 +23,12 @@ import {
 
 export type Decision<Outcome> = { state: State; events: readonly LedgerEvent[]; outcome: Outcome };
 
-function decide<Outcome>(state: State, work: (draft: Draft) => Outcome): Decision<Outcome> {
-  const draft: Draft = { state, events: [] };
+/** Runs one command. What it reads before its first event is the state before it. */
+export function decide<Outcome>(
+  state: State,
+  work: (draft: Draft) => Outcome,
+): Decision<Outcome> {
+  const draft = draftOf(state);
   const outcome = work(draft);
   return { state: draft.state, events: draft.events, outcome };
 }
@@ -48,6 +52,7 @@ export type Reserve = {
   callNo?: number;
   attemptNo: number;
   ownerId: string;
+  priceVersion: string;
   inputNanoUsd: number;
   outputNanoUsdPerToken: number;
   maxTokens: number;
@@ -88,6 +93,7 @@ export function reserve(state: State, ask: Reserve): Decision<ReserveOutcome> {
         epoch: ask.epoch,
         ownerId: ask.ownerId,
         state: ask.dispatch ? "DISPATCHED" : "HELD",
+        priceVersion: ask.priceVersion,
         amount,
         maxTokens: granted,
         levels: seen,
@@ -166,7 +172,8 @@ const allowed: Readonly<Record<Settle["outcome"], readonly Hold["state"][]>> = {
   void: ["HELD"],
 };
 
-function endHold(draft: Draft, ask: Settle): SettleOutcome {
+/** Books the end of a hold, when its state allows that end. */
+export function endHold(draft: Draft, ask: Settle): SettleOutcome {
   const hold = draft.state.holds.get(holdKey(ask.workspaceId, ask.holdId));
   if (!hold || !allowed[ask.outcome].includes(hold.state))
     return { status: "unchanged", state: hold?.state ?? null };
