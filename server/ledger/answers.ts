@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { invariant } from "../platform/errors.ts";
-import type { AgentTimeOutcome, ReserveOutcome, SettleOutcome } from "./calls.ts";
+import type { AgentTimeOutcome, ReconcileOutcome, ReserveOutcome, SettleOutcome } from "./calls.ts";
 import { holdStates, levelNames, type Refusal } from "./kernel-state.ts";
 
 // The edge between the database's answers and the program: checked, and named the TypeScript way. What each call is
@@ -68,6 +68,19 @@ export function readSettle(row: SpendingRow | undefined): SettleOutcome {
     "a settled hold has a charge",
   );
   return { status: "done", postedNanoUsd: amount, overrunNanoUsd: overrun };
+}
+
+const reconcileAnswer = z.discriminatedUnion("status", [
+  z.object({ status: z.literal("done"), posted: z.int(), overrun: z.int() }),
+  z.object({ status: z.literal("unchanged"), state: z.enum(holdStates).nullable() }),
+  z.object({ status: z.literal("not_final") }),
+]);
+
+/** The answer of `reconcile_hold`. */
+export function readReconcile(answer: unknown): ReconcileOutcome {
+  const read = reconcileAnswer.parse(answer);
+  if (read.status !== "done") return read;
+  return { status: "done", postedNanoUsd: read.posted, overrunNanoUsd: read.overrun };
 }
 
 const agentTimeAnswer = z.discriminatedUnion("status", [

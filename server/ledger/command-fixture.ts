@@ -57,7 +57,9 @@ export type Command =
   | { type: "tick"; ms: number }
   | { type: "run"; run: number; state: Run["state"] }
   | { type: "lease_time"; run: number; sliceMs: number; again: boolean }
-  | { type: "return_time"; run: number; unusedMs: number; stale: boolean };
+  | { type: "return_time"; run: number; unusedMs: number; stale: boolean }
+  /** A connection to the database breaks, maybe between a commit and its answer. */
+  | { type: "broken_connection" };
 
 type Of<Type extends Command["type"]> = Omit<Extract<Command, { type: Type }>, "type">;
 
@@ -145,6 +147,19 @@ export const command: fc.Arbitrary<Command> = fc.oneof(
   }),
   one(4, "lease_time", { run, sliceMs: fc.integer({ min: 1, max: 20_000 }), again: fc.boolean() }),
   one(3, "return_time", { run, unusedMs: fc.integer({ min: 0, max: 6_000 }), stale: seldom }),
+  one(3, "broken_connection", {}),
+);
+
+/**
+ * Commands that happen at once, round by round. Without limits of the top levels, where the ledger may tell one of two
+ * workspaces once too often to wait.
+ */
+export const roundsAtOnce: fc.Arbitrary<Command[][]> = fc.array(
+  fc.array(
+    command.filter((one) => one.type !== "top_limit"),
+    { minLength: 2, maxLength: 7, size: "max" },
+  ),
+  { minLength: 5, maxLength: 25, size: "max" },
 );
 
 /** Long enough for limits to fill, periods to turn and processes to come back. */

@@ -74,7 +74,7 @@ function gatewaySteps(node: Node, call: Call): Step[] {
     return steps;
   }
   if (!fact.maySend)
-    step({ type: "dispatch", ask: { workspaceId, holdId, ownerId } }, (told) =>
+    step({ type: "dispatch", ask: { workspaceId, holdId, ownerId }, foreign: false }, (told) =>
       told === true ? { maySend: true } : undefined,
     );
   // At once, or when a frozen gateway wakes up, whatever has become of the hold by then.

@@ -12,6 +12,8 @@ import type {
   SettleOutcome,
   AgentTimeOutcome,
   AgentTimeRequest,
+  Reconciliation,
+  ReconcileOutcome,
   RunFence,
 } from "./calls.ts";
 
@@ -44,6 +46,10 @@ export type Ledger = {
    * Says that this process lives; its open holds are posted in full when it stops saying so.
    */
   processSeen(role: string): Promise<void>;
+  /** Says that another process has ended: by its exit or because its place was taken over, never because it is silent. */
+  processEnded(processId: string): Promise<void>;
+  /** Lowers a provisional charge to what the provider says, when that proves the charge. May be repeated. */
+  reconcile(reconciliation: Reconciliation): Promise<ReconcileOutcome>;
   /** Ends the holds that were never sent because the answer of the database was lost. -> those that it could not end */
   endUnresolved(): Promise<UnresolvedFailure[]>;
   /** Ends up to `atMost` holds that nobody will end any more. */
@@ -158,6 +164,12 @@ export function createLedger(deps: { db: Db; processId: string; clock?: Clock })
     },
     async processSeen(role) {
       await call(queries.processSeen({ processId, role }));
+    },
+    async processEnded(ended) {
+      await call(queries.processEnded(ended));
+    },
+    async reconcile(reconciliation) {
+      return answers.readReconcile(await call(queries.reconcile(reconciliation)));
     },
     endUnresolved: () => unresolved.end(),
     async reapHolds(rule) {

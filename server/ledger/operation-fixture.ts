@@ -76,7 +76,7 @@ export function stateOf(world: World): State {
 /** What exactly is asked of kernel and database. */
 export type Operation =
   | { type: "reserve"; ask: Reserve }
-  | { type: "dispatch"; ask: Parameters<typeof kernel.dispatch>[1] }
+  | { type: "dispatch"; ask: Parameters<typeof kernel.dispatch>[1]; foreign: boolean }
   | { type: "settle"; ask: Settle }
   | { type: "reap" }
   | { type: "seen"; processId: string }

@@ -1,8 +1,14 @@
 import type { Statement } from "../platform/db.ts";
 import { storableJson } from "../platform/storable-json.ts";
-import type { AgentTimeRequest, ReserveRequest, RunFence, Settlement } from "./calls.ts";
+import type {
+  AgentTimeRequest,
+  Reconciliation,
+  ReserveRequest,
+  RunFence,
+  Settlement,
+} from "./calls.ts";
 
-// Each statement calls one reviewed function of migrations/0005_ledger_calls.sql and is a transaction of its own. `answer`
+// Each statement calls one reviewed function of migrations/0005_ledger_calls.sql or 0010_reconcile.sql, and is a transaction of its own. `answer`
 // is what the function returns.
 
 /** What one transaction shall do. A hold that is settled appears once. */
@@ -127,6 +133,28 @@ export function processSeen(process: { processId: string; role: string }): State
     name: "ledger_process_seen",
     text: "SELECT process_seen($1, $2) AS answer",
     values: [process.processId, process.role],
+  };
+}
+
+export function processEnded(processId: string): Statement {
+  return {
+    name: "ledger_process_ended",
+    text: "SELECT process_ended($1) AS answer",
+    values: [processId],
+  };
+}
+
+export function reconcile(ask: Reconciliation): Statement {
+  const { workspaceId, holdId, chargedNanoUsd, proof } = ask;
+  return {
+    name: "ledger_reconcile",
+    text: "SELECT reconcile_hold($1, $2, $3, $4) AS answer",
+    values: [
+      workspaceId,
+      holdId,
+      chargedNanoUsd,
+      proof.kind === "report" ? new Date(proof.finalBeforeMs) : null,
+    ],
   };
 }
 

@@ -17,6 +17,8 @@ export type Attempt = {
   priceVersion: string;
   inputTokens: number;
   maxTokens: number;
+  /** The gateway asks whether it may send. */
+  asking: boolean;
   /** The gateway was told that the hold stands and is marked as sent. */
   maySend: boolean;
   /** The gateway has given it up, and will not send it any more. */
@@ -166,10 +168,12 @@ function touch(
   };
   switch (command.type) {
     case "dispatch": {
-      if (!alive || attempt.maySend) return undefined;
+      if (!alive || attempt.over || attempt.maySend || attempt.asking) return undefined;
       const other = cast.gateways.find((gateway) => gateway.processId !== ownerId)!;
       const asker = command.foreign ? other.processId : ownerId;
-      return { type: "dispatch", ask: { workspaceId, holdId, ownerId: asker } };
+      attempt.asking = !command.foreign;
+      const ask = { workspaceId, holdId, ownerId: asker };
+      return { type: "dispatch", ask, foreign: command.foreign };
     }
     case "send":
       if (listens && attempt.maySend) attempt.sentAtMs ??= nowMs;
@@ -361,16 +365,17 @@ export function createStage(world: World, newHoldId: () => string): Stage {
     },
     answered(operation, outcome) {
       if (operation.type === "reserve") register(cast, operation, outcome as ReserveOutcome);
-      if (operation.type !== "dispatch") return;
+      if (operation.type !== "dispatch" || operation.foreign) return;
       const attempt = cast.attempts.get(operation.ask.holdId)!;
-      if (operation.ask.ownerId !== attempt.ownerId) return;
+      attempt.asking = false;
       attempt.maySend = outcome === true;
       attempt.over = !attempt.maySend;
     },
     lost(operation) {
-      if (operation.type !== "dispatch") return;
+      if (operation.type !== "dispatch" || operation.foreign) return;
       const attempt = cast.attempts.get(operation.ask.holdId)!;
-      if (operation.ask.ownerId === attempt.ownerId) attempt.over = true;
+      attempt.asking = false;
+      attempt.over = true;
     },
   };
 }
@@ -380,7 +385,7 @@ function register(
   { ask }: Extract<Operation, { type: "reserve" }>,
   outcome: ReserveOutcome,
 ): void {
-  if (outcome.status !== "held") return;
+  if (outcome.status !== "held" || outcome.callNo === null) return;
   const { workspaceId, holdId, runId, ownerId, priceVersion, inputNanoUsd, dispatch } = ask;
   cast.attempts.set(holdId, {
     workspaceId,
@@ -391,6 +396,7 @@ function register(
     priceVersion,
     inputTokens: inputNanoUsd / cast.prices.get(priceVersion)!.input,
     maxTokens: outcome.maxTokens,
+    asking: false,
     maySend: dispatch,
     over: false,
     knownNanoUsd: null,
