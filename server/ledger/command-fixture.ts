@@ -157,14 +157,14 @@ export const command: fc.Arbitrary<Command> = fc.oneof(
 export const roundsAtOnce: fc.Arbitrary<Command[][]> = fc.array(
   fc.array(
     command.filter((one) => one.type !== "top_limit"),
-    { minLength: 2, maxLength: 7, size: "max" },
+    { minLength: 1, maxLength: 7, size: "max" },
   ),
-  { minLength: 5, maxLength: 25, size: "max" },
+  { minLength: 1, maxLength: 30, size: "max" },
 );
 
 /** Long enough for limits to fill, periods to turn and processes to come back. */
 export const commands: fc.Arbitrary<Command[]> = fc.array(command, {
-  minLength: 20,
-  maxLength: 120,
+  minLength: 1,
+  maxLength: 160,
   size: "max",
 });

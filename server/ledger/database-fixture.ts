@@ -280,9 +280,12 @@ export function pictureOf(state: State): Picture {
       .toSorted(byKey),
     lines: state.lines
       .map((line) => [
-        [budgetKey(line.workspaceId, line.meter, line), line.kind, line.holdId ?? "", line.amount].join(
-          "|",
-        ),
+        [
+          budgetKey(line.workspaceId, line.meter, line),
+          line.kind,
+          line.holdId ?? "",
+          line.amount,
+        ].join("|"),
       ])
       .toSorted(byKey),
     ended: [...state.endedProcesses].map(([id, atMs]) => [id, atMs]).toSorted(byKey),

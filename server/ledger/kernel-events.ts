@@ -63,8 +63,11 @@ export function draftOf(state: State): Draft {
   return { state: { ...state }, events: [], own: new Set() };
 }
 
-type TableName = { [Name in keyof State]: State[Name] extends ReadonlyMap<string, unknown> ? Name : never }[keyof State];
-type RowOf<Name extends TableName> = State[Name] extends ReadonlyMap<string, infer Row> ? Row : never;
+type TableName = {
+  [Name in keyof State]: State[Name] extends ReadonlyMap<string, unknown> ? Name : never;
+}[keyof State];
+type RowOf<Name extends TableName> =
+  State[Name] extends ReadonlyMap<string, infer Row> ? Row : never;
 
 /** A table to change. Copied at the first change of a decision, and not again, for decisions touch many rows. */
 function tableOf<Name extends TableName>(draft: Draft, name: Name): Map<string, RowOf<Name>> {
@@ -93,10 +96,7 @@ function changeHeld(
   }
 }
 
-function applyTopLimit(
-  draft: Draft,
-  event: Extract<LedgerEvent, { type: "top_limit_set" }>,
-): void {
+function applyTopLimit(draft: Draft, event: Extract<LedgerEvent, { type: "top_limit_set" }>): void {
   const { level, scopeId, meter, version, amount } = event;
   const budgets = tableOf(draft, "budgets");
   const used = new Map<string, number>();

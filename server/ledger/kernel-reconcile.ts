@@ -4,7 +4,7 @@ import type { State } from "./kernel-state.ts";
 import { decide, type Decision, endHold } from "./kernel.ts";
 
 // The rules by which a charge that nobody saw the end of is lowered to what the provider says. The functions of
-// migrations/0010_reconcile.sql decide the same.
+// migrations/0009_reconcile.sql decide the same.
 
 /**
  * A process has ended: whoever says so has seen it, by its exit or because its place was taken over. Silence is no end,

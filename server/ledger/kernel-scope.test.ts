@@ -1,6 +1,6 @@
 import { expect, it } from "vitest";
 import * as kernel from "./kernel.ts";
-import { type Hold, levelNames, type State } from "./kernel-state.ts";
+import type { Hold, State } from "./kernel-state.ts";
 import { decide, memoryWorld, type Operation, stateOf } from "./operation-fixture.ts";
 import { checkHolds, checkSums, isOpen, must } from "./property-fixture.ts";
 
@@ -90,7 +90,8 @@ function gatewaySteps(node: Node, call: Call): Step[] {
       step({ type: "settle", ask: { ...settle, outcome: "settled", actualNanoUsd } }, () => ({
         charge: { final: actualNanoUsd },
       }));
-  if (fact.maySend) step({ type: "settle", ask: { ...settle, outcome: "provisional" } }, () => ({}));
+  if (fact.maySend)
+    step({ type: "settle", ask: { ...settle, outcome: "provisional" } }, () => ({}));
   return steps;
 }
 
@@ -137,10 +138,13 @@ function steps(node: Node, lowerTo: number): Step[] {
       });
     else if (!state.endedProcesses.has(processId)) {
       // Reports are as of now, so this was a moment ago.
-      const { endedProcesses } = decide({ ...state, nowMs: state.nowMs - 1 }, {
-        type: "ended",
-        processId,
-      }).state;
+      const { endedProcesses } = decide(
+        { ...state, nowMs: state.nowMs - 1 },
+        {
+          type: "ended",
+          processId,
+        },
+      ).state;
       all.push({
         operation: { type: "ended", processId },
         to: { ...node, state: { ...state, endedProcesses } },
@@ -233,7 +237,7 @@ it.each([
   300_000,
 );
 
-it("the scope is that of the whole budget tree", () => {
+it("the holds of that scope count at every level of a run", () => {
   const { state } = kernel.reserve(stateOf(memoryWorld), {
     ...ask,
     workspaceId,
@@ -245,5 +249,6 @@ it("the scope is that of the whole budget tree", () => {
     priceVersion: "p1",
     dispatch: true,
   });
-  expect(holdOf(state, calls[0]!)!.levels.map((key) => key.level)).toEqual([...levelNames]);
+  const levels = holdOf(state, calls[0]!)!.levels.map((key) => key.level);
+  expect(levels).toEqual(["run", "task", "agent", "workspace", "owner", "platform"]);
 });

@@ -171,7 +171,7 @@ export function emptyState(nowMs: number): State {
 }
 
 export const budgetKey = (workspaceId: string, meter: Meter, key: AccountKey): string =>
-  [workspaceId, meter, key.level, key.scopeId, key.period].join("|");
+  `${workspaceId}|${meter}|${key.level}|${key.scopeId}|${key.period}`;
 
 export const limitKey = (
   workspaceId: string,

@@ -165,7 +165,12 @@ it("what was admitted before the period turned is booked before it turned; new c
 });
 
 it("a limit lowered below what is spent and held refuses new calls, honours open ones, and lets go on when raised", () => {
-  const limit = { workspaceId, meter: "model_cost", level: "workspace", scopeId: workspaceId } as const;
+  const limit = {
+    workspaceId,
+    meter: "model_cost",
+    level: "workspace",
+    scopeId: workspaceId,
+  } as const;
   let { state } = kernel.reserve(stateOf(memoryWorld), { ...ask, holdId: "hold_1" });
   ({ state } = kernel.setLimit(state, { ...limit, amount: 3 }));
   const refused = kernel.reserve(state, { ...ask, holdId: "hold_2" });

@@ -24,10 +24,7 @@ import {
 export type Decision<Outcome> = { state: State; events: readonly LedgerEvent[]; outcome: Outcome };
 
 /** Runs one command. What it reads before its first event is the state before it. */
-export function decide<Outcome>(
-  state: State,
-  work: (draft: Draft) => Outcome,
-): Decision<Outcome> {
+export function decide<Outcome>(state: State, work: (draft: Draft) => Outcome): Decision<Outcome> {
   const draft = draftOf(state);
   const outcome = work(draft);
   return { state: draft.state, events: draft.events, outcome };

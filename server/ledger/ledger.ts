@@ -99,6 +99,22 @@ function createSpending(db: Db, processId: string) {
   });
 }
 
+type ReapRule = Parameters<Ledger["reapHolds"]>[0];
+
+/** One hold per transaction: several at once could not lock all their levels from leaf to root. */
+async function reapHolds(db: Db, rule: ReapRule): Promise<{ voided: number; provisional: number }> {
+  const total = { voided: 0, provisional: 0 };
+  while (total.voided + total.provisional < rule.atMost) {
+    const [reaped] = await db.ledger<{ voided: number; provisional: number }>(
+      queries.reapHolds({ ...rule, atMost: 1 }),
+    );
+    if (!reaped || reaped.voided + reaped.provisional === 0) break;
+    total.voided += reaped.voided;
+    total.provisional += reaped.provisional;
+  }
+  return total;
+}
+
 /** The ledger over Postgres. `processId` owns the holds it makes. */
 export function createLedger(deps: { db: Db; processId: string; clock?: Clock }): Ledger {
   const { db, processId } = deps;
@@ -172,18 +188,6 @@ export function createLedger(deps: { db: Db; processId: string; clock?: Clock })
       return answers.readReconcile(await call(queries.reconcile(reconciliation)));
     },
     endUnresolved: () => unresolved.end(),
-    async reapHolds(rule) {
-      const total = { voided: 0, provisional: 0 };
-      // One hold per transaction: several at once could not lock all their levels from leaf to root.
-      while (total.voided + total.provisional < rule.atMost) {
-        const [reaped] = await db.ledger<{ voided: number; provisional: number }>(
-          queries.reapHolds({ ...rule, atMost: 1 }),
-        );
-        if (!reaped || reaped.voided + reaped.provisional === 0) break;
-        total.voided += reaped.voided;
-        total.provisional += reaped.provisional;
-      }
-      return total;
-    },
+    reapHolds: (rule) => reapHolds(db, rule),
   };
 }

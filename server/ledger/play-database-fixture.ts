@@ -50,7 +50,8 @@ async function compare(play: Play, asked: readonly Answered[]): Promise<void> {
     ]),
   );
   const wanted = JSON.stringify(pictureOf(like!));
-  const from = [...stored].findIndex((letter, index) => letter !== wanted[index]);
+  let from = 0;
+  while (from < stored.length && stored[from] === wanted[from]) from++;
   const part = (text: string) => text.slice(Math.max(0, from - 200), from + 200);
   must(false, "the database and the kernel hold the same", () => [part(stored), part(wanted)]);
 }
@@ -74,13 +75,11 @@ async function recover(play: Play, lost: readonly Operation[]): Promise<void> {
   for (const operation of lost) {
     play.stage.lost(operation);
     if (operation.type === "settle") await again(play, operation);
-    const unsent = operation.type === "reserve" || (operation.type === "dispatch" && !operation.foreign);
+    const unsent =
+      operation.type === "reserve" || (operation.type === "dispatch" && !operation.foreign);
     if (!unsent) continue;
     const { workspaceId, holdId } = operation.ask;
-    for (const end of [
-      { outcome: "void" },
-      { outcome: "settled", actualNanoUsd: 0 },
-    ] as const)
+    for (const end of [{ outcome: "void" }, { outcome: "settled", actualNanoUsd: 0 }] as const)
       play.state = decide(play.state, {
         type: "settle",
         ask: { workspaceId, holdId, ...end },
@@ -88,7 +87,11 @@ async function recover(play: Play, lost: readonly Operation[]): Promise<void> {
   }
 }
 
-async function perform(play: Play, operations: readonly Operation[], breaks: boolean): Promise<void> {
+async function perform(
+  play: Play,
+  operations: readonly Operation[],
+  breaks: boolean,
+): Promise<void> {
   if (operations.length === 0) return;
   const answers = operations.map((operation) => play.at.perform(operation));
   if (breaks) await play.at.breakConnection();
@@ -109,7 +112,11 @@ async function perform(play: Play, operations: readonly Operation[], breaks: boo
   }
   for (const { operation, answer } of asked)
     if (answer !== LOST) play.stage.answered(operation, answer);
-  if (lost.length > 0) await recover(play, lost.map(({ operation }) => operation));
+  if (lost.length > 0)
+    await recover(
+      play,
+      lost.map(({ operation }) => operation),
+    );
 }
 
 /** Plays the rounds over a real database and the kernel. The commands of a round happen at once. */
@@ -129,7 +136,11 @@ export async function playOnPostgres(
     }
     const breaks = round.some((command) => command.type === "broken_connection");
     if (breaks && operations.length === 0) await at.breakConnection();
-    await perform(play, operations.filter(({ type }) => !alone.has(type)), breaks);
+    await perform(
+      play,
+      operations.filter(({ type }) => !alone.has(type)),
+      breaks,
+    );
     for (const operation of operations)
       if (alone.has(operation.type)) await perform(play, [operation], false);
   }

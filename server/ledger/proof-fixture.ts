@@ -80,12 +80,17 @@ export async function tryAll(proof: {
         throw error;
       }
     }),
-    { numRuns: runs, seed },
+    // Without shrinking when only the fact of a failure counts.
+    { numRuns: runs, seed, endOnFailure: process.env["SHRINK"] === "off" },
   );
   if (!details.failed) return;
   const path = details.counterexamplePath;
   const name = found ? keep({ ...found, ...(path === null ? {} : { path }) }) : "nothing";
   throw new Error(
-    `SEED=${seed} repeats this; the sequence is kept in server/ledger/regressions/${name}\n${fc.defaultReportMessage(details)}`,
+    [
+      found?.law ?? "a sequence failed",
+      `SEED=${seed} repeats this; the sequence is kept in server/ledger/regressions/${name}`,
+      fc.defaultReportMessage(details),
+    ].join("\n"),
   );
 }

@@ -21,7 +21,7 @@ export function must(condition: boolean, law: string, detail: () => unknown): vo
 export const isOpen = (hold: Hold): boolean => hold.state === "HELD" || hold.state === "DISPATCHED";
 
 export const accountOf = (account: Parameters<typeof budgetKey>[2]): string =>
-  [account.level, account.scopeId, account.period].join("|");
+  `${account.level}|${account.scopeId}|${account.period}`;
 
 export function sum(numbers: Iterable<number>): number {
   let total = 0;
@@ -29,7 +29,11 @@ export function sum(numbers: Iterable<number>): number {
   return total;
 }
 
-export function rowsBelow(state: State, level: Parameters<typeof accountOf>[0], meter: Meter): Budget[] {
+export function rowsBelow(
+  state: State,
+  level: Parameters<typeof accountOf>[0],
+  meter: Meter,
+): Budget[] {
   const rows: Budget[] = [];
   for (const row of state.budgets.values())
     if (
@@ -69,10 +73,18 @@ function checkAdmission(after: State, admitted: Hold | TimeSlice, meter: Meter):
 function checkClamp(operation: Operation, hold: Hold): void {
   if (operation.type !== "reserve") return;
   const { inputNanoUsd, outputNanoUsdPerToken: price, maxTokens } = operation.ask;
-  must(hold.amount === inputNanoUsd + price * hold.maxTokens, "what is held is what is granted", () => hold);
+  must(
+    hold.amount === inputNanoUsd + price * hold.maxTokens,
+    "what is held is what is granted",
+    () => hold,
+  );
   if (hold.maxTokens === maxTokens) return;
   const room = Math.min(...hold.levels.map(roomOf));
-  must(hold.maxTokens < maxTokens && room < hold.amount + price, "clamped to what fits", () => hold);
+  must(
+    hold.maxTokens < maxTokens && room < hold.amount + price,
+    "clamped to what fits",
+    () => hold,
+  );
 }
 
 const next: Readonly<Record<Hold["state"], readonly Hold["state"][]>> = {
@@ -151,7 +163,8 @@ export function createChecker(start: State): Checker {
 
   function takeLines(after: State): void {
     const { lines } = before;
-    const kept = after.lines.length >= lines.length && after.lines[lines.length - 1] === lines.at(-1);
+    const kept =
+      after.lines.length >= lines.length && after.lines[lines.length - 1] === lines.at(-1);
     must(kept, "lines are only added", () => after.lines.at(-1));
     for (const line of after.lines.slice(lines.length)) {
       const key = budgetKey(line.workspaceId, line.meter, line);
@@ -184,7 +197,10 @@ export function createChecker(start: State): Checker {
       if (row === before.budgets.get(key)) continue;
       topsTouched ||= isTopLevel(row.level);
       const posted = postedBy.get(key) ?? 0;
-      must(row.posted === posted && posted >= 0, "P4 posted is the sum of lines", () => [row, posted]);
+      must(row.posted === posted && posted >= 0, "P4 posted is the sum of lines", () => [
+        row,
+        posted,
+      ]);
       const held = heldBy.get(key) ?? 0;
       must(row.held === held, "P4 held is the sum of open holds", () => [row, held]);
     }
@@ -216,7 +232,10 @@ function checkTops(state: State): void {
     const rows = rowsBelow(state, top, top.meter);
     const handed = sum(rows.map((row) => row.limit ?? 0));
     const right = handed === top.granted || rows.some((row) => row.limit === null);
-    must(right, "P4 what is handed out of a shared limit is what workspaces have", () => [top, rows]);
+    must(right, "P4 what is handed out of a shared limit is what workspaces have", () => [
+      top,
+      rows,
+    ]);
   }
 }
 

@@ -8,7 +8,7 @@ import type {
   Settlement,
 } from "./calls.ts";
 
-// Each statement calls one reviewed function of migrations/0005_ledger_calls.sql or 0010_reconcile.sql, and is a transaction of its own. `answer`
+// Each statement calls one reviewed function of migrations/0005_ledger_calls.sql or 0009_reconcile.sql, and is a transaction of its own. `answer`
 // is what the function returns.
 
 /** What one transaction shall do. A hold that is settled appears once. */

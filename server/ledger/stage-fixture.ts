@@ -231,8 +231,7 @@ function reconcile(
       workspaceId,
       holdId,
       chargedNanoUsd,
-      proof:
-        proof === "request" ? { kind: "request" } : { kind: "report", finalBeforeMs: proof },
+      proof: proof === "request" ? { kind: "request" } : { kind: "report", finalBeforeMs: proof },
     },
   });
   // The provider names a request only when it has had it and is done with it.
