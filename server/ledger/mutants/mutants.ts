@@ -133,8 +133,8 @@ const inDatabase: readonly Mutant[] = [
     file: callsFile,
     edits: [
       {
-        find: "ELSE h.state = 'HELD' END AS fits",
-        replace: "ELSE h.state IN ('HELD', 'DISPATCHED') END AS fits",
+        find: "WHEN 'void' THEN h.state = 'HELD'",
+        replace: "WHEN 'void' THEN h.state IN ('HELD', 'DISPATCHED')",
       },
     ],
     tests: ORACLE,
