@@ -54,6 +54,8 @@ export function createBudgetLine(): BudgetLine {
 
   async function round(): Promise<void> {
     for (const waiter of waiters.slice(0, LOOK_AHEAD)) {
+      // Its time may have run out while another was tried: a hold that it took now would be nobody's.
+      if (!waiters.includes(waiter)) continue;
       const first = waiters[0];
       if (first !== undefined && first !== waiter && first.overtaken >= MAX_OVERTAKEN) return;
       if (await tryWaiter(waiter, first)) again = true;

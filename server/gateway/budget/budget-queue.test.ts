@@ -135,6 +135,26 @@ describe("waiting for money", () => {
     expect(await idle).toMatchObject({ status: "reserved" });
   });
 
+  test("a call whose waiting time ran out while another was tried takes no hold any more", async () => {
+    const queue = createBudgetQueue();
+    const budget = createBudget(0);
+    const first = ask(queue, { budget, amount: 100 });
+    const leaving = new AbortController();
+    const second = ask(queue, { budget, amount: 10, signal: leaving.signal });
+    await turns(20);
+    budget.state.free = 10;
+    const before = budget.state.tries;
+    queue.returned("ws_1");
+    // The first is being tried, the second is next.
+    expect(budget.state.tries).toBe(before + 1);
+    leaving.abort();
+    expect(await second).toMatchObject({ status: "reserved" });
+    await turns(20);
+    expect(budget.state.free).toBe(10);
+    giveBack(queue, budget, 90);
+    expect(await first).toMatchObject({ status: "held" });
+  });
+
   test("many who wait do not all ask the database at each chance", async () => {
     const queue = createBudgetQueue();
     const budget = createBudget(0);
