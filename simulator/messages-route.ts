@@ -112,6 +112,7 @@ function identityOf(call: Call, body: unknown): CallIdentity {
     userId: typeof userId === "string" ? userId : null,
     model: typeof model === "string" ? model : "",
     tag: header(call.req, "x-sim-tag") ?? null,
+    clientRequestId: header(call.req, "x-client-request-id") ?? null,
   };
 }
 

@@ -86,6 +86,7 @@ function controlRoutes(input: { deps: RouteDeps; reset: () => void }): Record<st
         deps.meter.report({
           tag: url.searchParams.get("tag") ?? undefined,
           model: url.searchParams.get("model") ?? undefined,
+          clientRequestIds: url.searchParams.get("client_request_ids")?.split(","),
         }),
       ),
     "POST /sim/faults": ({ res, text, requestId }) => {

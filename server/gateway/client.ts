@@ -19,6 +19,8 @@ export type ClientOptions = {
   requestId: string;
   /** How long a client may take no bytes. */
   stallMs: number;
+  /** Told of every error that the client is answered with. */
+  onFailed?(status: number, code: string): void;
 };
 
 /** Wraps a response. */
@@ -65,6 +67,7 @@ export function createClient(options: ClientOptions): Client {
     fail(error, headers = {}) {
       if (gone.signal.aborted) return;
       const rendered = renderError(error, requestId);
+      options.onFailed?.(rendered.status, String(rendered.body.error["code"]));
       const text = JSON.stringify(rendered.body);
       if (response.headersSent) {
         if (streaming) response.end(`event: error\ndata: ${text}\n\n`);

@@ -1,6 +1,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { Spender } from "../ledger/calls.ts";
 import type { Ledger } from "../ledger/ledger.ts";
+import type { RefusedCall } from "../ledger/refusals.ts";
 import type { AppError } from "../platform/errors.ts";
 import { newId } from "../platform/ids.ts";
 import { createRequestLimits, type RequestLimits } from "../platform/request-limits.ts";
@@ -13,6 +14,7 @@ import { createExactTokens } from "./budget/exact-hold.ts";
 import { createCacheSalt } from "./request/cache-salt.ts";
 import { createCharges } from "./budget/charges.ts";
 import { createCallLimits } from "./call-limits.ts";
+import { type CallCounts, createCallCounts } from "./call-counts.ts";
 import { onClientError } from "./client-error.ts";
 import { createClient, type Client } from "./client.ts";
 import { createTokenCounter, serveCountTokens, type TokenCounter } from "./count-tokens.ts";
@@ -25,6 +27,7 @@ import { createModelFreeze } from "./budget/model-freeze.ts";
 import type { FindPrice } from "./request/prices.ts";
 import { parseCountRequest, parseMessagesRequest } from "./request/request.ts";
 import { createRetries } from "./upstream/retries.ts";
+import { createRefusalLog } from "./budget/refusal-log.ts";
 import { createRunMemory } from "./budget/run-memory.ts";
 import { createSettlements } from "./budget/settlements.ts";
 import { credentialOf, refusalOfCredential, type KeyCheck } from "./spender.ts";
@@ -60,6 +63,8 @@ export type GatewayDeps = {
   log: Logger;
   /** The owner of the holds: the ledger's own process id. */
   processId: string;
+  /** Keeps what a call was refused with, for the check that it had to be (`recordRefusal`). */
+  recordRefusal?(call: RefusedCall): Promise<void>;
   limits: GatewayLimits;
   /** How many calls addresses and tokens may make; by default as for everybody. */
   requestLimits?: RequestLimits;
@@ -72,6 +77,10 @@ export type Gateway = {
   close(options: { drainMs: number }): Promise<void>;
   /** Calls between their first byte and their settlement. */
   openCalls(): number;
+  /** Holds whose end is not in the database yet. */
+  pendingSettlements(): number;
+  /** What has happened so far; the object itself, which goes on counting. */
+  counts: Readonly<CallCounts>;
 };
 
 /** Answers that are read on for their charge although their client has gone. */
@@ -142,8 +151,12 @@ function listening(
   });
 }
 
-function createMessagesDeps(deps: GatewayDeps, shutdown: AbortSignal) {
+function createMessagesDeps(
+  deps: GatewayDeps,
+  { shutdown, counts }: { shutdown: AbortSignal; counts: CallCounts },
+) {
   const { ledger, log, limits } = deps;
+  const record = deps.recordRefusal ?? (() => Promise.resolve());
   const settlements = createSettlements({ ledger, log });
   const queue = createBudgetQueue();
   const memory = createRunMemory();
@@ -151,12 +164,23 @@ function createMessagesDeps(deps: GatewayDeps, shutdown: AbortSignal) {
   const cipher = createJournalCipher(deps.journalKey);
   const upstream = createUpstream(deps.upstream);
   const settleWaitMs = limits.settleWaitMs ?? SETTLE_WAIT_MS;
-  const charges = createCharges({ settlements, queue, freeze, memory, cipher, log, settleWaitMs });
+  const charges = createCharges({
+    settlements,
+    queue,
+    freeze,
+    memory,
+    cipher,
+    counts,
+    log,
+    settleWaitMs,
+  });
   const admit = createAdmission({
     ledger,
     queue,
     settlements,
     memory,
+    counts,
+    refusals: createRefusalLog({ record, log }),
     budgetWaitMs: limits.budgetWaitMs,
   });
   const counter = createTokenCounter({
@@ -223,7 +247,8 @@ function createHandlers(
 export function createGateway(deps: GatewayDeps): Gateway {
   const { log, limits } = deps;
   const shutdown = new AbortController();
-  const parts = createMessagesDeps(deps, shutdown.signal);
+  const counts = createCallCounts();
+  const parts = createMessagesDeps(deps, { shutdown: shutdown.signal, counts });
   const { settlements, upstream } = parts;
   const handlers = createHandlers(deps, parts);
   const callLimits = createCallLimits(deps.requestLimits ?? createRequestLimits({}));
@@ -257,9 +282,14 @@ export function createGateway(deps: GatewayDeps): Gateway {
     }
   }
 
+  function onFailed(status: number, code: string): void {
+    const kind = `${status} ${code}`;
+    counts.refusals.set(kind, (counts.refusals.get(kind) ?? 0) + 1);
+  }
+
   function onRequest(request: IncomingMessage, response: ServerResponse): void {
     const requestId = newId("req");
-    const client = createClient({ response, requestId, stallMs: limits.idleTimeoutMs });
+    const client = createClient({ response, requestId, stallMs: limits.idleTimeoutMs, onFailed });
     // A connection that was kept alive may still bring a call while the open ones end.
     if (closing) return client.fail(stopping(), { connection: "close" });
     const call = serve(request, client, requestId).catch((error: unknown) => {
@@ -302,5 +332,7 @@ export function createGateway(deps: GatewayDeps): Gateway {
       await upstream.close();
     },
     openCalls: () => open.size,
+    pendingSettlements: () => settlements.pending(),
+    counts,
   };
 }

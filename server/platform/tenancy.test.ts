@@ -44,6 +44,7 @@ const reviewedDefiners = [
   "reap_holds",
   "reap_runs",
   "reconcile_hold",
+  "record_refusal",
   "release_run",
   "return_agent_time",
   "run_active",

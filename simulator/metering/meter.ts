@@ -12,11 +12,14 @@ export type CallIdentity = {
   userId: string | null;
   model: string;
   tag: string | null;
+  /** What the caller calls this request, from its header `x-client-request-id`. */
+  clientRequestId: string | null;
 };
 
 /** One row of `GET /sim/usage`, in the JSON's own names. Times are ISO 8601, tokens and cost integers. */
 type CallRow = {
   request_id: string;
+  client_request_id: string | null;
   api_key_hash: string;
   metadata_user_id: string | null;
   model: string;
@@ -49,6 +52,8 @@ type UsageTotals = {
 
 export type UsageReport = {
   simulated: true;
+  /** Calls that came before are not in this report, ISO 8601. */
+  since: string;
   totals: UsageTotals;
   calls: readonly CallRow[];
   calls_dropped: number;
@@ -64,10 +69,16 @@ export type CallMeter = {
   faulted(kind: string): void;
 };
 
+export type ReportFilter = {
+  tag?: string | undefined;
+  model?: string | undefined;
+  clientRequestIds?: readonly string[] | undefined;
+};
+
 export type Meter = {
   open(call: { identity: CallIdentity; model: SimulatedModel | undefined }): CallMeter;
   /** Everything metered so far; with a filter, the rows that match and their totals. */
-  report(filter?: { tag?: string | undefined; model?: string | undefined }): UsageReport;
+  report(filter?: ReportFilter): UsageReport;
   reset(): void;
 };
 
@@ -103,6 +114,7 @@ function addRow(totals: UsageTotals, row: CallRow): void {
 function newRow(identity: CallIdentity, startedAt: string): CallRow {
   return {
     request_id: identity.requestId,
+    client_request_id: identity.clientRequestId,
     api_key_hash: identity.apiKeyHash,
     metadata_user_id: identity.userId,
     model: identity.model,
@@ -132,6 +144,7 @@ export function createMeter(deps: { clock: () => number }): Meter {
   let rows: CallRow[] = [];
   let dropped = emptyTotals();
   const now = (): string => new Date(deps.clock()).toISOString();
+  let since = now();
 
   function open(call: { identity: CallIdentity; model: SimulatedModel | undefined }): CallMeter {
     const row = newRow(call.identity, now());
@@ -180,19 +193,20 @@ export function createMeter(deps: { clock: () => number }): Meter {
     }
   }
 
-  function report(
-    filter: { tag?: string | undefined; model?: string | undefined } = {},
-  ): UsageReport {
-    const filtered = filter.tag !== undefined || filter.model !== undefined;
+  function report(filter: ReportFilter = {}): UsageReport {
+    const filtered = Object.values(filter).some((value) => value !== undefined);
+    const ids = filter.clientRequestIds && new Set<string | null>(filter.clientRequestIds);
     const calls = rows.filter(
       (row) =>
         (filter.tag === undefined || row.tag === filter.tag) &&
-        (filter.model === undefined || row.model === filter.model),
+        (filter.model === undefined || row.model === filter.model) &&
+        (ids === undefined || ids.has(row.client_request_id)),
     );
     const totals = filtered ? emptyTotals() : { ...dropped };
     for (const row of calls) addRow(totals, row);
     return {
       simulated: true,
+      since,
       totals,
       calls: calls.map((row) => ({ ...row })),
       calls_dropped: dropped.calls,
@@ -201,6 +215,7 @@ export function createMeter(deps: { clock: () => number }): Meter {
 
   function reset(): void {
     rows = [];
+    since = now();
     dropped = emptyTotals();
   }
 

@@ -1,12 +1,14 @@
-import type { ReserveOutcome, Spender } from "../../ledger/calls.ts";
+import type { ReserveOutcome, ReserveRequest, Spender } from "../../ledger/calls.ts";
 import type { Ledger } from "../../ledger/ledger.ts";
 import { AppError } from "../../platform/errors.ts";
 import { newId } from "../../platform/ids.ts";
 import { describeBudgetRefusal, describeCallLimit, describeSuspension } from "./budget-refusal.ts";
 import type { BudgetQueue } from "./budget-queue.ts";
+import type { CallCounts } from "../call-counts.ts";
 import type { Hold } from "./charges.ts";
 import { apiKeyRefused, budgetRefused, gatewayError, runNotActive } from "../errors.ts";
 import { leastTokens, type MessagesRequest } from "../request/request.ts";
+import type { RefusalLog } from "./refusal-log.ts";
 import type { RunMemory } from "./run-memory.ts";
 import type { Settlements } from "./settlements.ts";
 import { spenderId } from "../spender.ts";
@@ -34,6 +36,8 @@ export type AdmissionDeps = {
   queue: BudgetQueue;
   settlements: Settlements;
   memory: RunMemory;
+  counts: CallCounts;
+  refusals: RefusalLog;
   budgetWaitMs: number;
 };
 
@@ -78,13 +82,15 @@ export function createAdmission(deps: AdmissionDeps): Admit {
     const { workspaceId } = spender;
     const holdId = newId("hold");
     const { largestTtl } = request;
+    const startedMs = performance.now();
+    let asked: ReserveRequest | undefined;
     let boundTokens = 0;
     const reserve = async (): Promise<ReserveOutcome> => {
       // Looked up anew for each try: while it waited, an answer may have made the bound tighter.
       boundTokens = deps.memory.bound(spenderId(spender), request);
       const tokens = Math.min(boundTokens, exactTokens ?? boundTokens);
       const worst = worstCase(request.price, { tokens, largestTtl });
-      return deps.ledger.reserve({
+      asked = {
         spender,
         holdId,
         ...(callNo === undefined ? {} : { callNo }),
@@ -95,7 +101,8 @@ export function createAdmission(deps: AdmissionDeps): Admit {
         maxTokens: request.body.max_tokens,
         minTokens: leastTokens(request.body),
         dispatch: true,
-      });
+      };
+      return deps.ledger.reserve(asked);
     };
     const outcome = await deps.queue
       .admit({ workspaceId, reserve, waitMs: deps.budgetWaitMs, signal: gone })
@@ -103,6 +110,14 @@ export function createAdmission(deps: AdmissionDeps): Admit {
         throw error instanceof AppError
           ? error
           : databaseUnavailable("The budget could not be asked.", error);
+      });
+    deps.counts.admissions[outcome.status] += 1;
+    if ((outcome.status === "reserved" || outcome.status === "exhausted") && asked && !gone.aborted)
+      await deps.refusals.note({
+        request: asked,
+        refusal: outcome,
+        waitedMs: performance.now() - startedMs,
+        waitMs: deps.budgetWaitMs,
       });
     if (outcome.status !== "held") return { status: "refused", error: refusalOf(outcome, spender) };
     const bound = worstCase(request.price, { tokens: boundTokens, largestTtl });

@@ -2,6 +2,7 @@ import type { Settlement, Spender } from "../../ledger/calls.ts";
 import { faultPoint } from "../../platform/fault-points.ts";
 import type { Logger } from "../../platform/log.ts";
 import type { AnswerVerdict } from "../answer/answer-verdict.ts";
+import type { CallCounts } from "../call-counts.ts";
 import type { BudgetQueue } from "./budget-queue.ts";
 import type { JournalCipher, StoredAnswer } from "./journal.ts";
 import { MAX_SEALED_BYTES } from "./journal.ts";
@@ -51,6 +52,7 @@ export type ChargesDeps = {
   freeze: ModelFreeze;
   memory: RunMemory;
   cipher: JournalCipher;
+  counts: CallCounts;
   log: Logger;
   /** How long an answer may wait for its charge to become durable. */
   settleWaitMs: number;
@@ -68,6 +70,7 @@ async function settleFully(
   if (result === undefined) return "late";
   if (result.status === "unchanged") return "durable";
   deps.queue.returned(hold.workspaceId);
+  deps.counts.overrunNanoUsd += result.overrunNanoUsd;
   if (result.overrunNanoUsd > 0) {
     deps.log.error(
       {
@@ -103,6 +106,7 @@ export function createCharges(deps: ChargesDeps): Charges {
     hold: Hold,
     detail: { reason: string; usage?: Record<string, unknown> },
   ): Promise<Durability> {
+    deps.counts.attempts.unknown += 1;
     deps.log.warn(
       { hold_id: hold.id, workspace_id: hold.workspaceId, reason: detail.reason },
       "the outcome of a model call is not known; charged in full until it is",
@@ -127,13 +131,15 @@ export function createCharges(deps: ChargesDeps): Charges {
   }
 
   return {
-    nothing: (hold) =>
-      settle(hold, {
+    nothing(hold) {
+      deps.counts.attempts.unbilled += 1;
+      return settle(hold, {
         workspaceId: hold.workspaceId,
         holdId: hold.id,
         outcome: "settled",
         actualNanoUsd: 0,
-      }),
+      });
+    },
     unknown: (hold, reason) => provisional(hold, { reason }),
     answer(hold, outcome) {
       const { verdict, request } = outcome;
@@ -141,6 +147,7 @@ export function createCharges(deps: ChargesDeps): Charges {
         deps.memory.noteThinking(outcome.thinkingMarks, hold.maxTokens);
         return provisional(hold, { reason: verdict.reason, usage: outcome.usageRecord });
       }
+      deps.counts.attempts.settled += 1;
       const { tokens } = verdict;
       deps.memory.noteThinking(outcome.thinkingMarks, tokens.outputTokens);
       deps.memory.noteCall(spenderId(hold.spender), {

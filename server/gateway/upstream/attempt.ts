@@ -72,14 +72,21 @@ function header(answer: Answered, name: string): string | undefined {
   return Array.isArray(value) ? value[0] : value;
 }
 
-function answerHeaders(attempt: Attempt, answer: Answered): Record<string, string> {
+/** The provider's own name of the request, when it gave one: passed on, and stored with the charge. */
+function requestIdOf(answer: Answered): { "request-id"?: string } {
   const requestId = header(answer, "request-id");
-  return {
-    ...attempt.headers,
-    ...(requestId !== undefined && /^[\w.:-]{1,200}$/.test(requestId)
-      ? { "request-id": requestId }
-      : {}),
-  };
+  return requestId !== undefined && /^[\w.:-]{1,200}$/.test(requestId)
+    ? { "request-id": requestId }
+    : {};
+}
+
+function storedIdOf(answer: Answered): { request_id?: string } {
+  const { "request-id": id } = requestIdOf(answer);
+  return id === undefined ? {} : { request_id: id };
+}
+
+function answerHeaders(attempt: Attempt, answer: Answered): Record<string, string> {
+  return { ...attempt.headers, ...requestIdOf(answer) };
 }
 
 /** How long the provider may take to close a stream whose last frame has come, so that the connection is used again. */
@@ -143,7 +150,7 @@ async function passStream(
   const durability = await deps.charges.answer(hold, {
     request,
     verdict,
-    usageRecord: tap.usageRecord(),
+    usageRecord: { ...tap.usageRecord(), ...storedIdOf(answer) },
     thinkingMarks: tap.thinkingMarks(),
     stored:
       body === undefined ? undefined : { contentType: "text/event-stream; charset=utf-8", body },
@@ -207,6 +214,7 @@ async function passWhole(
   const durability = await deps.charges.answer(hold, {
     request,
     ...whole,
+    usageRecord: { ...whole.usageRecord, ...storedIdOf(answer) },
     verdict:
       read.status === "read"
         ? whole.verdict
@@ -307,6 +315,7 @@ export async function runAttempt(deps: AttemptDeps, attempt: Attempt): Promise<A
       body: request.serialise(hold.maxTokens),
       version: request.version,
       betas: request.betas,
+      clientRequestId: hold.id,
       signal: watch.signal,
     });
     return await takeAnswer(deps, { attempt, answer, watch });

@@ -13,6 +13,8 @@ export type UpstreamRequest = {
   body: Buffer;
   version: string;
   betas: readonly string[];
+  /** Our own name of the request, by which it can be found in a usage report although no answer came. */
+  clientRequestId?: string;
   signal: AbortSignal;
 };
 
@@ -58,6 +60,9 @@ export function createUpstream(options: UpstreamOptions): Upstream {
       "accept-encoding": "identity",
       "user-agent": "guildhall-gateway",
       ...(request.betas.length === 0 ? {} : { "anthropic-beta": request.betas.join(",") }),
+      ...(request.clientRequestId === undefined
+        ? {}
+        : { "x-client-request-id": request.clientRequestId }),
       ...(key === undefined ? {} : { "x-api-key": key.reveal() }),
     };
   }
