@@ -108,6 +108,46 @@ async function checkAudit(env: Env, options: { json?: boolean }): Promise<void> 
   }
 }
 
+type ProveFlags = {
+  agents: string;
+  budget: string;
+  seconds: string;
+  killEveryMs: string;
+  seed: string;
+};
+
+function numberFlag(name: string, text: string, range: { least: number; most: number }): number {
+  const value = Number(text);
+  if (text.trim() !== "" && value >= range.least && value <= range.most) return value;
+  throw new AppError({
+    code: "flag_invalid",
+    status: 500,
+    publicMessage: `--${name} ${text} is not possible.`,
+    hint: `Give a number from ${range.least} to ${range.most}.`,
+  });
+}
+
+/** The live demonstration that nobody spends more than the budget, and everybody can spend all of it. */
+async function proveLimits(flags: ProveFlags, json: boolean): Promise<void> {
+  const options = {
+    agents: Math.round(numberFlag("agents", flags.agents, { least: 1, most: 1_000 })),
+    budgetNanoUsd: Math.round(
+      numberFlag("budget", flags.budget, { least: 0.01, most: 1_000 }) * 1e9,
+    ),
+    seconds: numberFlag("seconds", flags.seconds, { least: 1, most: 3_600 }),
+    killEveryMs: numberFlag("kill-every-ms", flags.killEveryMs, { least: 100, most: 3_600_000 }),
+    seed: Math.round(numberFlag("seed", flags.seed, { least: 0, most: 4_294_967_295 })),
+  };
+  const { proveLimits: run } = await import("./limits-prove.ts");
+  const { renderProof } = await import("./operator/prove/proof.ts");
+  const proof = await run({
+    ...options,
+    onProgress: (line) => void process.stderr.write(`▸ ${line}\n`),
+  });
+  process.stdout.write(json ? `${JSON.stringify(proof)}\n` : renderProof(proof));
+  if (!proof.passed) process.exitCode = 1;
+}
+
 /** Prisma Studio until SIGINT or SIGTERM. */
 async function openStudio(env: Env, options: { port?: string }): Promise<void> {
   const config = readConfig(env);
@@ -238,6 +278,21 @@ export function addServerCommands(program: Command, env: Env): void {
     .option("--quiet", "also demand that nothing is reserved any more")
     .action((options: { quiet?: boolean }, command: Command) =>
       orExplain(() => checkLaws(env, { ...options, json: wantsJson(command) })),
+    );
+  program
+    .command("limits")
+    .description("the hard limits of this release")
+    .command("prove")
+    .description(
+      "let agents race for a budget through gateways that are killed, and compare the ledger with the (simulated) provider's own meter",
+    )
+    .option("--agents <number>", "agents that ask at once", "200")
+    .option("--budget <dollars>", "what they may spend together", "1.00")
+    .option("--seconds <number>", "how long gateways are killed", "60")
+    .option("--kill-every-ms <number>", "time between two kills", "2000")
+    .option("--seed <number>", "of everything that is random", "1")
+    .action((flags: ProveFlags, command: Command) =>
+      orExplain(() => proveLimits(flags, wantsJson(command))),
     );
   program
     .command("audit")
