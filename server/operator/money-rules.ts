@@ -29,6 +29,14 @@ const twice: readonly Rule[] = [
           AND l.total = h.posted AND l.overrun_total = h.overrun
         ELSE l.first_lines = 0 AND l.lowered_lines = 0 AND l.total = 0 AND l.overrun_total = 0 AND h.overrun = 0 END`,
   },
+  {
+    law: "I2",
+    name: "an answer is kept once, and only of a call that was settled",
+    counts: counted("journal"),
+    finds: `SELECT j.workspace_id, j.hold_id, count(*) AS kept, min(h.state) AS state FROM journal j
+      LEFT JOIN holds h ON h.workspace_id = j.workspace_id AND h.id = j.hold_id
+      GROUP BY j.workspace_id, j.hold_id HAVING count(*) > 1 OR min(h.state) IS DISTINCT FROM 'SETTLED'`,
+  },
 ];
 
 /** I3: no overshoot. */

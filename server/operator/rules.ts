@@ -1,5 +1,5 @@
 /** The laws that can be checked in the database. */
-export type Law = "I1" | "I2" | "I3" | "I4" | "I5" | "I6" | "I8";
+export type Law = "I1" | "I2" | "I3" | "I4" | "I5" | "I6" | "I8" | "I10";
 
 /** One way in which a law can be broken, as SQL over all workspaces. */
 export type Rule = {

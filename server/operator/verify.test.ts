@@ -2,6 +2,7 @@ import { afterEach, expect, it } from "vitest";
 import { PRICE_VERSION } from "../gateway/request/prices.ts";
 import { request } from "../ledger/fixture.ts";
 import { createLedger } from "../ledger/ledger.ts";
+import { recordRefusal } from "../ledger/refusals.ts";
 import { createTestDatabase } from "../test/database.ts";
 import {
   claimRun,
@@ -26,6 +27,47 @@ type Scene = {
   ended: ClaimedRun;
   parked: ClaimedRun;
 };
+/** Counts that cost so much by the prices of Haiku. */
+const usageOf = (costNanoUsd: number) => ({
+  input_tokens: Math.floor((costNanoUsd % 500) / 100),
+  output_tokens: Math.floor(costNanoUsd / 500),
+  cache_read_input_tokens: (costNanoUsd % 100) / 10,
+});
+
+/** A call of a process that ended before it sent it. */
+async function loseACall(run: ClaimedRun): Promise<void> {
+  const lost = createLedger({ db, processId: "wrk_lost" });
+  const ask = request(run, { priceVersion: PRICE_VERSION });
+  await lost.reserve(ask);
+  const { workspaceId } = run;
+  await lost.settle({ workspaceId, holdId: ask.holdId, outcome: "provisional" });
+  await ledger.processEnded("wrk_lost");
+  await admin.query(`UPDATE ended_processes SET ended_at = ended_at - interval '1 second'`);
+  const outcome = await ledger.reconcile({
+    workspaceId,
+    holdId: ask.holdId,
+    chargedNanoUsd: 0,
+    proof: { kind: "report", finalBeforeMs: Date.now() },
+  });
+  expect(outcome).toMatchObject({ status: "done", postedNanoUsd: 0 });
+}
+
+/** A call for which there is no money, and one for which there will be when another has ended. */
+async function refuseCalls(run: ClaimedRun): Promise<void> {
+  const refuse = async (inputNanoUsd: number, waitedMs: number): Promise<void> => {
+    const ask = request(run, { inputNanoUsd });
+    const refusal = await ledger.reserve(ask);
+    if (refusal.status !== "reserved" && refusal.status !== "exhausted")
+      throw new Error(`not refused: ${JSON.stringify(refusal)}`);
+    await recordRefusal(db, { request: ask, refusal, waitedMs, waitMs: 30_000 });
+  };
+  await refuse(200_000, 3);
+  const open = request(run, { inputNanoUsd: 80_000, dispatch: false });
+  await ledger.reserve(open);
+  await refuse(89_000, 30_000);
+  await ledger.settle({ workspaceId: run.workspaceId, holdId: open.holdId, outcome: "void" });
+}
+
 async function setScene(): Promise<Scene> {
   const tenant = await createTenant(admin, { costLimitNanoUsd: 100_000, concurrentTasks: 9 });
   const { workspaceId, billingAccountId } = tenant;
@@ -33,7 +75,7 @@ async function setScene(): Promise<Scene> {
     level: "owner",
     scopeId: billingAccountId,
     meter: "model_cost",
-    amount: 90_000,
+    amount: 900_000,
   });
   await createQueuedRun(admin, tenant);
   const working = await createClaimedRun(admin, tenant);
@@ -43,17 +85,38 @@ async function setScene(): Promise<Scene> {
   await ledger.processSeen("gateway");
 
   const settle = async (run: ClaimedRun, outcome: "settled" | "provisional", actualNanoUsd = 0) => {
-    const ask = request(run, { model: "claude-sonnet-4-5", priceVersion: PRICE_VERSION });
+    // Haiku: 100 nano-USD per token of input, 10 read from the cache, 500 per token of output.
+    const ask = request(run, {
+      model: "claude-haiku-5-5",
+      priceVersion: PRICE_VERSION,
+      outputNanoUsdPerToken: 500,
+    });
     await ledger.reserve(ask);
-    const usage = { input_tokens: 0, output_tokens: 0, cache_read_input_tokens: 0 };
-    await ledger.settle({ workspaceId, holdId: ask.holdId, outcome, actualNanoUsd, usage });
+    const usage = usageOf(actualNanoUsd);
+    const journal = { requestHash: `hash of ${ask.holdId}`, body: Buffer.from("an answer") };
+    await ledger.settle({
+      workspaceId,
+      holdId: ask.holdId,
+      outcome,
+      actualNanoUsd,
+      usage,
+      ...(outcome === "settled" ? { journal } : {}),
+    });
     return ask.holdId;
   };
   await settle(first, "settled", 120);
-  await settle(first, "settled", 500);
+  await settle(first, "settled", 5_600);
   await settle(working, "provisional");
   const lowered = await settle(working, "provisional");
-  await ledger.settle({ workspaceId, holdId: lowered, outcome: "settled", actualNanoUsd: 110 });
+  await ledger.settle({
+    workspaceId,
+    holdId: lowered,
+    outcome: "settled",
+    actualNanoUsd: 110,
+    usage: usageOf(110),
+  });
+  await loseACall(working);
+  await refuseCalls(working);
   await ledger.reserve(request(working));
   const voided = request(working, { dispatch: false });
   await ledger.reserve(voided);
@@ -118,7 +181,7 @@ it("a database in which all went well keeps every law", async () => {
   const results = await verify(db);
   expect(results.flatMap((result) => result.violations)).toEqual([]);
   expect(results.map((result) => [result.law, result.ok, result.checked > 0])).toEqual(
-    ["I1", "I2", "I3", "I4", "I5", "I6", "I8"].map((law) => [law, true, true]),
+    ["I1", "I2", "I3", "I4", "I5", "I6", "I8", "I10"].map((law) => [law, true, true]),
   );
 });
 
@@ -261,8 +324,57 @@ const corruptions: readonly [law: Law, rule: string, sql: string][] = [
   ["I5", "never voided", `UPDATE holds SET dispatched_at = clock_now() WHERE state = 'VOID'`],
   [
     "I5",
-    "reported usage is paid",
+    "makes of the reported usage",
     `UPDATE holds SET usage = '{"output_tokens":1000}' WHERE state = 'SETTLED'`,
+  ],
+  [
+    "I5",
+    "makes of the reported usage",
+    `UPDATE holds SET usage = jsonb_set(usage, '{input_tokens}', '0') WHERE posted = 100`,
+  ],
+  [
+    "I5",
+    "covers the longest answer",
+    `UPDATE holds SET max_tokens = 11 WHERE state = 'SETTLED' AND model LIKE 'claude%'`,
+  ],
+  [
+    "I2",
+    "kept once",
+    `INSERT INTO journal SELECT workspace_id, run_id, request_hash, use_no + 1, hold_id, body, taken_epoch, created_at FROM journal LIMIT 1`,
+  ],
+  [
+    "I2",
+    "kept once",
+    `UPDATE journal SET hold_id = (SELECT min(id) FROM holds WHERE state = 'VOID')`,
+  ],
+  [
+    "I3",
+    "limit that was in force",
+    `INSERT INTO limits (workspace_id, meter, level, scope_id, version, amount, changed_by, changed_at) SELECT workspace_id, 'model_cost', 'workspace', workspace_id, 2, 5, 'somebody', clock_now() - interval '1 hour' FROM workspaces`,
+  ],
+  [
+    "I3",
+    "limit that was in force",
+    `UPDATE limits SET amount = 7 WHERE meter = 'model_cost' AND level = 'workspace'`,
+  ],
+  [
+    "I3",
+    "highest limit that its admissions saw",
+    `UPDATE budgets SET posted = 100001 WHERE level = 'workspace' AND meter = 'model_cost'`,
+  ],
+  ["I10", "told apart", `UPDATE refusals SET status = 'reserved' WHERE status = 'exhausted'`],
+  ["I10", "told apart", `UPDATE refusals SET status = 'exhausted' WHERE status = 'reserved'`],
+  ["I10", "nothing is refused that fits", `UPDATE refusals SET limit_amount = 1000000`],
+  [
+    "I10",
+    "no room for the smallest form",
+    `UPDATE refusals SET found_posted = 0, found_limit = limit_amount, at = at + interval '1 hour', needed = limit_amount WHERE status = 'exhausted'`,
+  ],
+  ["I10", "as small as it can be", `UPDATE refusals SET min_tokens = 2 WHERE status = 'exhausted'`],
+  [
+    "I10",
+    "waits for open holds",
+    `UPDATE refusals SET waited_ms = 29000 WHERE status = 'reserved'`,
   ],
   [
     "I6",

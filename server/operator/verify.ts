@@ -1,8 +1,10 @@
 import type { Db, Tx } from "../platform/db.ts";
+import { limitRules } from "./limit-rules.ts";
 import { moneyRules, quietRules } from "./money-rules.ts";
 import { checkProviderCost } from "./provider-cost.ts";
 import type { Law, Rule } from "./rules.ts";
 import { runRules } from "./run-rules.ts";
+import { useRules } from "./use-rules.ts";
 
 const statements: readonly { law: Law; statement: string }[] = [
   { law: "I1", statement: "nothing lost" },
@@ -12,6 +14,7 @@ const statements: readonly { law: Law; statement: string }[] = [
   { law: "I5", statement: "truth" },
   { law: "I6", statement: "fence" },
   { law: "I8", statement: "order" },
+  { law: "I10", statement: "full use" },
 ];
 
 /** What was broken: the sentence that does not hold, and the ids and figures that show it. */
@@ -49,15 +52,16 @@ async function findAll(tx: Tx, quiet: boolean): Promise<Finding[]> {
   });
   await tx.query({ text: "SET LOCAL statement_timeout = '10min'", values: [] });
   const findings: Finding[] = [];
-  for (const rule of [...runRules, ...moneyRules, ...(quiet ? quietRules : [])])
+  for (const rule of [
+    ...runRules,
+    ...moneyRules,
+    ...limitRules,
+    ...useRules,
+    ...(quiet ? quietRules : []),
+  ])
     findings.push(await applyRule(tx, rule));
   const { checked, violations } = await checkProviderCost(tx);
-  const rule = "what the provider charges for the reported usage is paid";
-  findings.push({
-    law: "I5",
-    checked,
-    violations: violations.slice(0, MOST_VIOLATIONS).map((row) => ({ rule, ...row })),
-  });
+  findings.push({ law: "I5", checked, violations: violations.slice(0, MOST_VIOLATIONS) });
   return findings;
 }
 
