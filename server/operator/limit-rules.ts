@@ -21,6 +21,7 @@ export const limitRules: readonly Rule[] = [
   {
     law: "I3",
     name: "a balance is at most the highest limit that its admissions saw",
+    wholeHistory: true,
     counts: "SELECT count(*) AS checked FROM budgets",
     finds: `SELECT s.workspace_id, s.budget_id, s.meter, s.level, s.scope_id, s.period, s.posted, s.held, max(s.limit_amount) AS highest FROM ${SEEN_LEVELS} s
       GROUP BY 1, 2, 3, 4, 5, 6, 7, 8

@@ -32,6 +32,7 @@ const twice: readonly Rule[] = [
   {
     law: "I2",
     name: "an answer is kept once, and only of a call that was settled",
+    wholeHistory: true,
     counts: counted("journal"),
     finds: `SELECT j.workspace_id, j.hold_id, count(*) AS kept, min(h.state) AS state FROM journal j
       LEFT JOIN holds h ON h.workspace_id = j.workspace_id AND h.id = j.hold_id
@@ -106,6 +107,7 @@ const conservation: readonly Rule[] = [
   {
     law: "I4",
     name: "the lines of an account sum to its balance",
+    wholeHistory: true,
     counts: counted("budgets"),
     finds: `SELECT workspace_id, id AS budget_id, ${LEVEL}, b.posted, coalesce(l.total, 0)::text AS lines FROM budgets b
       FULL JOIN (SELECT x.workspace_id, k.id, sum(x.amount) AS total FROM ledger_lines x, unnest(x.budget_ids) k(id) GROUP BY 1, 2) l USING (workspace_id, id)

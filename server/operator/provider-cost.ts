@@ -19,10 +19,13 @@ type MeteredHold = {
   output_tokens: number;
 };
 
-/** Settled holds with stored usage, in the order of their key. */
-async function meteredHolds(tx: Tx, after: { workspaceId: string; id: string }) {
+/** Settled holds with stored usage in the order of their key. */
+async function meteredHolds(
+  tx: Tx,
+  { scope, ...after }: { scope: string; workspaceId: string; id: string },
+) {
   return tx.query<MeteredHold>({
-    text: `SELECT workspace_id, id, model, price_version, amount, max_tokens, posted + overrun AS charged,
+    text: `${scope} SELECT workspace_id, id, model, price_version, amount, max_tokens, posted + overrun AS charged,
         coalesce((usage->>'input_tokens')::bigint, 0) AS input_tokens,
         coalesce((usage->>'cache_creation_5m_input_tokens')::bigint, 0) AS cache_write_5m_tokens,
         coalesce((usage->>'cache_creation_1h_input_tokens')::bigint, 0) AS cache_write_1h_tokens,
@@ -77,14 +80,17 @@ function faultsOf(hold: MeteredHold, price: ModelPrice): Found[] {
 
 /**
  * I5: what was posted, tenant and platform together, is recomputed from the reported usage and the price version of the
- * hold. Holds under a version that this release does not know cannot be.
+ * hold. Holds under a version that this release does not know cannot be. `scope`: a WITH that narrows what `holds` are.
  */
-export async function checkProviderCost(tx: Tx): Promise<{ checked: number; violations: Found[] }> {
+export async function checkProviderCost(
+  tx: Tx,
+  scope = "",
+): Promise<{ checked: number; violations: Found[] }> {
   const violations: Found[] = [];
   let checked = 0;
   let after = { workspaceId: "", id: "" };
   for (;;) {
-    const page = await meteredHolds(tx, after);
+    const page = await meteredHolds(tx, { scope, ...after });
     for (const hold of page) {
       const price = priceIn(hold.price_version, hold.model);
       if (price === undefined) continue;

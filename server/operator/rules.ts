@@ -10,6 +10,8 @@ export type Rule = {
   counts: string;
   /** Answers a row with ids for each violation. */
   finds: string;
+  /** It compares with rows of any age, which the continuous check does not read. */
+  wholeHistory?: true;
 };
 
 /** The states in which nothing more happens to a task. */

@@ -32,25 +32,33 @@ export type LawResult = {
 
 const MOST_VIOLATIONS = 100;
 
-type Finding = { law: Law; checked: number; violations: Violation[] };
+export type Finding = { law: Law; checked: number; violations: Violation[] };
 
-async function applyRule(tx: Tx, rule: Rule): Promise<Finding> {
-  const [count] = await tx.query<{ checked: number }>({ text: rule.counts, values: [] });
+/** `scope`: a WITH clause that puts narrower tables in the place of whole ones. */
+export async function applyRule(tx: Tx, rule: Rule, scope = ""): Promise<Finding> {
+  const [count] = await tx.query<{ checked: number }>({
+    text: `${scope} ${rule.counts}`,
+    values: [],
+  });
   const rows = await tx.query<Record<string, unknown>>({
-    text: `SELECT * FROM (${rule.finds}) v LIMIT ${MOST_VIOLATIONS}`,
+    text: `${scope} SELECT * FROM (${rule.finds}) v LIMIT ${MOST_VIOLATIONS}`,
     values: [],
   });
   const violations = rows.map((row) => ({ rule: rule.name, ...row }));
   return { law: rule.law, checked: count?.checked ?? 0, violations };
 }
 
-async function findAll(tx: Tx, quiet: boolean): Promise<Finding[]> {
-  // One snapshot for all rules, so that work under way between two of them is no violation.
+/** For all statements that follow, so that work under way between two of them is no violation. */
+export async function readOneSnapshot(tx: Tx, statementTimeout: string): Promise<void> {
   await tx.query({
     text: "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY",
     values: [],
   });
-  await tx.query({ text: "SET LOCAL statement_timeout = '10min'", values: [] });
+  await tx.query({ text: `SET LOCAL statement_timeout = '${statementTimeout}'`, values: [] });
+}
+
+async function findAll(tx: Tx, quiet: boolean): Promise<Finding[]> {
+  await readOneSnapshot(tx, "10min");
   const findings: Finding[] = [];
   for (const rule of [
     ...runRules,
