@@ -8,6 +8,8 @@ import type { Identity } from "./identity/identity.ts";
 import { limitAddresses, limitPrincipals } from "./identity/rate-limits.ts";
 import type { RequestLeases } from "./ledger/request-leases.ts";
 import { addOpenApi } from "./openapi.ts";
+import type { Metrics } from "./operator/metrics.ts";
+import { addMetricsRoute, isLocalOnly } from "./operator/metrics-route.ts";
 import type { Clock } from "./platform/clock.ts";
 import type { Config } from "./platform/config.ts";
 import type { Db } from "./platform/db.ts";
@@ -30,7 +32,8 @@ import { addWebFiles, openPage } from "./web-files.ts";
 
 export type ApiOptions = {
   db: Db;
-  config: Pick<Config, "PUBLIC_URL" | "MAX_UPLOAD_BYTES" | "MAX_UPLOAD_FILES">;
+  config: Pick<Config, "PUBLIC_URL" | "MAX_UPLOAD_BYTES" | "MAX_UPLOAD_FILES"> &
+    Partial<Pick<Config, "HOST" | "METRICS_TOKEN" | "NODE_ENV">>;
   log: Logger;
   clock: Clock;
   files: FileStore;
@@ -49,6 +52,8 @@ export type ApiOptions = {
   gateway: { baseUrl: string };
   /** The built page; without it the server is the API alone. */
   web?: { folder: string };
+  /** What `GET /metrics` answers; without it there is no such route. */
+  metrics?: Metrics;
 };
 
 /** `/healthz`: this process answers. `/readyz`: it can serve, that is, it reaches its database. */
@@ -80,6 +85,14 @@ export async function createApi(options: ApiOptions): Promise<Http> {
   countRequests(app, createApiRequestCounter(options.requestLeases));
   await addOpenApi(app, VERSION);
   addHealthRoutes(app, db);
+  if (options.metrics !== undefined)
+    addMetricsRoute(app, {
+      metrics: options.metrics,
+      access: {
+        token: config.METRICS_TOKEN,
+        localOnly: isLocalOnly(config),
+      },
+    });
   addAuthRoutes(app, { identity, config });
   addAccountRoutes(app, {
     identity,

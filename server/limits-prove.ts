@@ -4,10 +4,10 @@ import { join } from "node:path";
 import { seedAgents } from "./agents/agents.ts";
 import { ensureLocalWorkspace } from "./identity/local-workspace.ts";
 import { openInstallation, type Installation } from "./installation.ts";
-import { planLimits } from "./ledger/plans.ts";
 import { prove } from "./operator/prove/prove.ts";
 import type { Proof } from "./operator/prove/proof.ts";
 import { readConfig } from "./platform/config.ts";
+import { localPlan } from "./local-plan.ts";
 import { invariant } from "./platform/errors.ts";
 import { newId } from "./platform/ids.ts";
 import { createLogger } from "./platform/log.ts";
@@ -32,12 +32,9 @@ async function setTheStage(
   { db }: Installation,
   options: LimitsProveOptions,
 ): Promise<{ workspaceId: string; tokens: string[] }> {
-  const limits = planLimits("self_hosted").map((limit) =>
-    limit.meter === "model_cost" ? { ...limit, amount: options.budgetNanoUsd } : limit,
-  );
   const { workspaceId } = await ensureLocalWorkspace({
     db,
-    limits,
+    openPlan: localPlan(options.budgetNanoUsd),
     seedAgents: (tx, id) => seedAgents(tx, { workspaceId: id, model: MODEL }),
   });
   const caller = { workspaceId, actor: "system", origin: "limits prove" };

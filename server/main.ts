@@ -11,9 +11,10 @@ import { ensureLocalWorkspace } from "./identity/local-workspace.ts";
 import { type Installation, openInstallation } from "./installation.ts";
 import { createLedger } from "./ledger/ledger.ts";
 import { withRefusedDemand } from "./ledger/refused-demand.ts";
-import { applyPlan, setOwnCap } from "./ledger/plan-terms.ts";
 import { createRequestLeases } from "./ledger/request-leases.ts";
+import { recordRefusal } from "./ledger/refusals.ts";
 import { writeLocalCredential } from "./local-access.ts";
+import { localPlan } from "./local-plan.ts";
 import { type ModelProvider, openModelProvider } from "./model-provider.ts";
 import { systemClock } from "./platform/clock.ts";
 import { closeAll } from "./platform/close-all.ts";
@@ -27,6 +28,7 @@ import { createRequestLimits, type RequestLimits } from "./platform/request-limi
 import { deriveSecret } from "./platform/secret.ts";
 import { hasCode } from "./platform/system-error.ts";
 import { createSockets } from "./sockets.ts";
+import { createUpkeep, succeedGateway, type Upkeep } from "./upkeep.ts";
 import { createEventBell } from "./tasks/event-bell.ts";
 
 export type Guildhall = {
@@ -100,28 +102,31 @@ async function startGateway(
     processId,
     checkKey: keyCheckOf(identity.apiKeys),
     requestLimits,
+    recordRefusal: (call) => recordRefusal(installation.db, call),
     limits: {
       callTimeoutMs: config.MODEL_CALL_TIMEOUT_MS,
       idleTimeoutMs: config.MODEL_IDLE_TIMEOUT_MS,
       budgetWaitMs: config.BUDGET_WAIT_MS,
     },
   });
-  closers.add(() => gateway.close({ drainMs: DRAIN_MS }));
+  await succeedGateway({ dataDir: installation.dataDir, ledger, processId, log });
+  closers.add(async () => {
+    await gateway.close({ drainMs: DRAIN_MS });
+    // Its connections are closed: it sends nothing any more.
+    await ledger
+      .processEnded(processId)
+      .catch((error: unknown) => log.warn({ err: error }, "the gateway's end was not recorded"));
+  });
   const { url } = await orPortBusy(config.GATEWAY_PORT, "GATEWAY_PORT", () =>
     gateway.listen({ port: config.GATEWAY_PORT, host: config.HOST }),
   );
-  return { ledger, gatewayUrl: url };
+  return { ledger, gateway, gatewayUrl: url };
 }
 
 async function ensureWorkspace({ config }: StartOptions, installation: Installation) {
   return ensureLocalWorkspace({
     db: installation.db,
-    async openPlan(tx, plan) {
-      const limits = await applyPlan(tx, { plan, actor: "system" });
-      const budget = config.LOCAL_BUDGET_NANO_USD;
-      await setOwnCap(tx, { meter: "model_cost", amount: budget, actor: "system" });
-      return { limits, budget };
-    },
+    openPlan: localPlan(config.LOCAL_BUDGET_NANO_USD),
     seedAgents: (tx, workspaceId) => seedAgents(tx, { workspaceId, model: config.DEFAULT_MODEL }),
   });
 }
@@ -168,11 +173,13 @@ async function startApi(
     files: ReturnType<typeof createFileStore>;
     requestLimits: RequestLimits;
     gatewayUrl: string;
+    upkeep: Upkeep;
     closers: Closers;
   },
 ): Promise<string> {
   const { config, log } = options;
-  const { installation, provider, identity, execution, files, requestLimits, closers } = parts;
+  const { installation, provider, identity, execution, files, requestLimits, upkeep, closers } =
+    parts;
   const { db } = installation;
   const eventBell = createEventBell();
   const folder = await openPage(installation.dataDir);
@@ -190,6 +197,7 @@ async function startApi(
     model: { simulated: provider.simulated, baseUrl: provider.baseUrl },
     gateway: { baseUrl: config.GATEWAY_PUBLIC_URL ?? parts.gatewayUrl },
     web: { folder },
+    metrics: upkeep.metrics,
   });
   closers.add(() => app.close());
   const listening = await orPortBusy(config.PORT, "PORT", () =>
@@ -235,7 +243,7 @@ export async function startGuildhall(options: StartOptions): Promise<Guildhall> 
     );
     const requestLimits = createRequestLimits(config);
     const identity = createIdentity({ db, clock: systemClock, rootSecret });
-    const { ledger, gatewayUrl } = await startGateway(options, {
+    const { ledger, gateway, gatewayUrl } = await startGateway(options, {
       installation,
       provider,
       identity,
@@ -255,6 +263,8 @@ export async function startGuildhall(options: StartOptions): Promise<Guildhall> 
       log,
     });
     closers.add(() => execution.close({ drainMs: DRAIN_MS }));
+    const upkeep = createUpkeep({ config, db, ledger, gateway, provider, log });
+    closers.add(() => upkeep.close());
     const { workspaceId, userId } = await ensureWorkspace(options, installation);
     const url = await startApi(options, {
       installation,
@@ -264,11 +274,13 @@ export async function startGuildhall(options: StartOptions): Promise<Guildhall> 
       files,
       requestLimits,
       gatewayUrl,
+      upkeep,
       closers,
     });
     await installation.setAddress(url);
     await writeLocalCredential({ dataDir, url, identity, workspaceId, userId });
     execution.start();
+    upkeep.start();
     const link = await identity.createSignInLink(userId);
     const signInLink = `${url}/#token=${link.token}`;
     const tookS = (systemClock.monotonicMs() - begunMs) / 1_000;

@@ -14,7 +14,14 @@ export type ReconcileRound = {
   loweredNanoUsd: number;
 };
 
+/** Since this process was started. */
+export type ReconcileTotals = Omit<ReconcileRound, "seen"> & {
+  /** Charges that the last round left as they were. */
+  unresolved: number;
+};
+
 export type Reconcile = {
+  totals: Readonly<ReconcileTotals>;
   /** One round over at most some thousands of provisional charges; the next one goes on where it ended. */
   run(): Promise<ReconcileRound>;
 };
@@ -103,6 +110,7 @@ export function createReconcile(deps: {
 }): Reconcile {
   const { db, report, log } = deps;
   let after = START;
+  const totals: ReconcileTotals = { reported: 0, neverSeen: 0, loweredNanoUsd: 0, unresolved: 0 };
 
   async function lower(hold: ProvisionalHold, verdict: Verdict): Promise<number | undefined> {
     const outcome =
@@ -154,6 +162,7 @@ export function createReconcile(deps: {
   }
 
   return {
+    totals,
     async run() {
       const round: ReconcileRound = { seen: 0, reported: 0, neverSeen: 0, loweredNanoUsd: 0 };
       for (let pages = 0; pages < PAGES_PER_ROUND; pages++) {
@@ -167,6 +176,10 @@ export function createReconcile(deps: {
             : { workspaceId: last.workspace_id, id: last.id };
         if (after === START) break;
       }
+      totals.reported += round.reported;
+      totals.neverSeen += round.neverSeen;
+      totals.loweredNanoUsd += round.loweredNanoUsd;
+      totals.unresolved = round.seen - round.reported - round.neverSeen;
       return round;
     },
   };

@@ -154,6 +154,17 @@ export const configSchema = z.object({
     .min(0)
     .default(15)
     .describe("Pause between streamed words of the simulated model"),
+  CHECK_EVERY_MS: ms
+    .default(60_000)
+    .describe("How often the ledger is checked for what is new and open"),
+  RECONCILE_EVERY_MS: ms
+    .default(60_000)
+    .describe("How often provisional charges are compared with the provider's report"),
+  METRICS_TOKEN: secret
+    .optional()
+    .describe(
+      "Bearer token for GET /metrics; without it only direct requests of this machine are answered, and none in production",
+    ),
   LOG_LEVEL: z
     .enum(["fatal", "error", "warn", "info", "debug", "trace"])
     .default("warn")

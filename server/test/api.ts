@@ -46,7 +46,7 @@ export const testRootSecret = new Secret("a root secret of the tests, at least 3
 
 /** The whole API on a port of its own, over a database of the test file's own. Call at top level. */
 export async function startTestApi(
-  options: Partial<Pick<ApiOptions, "clock" | "web" | "requestLimits">> & {
+  options: Partial<Pick<ApiOptions, "clock" | "web" | "requestLimits" | "metrics">> & {
     config?: Partial<ApiOptions["config"]>;
   } = {},
 ): Promise<TestApi> {
@@ -77,6 +77,7 @@ export async function startTestApi(
     model: { simulated: true, baseUrl: "http://model.test" },
     gateway: { baseUrl: "http://gateway.test" },
     ...(options.web ? { web: options.web } : {}),
+    ...(options.metrics ? { metrics: options.metrics } : {}),
   });
   const base = await api.listen({ port: 0, host: "127.0.0.1" });
   afterAll(async () => {

@@ -37,6 +37,7 @@ export type GatewayOptions = {
   findPrice?: FindPrice;
   /** Shares stopped models with the other gateways of the database; else each keeps its own. */
   sharedFreeze?: boolean;
+  recordRefusal?: NonNullable<GatewayDeps["recordRefusal"]>;
 };
 
 /** A gateway in front of an upstream, closed after the test. */
@@ -56,6 +57,7 @@ export async function startGateway({ db }: Pick<TestDatabase, "db">, options: Ga
     log: options.log ?? createLogger({ level: "silent" }),
     processId,
     ...(options.requestLimits ? { requestLimits: options.requestLimits } : {}),
+    ...(options.recordRefusal ? { recordRefusal: options.recordRefusal } : {}),
     limits: {
       callTimeoutMs: 20_000,
       idleTimeoutMs: 10_000,

@@ -5,7 +5,7 @@ import { closeAll } from "../../platform/close-all.ts";
 import type { Db, DbAddress } from "../../platform/db.ts";
 import { newId } from "../../platform/ids.ts";
 import type { Logger } from "../../platform/log.ts";
-import { createReconcile, type ReconcileRound } from "../reconcile.ts";
+import { createReconcile } from "../reconcile.ts";
 import { createSimulatedUsageReport } from "../usage-report.ts";
 import { type Board, startAgents } from "./agents.ts";
 import { startChild } from "./child.ts";
@@ -53,17 +53,13 @@ function createUpkeep(
   const { board, ledger } = input;
   const report = createSimulatedUsageReport(input.providerUrl);
   const reconcile = createReconcile({ db, ledger, report, log });
-  const total: ReconcileRound = { seen: 0, reported: 0, neverSeen: 0, loweredNanoUsd: 0 };
   let highest = 0;
   return {
-    total,
+    totals: reconcile.totals,
     highest: () => highest,
     async step() {
       await ledger.reapHolds(REAP);
       const round = await reconcile.run();
-      total.reported += round.reported;
-      total.neverSeen += round.neverSeen;
-      total.loweredNanoUsd += round.loweredNanoUsd;
       if (round.reported + round.neverSeen > 0) board.returns += 1;
       const figures = await ledgerFigures(db, workspaceId);
       highest = Math.max(highest, figures.posted_nano_usd + figures.held_nano_usd);
@@ -180,9 +176,9 @@ export async function prove(options: ProveOptions): Promise<Proof> {
       gateways_killed: gateways.killed(),
       calls: agents.ends,
       reconciled: {
-        reported: upkeep.total.reported,
-        neverSeen: upkeep.total.neverSeen,
-        loweredNanoUsd: upkeep.total.loweredNanoUsd,
+        reported: upkeep.totals.reported,
+        neverSeen: upkeep.totals.neverSeen,
+        loweredNanoUsd: upkeep.totals.loweredNanoUsd,
       },
     });
   } finally {
