@@ -97,7 +97,7 @@ async function startGateway(
     ...(config.GATEWAY_CACHE_SALT === "workspace"
       ? { cacheSaltKey: deriveSecret(installation.rootSecret, "cache salt") }
       : {}),
-    exactHolds: config.GATEWAY_EXACT_HOLDS,
+    exactHolds: config.GATEWAY_EXACT_HOLDS === "1",
     log,
     processId,
     checkKey: keyCheckOf(identity.apiKeys),

@@ -95,7 +95,6 @@ export const configSchema = z.object({
   GATEWAY_EXACT_HOLDS: z
     .enum(["0", "1"])
     .default("0")
-    .transform((text) => text === "1")
     .describe(
       "1 holds the input of a model call by the provider's count instead of by its bytes; the platform bears what the count misses",
     ),
