@@ -81,7 +81,14 @@ export async function proveLimits(options: LimitsProveOptions): Promise<Proof> {
     installation = await openInstallation(readConfig({ GUILDHALL_DATA_DIR: dataDir }), log);
     const { db } = installation;
     const stage = await setTheStage(installation, options);
-    return await prove({ ...options, ...stage, db, log, ...gatewayAccess(installation) });
+    return await prove({
+      ...options,
+      ...stage,
+      db,
+      log,
+      cacheDir: join(dataDir, "compile-cache"),
+      ...gatewayAccess(installation),
+    });
   } finally {
     await installation?.close();
     await rm(dataDir, { recursive: true, force: true, maxRetries: 5 });

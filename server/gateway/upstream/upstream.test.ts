@@ -88,7 +88,10 @@ describe("another provider of the same protocol", () => {
       "host",
       "user-agent",
       "x-api-key",
+      "x-client-request-id",
     ]);
+    const [hold] = await holdsOf(database, run);
+    expect(sent["x-client-request-id"]).toBe(hold!.id);
     expect(JSON.stringify(sent)).not.toContain("ghr_");
   });
 });

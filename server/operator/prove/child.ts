@@ -14,8 +14,14 @@ export type Child = {
 };
 
 /** Starts a script. Settings go by its standard input, not its arguments: other users may read those. */
-export async function startChild(script: URL, settings: object): Promise<Child> {
-  const child = spawn(process.execPath, [fileURLToPath(script)], {
+export async function startChild(start: {
+  script: URL;
+  settings: object;
+  /** Where compiled code is kept for the next process, which then takes half as long to start. */
+  cacheDir: string;
+}): Promise<Child> {
+  const child = spawn(process.execPath, [fileURLToPath(start.script)], {
+    env: { ...process.env, NODE_COMPILE_CACHE: start.cacheDir },
     stdio: ["pipe", "pipe", "inherit"],
     // A Ctrl-C of the terminal is for the demonstration, which ends its processes itself.
     detached: true,
@@ -27,7 +33,7 @@ export async function startChild(script: URL, settings: object): Promise<Child> 
   }
   // It may be killed before it has read its settings.
   child.stdin.on("error", () => {});
-  child.stdin.write(`${JSON.stringify(settings)}\n`);
+  child.stdin.write(`${JSON.stringify(start.settings)}\n`);
   const line = once(createInterface({ input: child.stdout }), "line") as Promise<[string]>;
   const first = await Promise.race([line, ended.then(() => undefined)]);
   if (first === undefined)

@@ -24,6 +24,7 @@ const SCRIPT = new URL("gateway-process.ts", import.meta.url);
 export async function startGateways(options: {
   count: number;
   settings: Omit<GatewaySettings, "processId">;
+  cacheDir: string;
   onEnded(processId: string): Promise<void>;
   /** A gateway that should take the place of a killed one did not start. */
   onFailed(error: unknown): void;
@@ -35,7 +36,11 @@ export async function startGateways(options: {
 
   async function start(): Promise<void> {
     const processId = newId("wrk");
-    const child = await startChild(SCRIPT, { ...options.settings, processId });
+    const child = await startChild({
+      script: SCRIPT,
+      settings: { ...options.settings, processId },
+      cacheDir: options.cacheDir,
+    });
     const { url } = z.object({ url: z.string() }).parse(child.ready);
     if (closed) await child.kill();
     else places = [...places, { child, url, processId }];

@@ -25,14 +25,16 @@ export type ProveOptions = {
   /** One run token per agent. */
   tokens: readonly string[];
   seconds: number;
+  /** A folder for compiled code, which may be thrown away. */
+  cacheDir: string;
   killEveryMs: number;
   seed: number;
   /** Told once a second what is going on. */
   onProgress(line: string): void;
 };
 
-/** One lives while the other is killed, and both race for the same dollar. */
-const GATEWAYS = 2;
+/** One or two live while another is killed and starts again, and all race for the same dollar. */
+const GATEWAYS = 3;
 const BUDGET_WAIT_MS = 3_000;
 const STEP_MS = 250;
 /** After the storm: the longest that the rest of the budget may take. */
@@ -132,7 +134,11 @@ export async function prove(options: ProveOptions): Promise<Proof> {
   const ledger = createLedger({ db, processId: newId("wrk") });
   try {
     const script = new URL("provider-process.ts", import.meta.url);
-    const provider = await startChild(script, { seed: String(seed), ...PROVIDER });
+    const provider = await startChild({
+      script,
+      settings: { seed: String(seed), ...PROVIDER },
+      cacheDir: options.cacheDir,
+    });
     closers.unshift(() => provider.kill());
     const { url: providerUrl } = z.object({ url: z.string() }).parse(provider.ready);
     const gateways = await startGateways({
@@ -143,6 +149,7 @@ export async function prove(options: ProveOptions): Promise<Proof> {
         upstreamUrl: providerUrl,
         budgetWaitMs: BUDGET_WAIT_MS,
       },
+      cacheDir: options.cacheDir,
       onEnded: (processId) => ledger.processEnded(processId),
       onFailed: (error) => options.onProgress(`a gateway did not start: ${String(error)}`),
     });
