@@ -1,6 +1,8 @@
+import { spawnSync } from "node:child_process";
 import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import Anthropic from "@anthropic-ai/sdk";
 import type { Event } from "@guildhall/sdk/contract/event.ts";
 import type { Problem } from "@guildhall/sdk/contract/problem.ts";
 import type { Task, TaskDetail } from "@guildhall/sdk/contract/task.ts";
@@ -131,6 +133,54 @@ test("each of the five works in a way of its own on the same task, and all of it
     }),
   );
   expect(new Set(plans).size).toBe(agents.length);
+});
+
+test("one command gives any Anthropic client a key, its address and a monthly cap", async () => {
+  const lines = await product.cli("gateway", "env", "--name", "script", "--cap", "0.05");
+  expect(lines.code, lines.stderr).toBe(0);
+  const shell = spawnSync(
+    "sh",
+    [
+      "-c",
+      'eval "$1"; printf "%s %s" "$ANTHROPIC_BASE_URL" "$ANTHROPIC_API_KEY"',
+      "",
+      lines.stdout,
+    ],
+    { encoding: "utf8" },
+  );
+  const [baseURL, apiKey] = shell.stdout.split(" ");
+  const client = new Anthropic({ baseURL: baseURL ?? "", apiKey: apiKey ?? "", logLevel: "off" });
+  const ask = (maxTokens: number) =>
+    client.messages.create({
+      model: "claude-sonnet-5-5",
+      max_tokens: maxTokens,
+      messages: [{ role: "user", content: "Say hello." }],
+    });
+  expect((await ask(1_000)).content[0]).toMatchObject({ type: "text" });
+  const id = /key_[0-9a-z]+/.exec(apiKey ?? "")?.[0];
+  const usage = fromJson<Usage>(await product.cli("usage", "--json"));
+  const used = usage.by_key.find((key) => key.key_id === id);
+  expect(used).toMatchObject({ name: "script", limit_nano_usd: 50_000_000 });
+  expect(used?.spent_nano_usd).toBeGreaterThan(0);
+  expect((await product.cli("key", "revoke", id ?? "")).code).toBe(0);
+  await expect(ask(1_000)).rejects.toMatchObject({ status: 401 });
+});
+
+test("a key whose cap is refused is not made, and an address is never shown without a key", async () => {
+  const keys = async () =>
+    fromJson<{ data: { id: string }[] }>(await product.cli("key", "list", "--json")).data.length;
+  const before = await keys();
+  for (const flags of [
+    ["--cap", "0"],
+    ["--cap", "ten"],
+    ["--key", "sk-other"],
+    ["--key", "ghk_x", "--cap", "1"],
+    ["--client", "ruby"],
+  ]) {
+    const refused = await product.cli("gateway", "env", ...flags);
+    expect([flags, refused.code, refused.stdout]).toEqual([flags, 2, ""]);
+  }
+  expect(await keys()).toBe(before);
 });
 
 test("every command speaks JSON", async () => {

@@ -95,20 +95,23 @@ test.each([
   expect(await limitsOf(mine)).toBe(before);
 });
 
-test("what makes no sense at a level is refused: slots of an agent, a task without money", async () => {
+test("what makes no sense at a level is refused: slots of an agent, agent time of a key, a task without money", async () => {
   const { taskId } = await createQueuedRun(admin, mine);
   for (const json of [
+    { meter: "agent_time", level: "key", scope_id: "key_00000000000000000000000000", amount: 1 },
     { meter: "concurrent_tasks", level: "agent", scope_id: "gray", amount: 1 },
     { meter: "model_cost", level: "task", scope_id: taskId, amount: null },
   ])
     await expectProblem(await put(json), 422, "limit_not_supported");
 });
 
-test("another workspace's agent, task or id is as unknown as one that does not exist", async () => {
+test("another workspace's agent, task, key or id is as unknown as one that does not exist", async () => {
   const other = await api.caller();
   await createAgent(admin, { workspaceId: other.workspaceId, agentId: "theirs" });
   const { taskId } = await createQueuedRun(admin, other);
+  const theirKey = /key_[0-9a-z]+/.exec(other.key)?.[0] ?? "";
   for (const [level, foreign, unknown] of [
+    ["key", theirKey, "key_00000000000000000000000000"],
     ["agent", "theirs", "nobody"],
     ["task", taskId, "task_00000000000000000000000000"],
     ["workspace", other.workspaceId, "ws_nobody"],
@@ -124,6 +127,14 @@ test("another workspace's agent, task or id is as unknown as one that does not e
     expect(a).toBe(b);
   }
   expect(await limitsOf(other)).toBe(0);
+});
+
+test("a key gets a limit of its own", async () => {
+  const scopeId = /key_[0-9a-z]+/.exec(mine.key)?.[0];
+  const limit = { meter: "model_cost", level: "key", scope_id: scopeId, amount: 25_000 };
+  const response = await put(limit);
+  expect(response.status).toBe(200);
+  expect(limitSchema.strict().parse(await response.json())).toEqual({ ...limit, version: 1 });
 });
 
 test("limits set at once get versions one after the other", async () => {

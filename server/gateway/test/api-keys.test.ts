@@ -219,8 +219,9 @@ describe("what stops a program with an API key", () => {
       maxRetries: 5,
       logLevel: "off",
     });
-    for (const call of [client.messages.create(SMALL), client.messages.stream(SMALL).done()]) {
-      const error = await errorOf(call);
+    const calls = [() => client.messages.create(SMALL), () => client.messages.stream(SMALL).done()];
+    for (const call of calls) {
+      const error = await errorOf(call());
       expect([error.status, codeOf(error)]).toEqual([402, "budget_exhausted"]);
       expect(error.message).toContain("The budget of this API key has no room");
       expect(error.error).toMatchObject({
@@ -285,10 +286,10 @@ describe("what stops a program with an API key", () => {
     await admin.query("UPDATE memberships SET role = 'viewer' WHERE user_id = $1", [tenant.userId]);
     for (const each of [clientOf(url, reader), client]) {
       for (const call of [
-        each.messages.create(SMALL),
-        each.messages.countTokens({ model: SMALL.model, messages: SMALL.messages }),
+        () => each.messages.create(SMALL),
+        () => each.messages.countTokens({ model: SMALL.model, messages: SMALL.messages }),
       ]) {
-        const error = await errorOf(call);
+        const error = await errorOf(call());
         expect(error).toBeInstanceOf(Anthropic.PermissionDeniedError);
         expect(error.message).toContain("models:invoke");
         expect(error.error).toMatchObject({
