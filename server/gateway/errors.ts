@@ -128,6 +128,17 @@ export function budgetRefused(refusal: BudgetRefusal): AppError {
   });
 }
 
+/** 503: what has to be asked of the database, or written to it, before a call cannot be. */
+export function databaseUnavailable(what: string, cause?: unknown): AppError {
+  return gatewayError({
+    status: 503,
+    code: "database_unavailable",
+    message: `${what} No call is started without a durable hold. Try again later.`,
+    cause,
+    retryAfterMs: 5_000,
+  });
+}
+
 /** What goes over the wire for an error. */
 export type RenderedError = {
   status: number;

@@ -13,7 +13,7 @@ import { createBudgetQueue } from "./budget/budget-queue.ts";
 import { createExactTokens } from "./budget/exact-hold.ts";
 import { createCacheSalt } from "./request/cache-salt.ts";
 import { createCharges } from "./budget/charges.ts";
-import { createCallLimits } from "./call-limits.ts";
+import { createCallLimits, type CallLimits } from "./call-limits.ts";
 import { type CallCounts, createCallCounts } from "./call-counts.ts";
 import { onClientError } from "./client-error.ts";
 import { createClient, type Client } from "./client.ts";
@@ -238,6 +238,29 @@ function createHandlers(
   };
 }
 
+/** -> who calls, with the client that counts refusals of its credential; undefined: the client has been told why not */
+async function letIn(
+  { callLimits, checkKey }: { callLimits: CallLimits; checkKey: KeyCheck | undefined },
+  { request, client }: { request: IncomingMessage; client: Client },
+): Promise<{ spender: Spender; client: Client } | undefined> {
+  const credential = credentialOf(request);
+  const refused = await callLimits.check(request, credential?.secretHash);
+  if (refused) {
+    client.fail(refused.error, refused.end ? { connection: "close" } : {});
+    return undefined;
+  }
+  if (credential === undefined) {
+    await callLimits.failed(request);
+    client.fail(tokenMissing());
+    return undefined;
+  }
+  const watched = callLimits.watch(request, credential.secretHash, client);
+  const refusal = await refusalOfCredential(credential, checkKey);
+  if (refusal === undefined) return { spender: credential.spender, client: watched };
+  watched.fail(refusal);
+  return undefined;
+}
+
 /**
  * The only way to the model: a server of the Messages protocol that holds the worst case of each call before it
  * leaves and settles it before its answer ends. Clients authenticate with a run token or an API key, as `x-api-key` or
@@ -260,23 +283,14 @@ export function createGateway(deps: GatewayDeps): Gateway {
   async function serve(request: IncomingMessage, client: Client, requestId: string): Promise<void> {
     const handler = handlers[routeOf(request)];
     if (handler === undefined) return client.fail(notFound());
-    const credential = credentialOf(request);
-    const refused = await callLimits.check(request, credential?.secretHash);
-    if (refused) return client.fail(refused.error, refused.end ? { connection: "close" } : {});
-    if (credential === undefined) {
-      await callLimits.failed(request);
-      return client.fail(tokenMissing());
-    }
-    const { spender, secretHash } = credential;
-    const watched = callLimits.watch(request, secretHash, client);
-    const refusal = await refusalOfCredential(credential, deps.checkKey);
-    if (refusal !== undefined) return watched.fail(refusal);
+    const caller = await letIn({ callLimits, checkKey: deps.checkKey }, { request, client });
+    if (caller === undefined) return;
     const body = await readBody(request);
     if (body.status === "gone") return;
     if (body.status === "refused") return client.fail(body.error, { connection: "close" });
     try {
       await liveness.ensure();
-      await handler({ spender, raw: body.bytes, request, client: watched, requestId });
+      await handler({ ...caller, raw: body.bytes, request, requestId });
     } finally {
       body.release();
     }

@@ -1,9 +1,9 @@
 import type { IncomingMessage } from "node:http";
 import type { Spender } from "../ledger/calls.ts";
 import { parseApiKey } from "../platform/api-key-text.ts";
-import type { AppError } from "../platform/errors.ts";
+import { AppError } from "../platform/errors.ts";
 import { parseRunToken } from "../platform/run-token.ts";
-import { apiKeyRefused, scopeMissing } from "./errors.ts";
+import { apiKeyRefused, databaseUnavailable, scopeMissing } from "./errors.ts";
 
 /** Who a call says it is. The ledger checks it again with each hold, so that what was ended spends nothing more. */
 export type Credential = {
@@ -48,7 +48,13 @@ export async function refusalOfCredential(
   checkKey: KeyCheck | undefined,
 ): Promise<AppError | undefined> {
   if (spender.kind === "run") return undefined;
-  const standing = (await checkKey?.(text)) ?? "refused";
+  const standing = await (checkKey?.(text) ?? Promise.resolve("refused" as const)).catch(
+    (error: unknown) =>
+      error instanceof AppError
+        ? error
+        : databaseUnavailable("The API key could not be checked.", error),
+  );
+  if (standing instanceof AppError) return standing;
   if (standing === "allowed") return undefined;
   return standing === "refused" ? apiKeyRefused() : scopeMissing();
 }

@@ -6,7 +6,7 @@ import { describeBudgetRefusal, describeCallLimit, describeSuspension } from "./
 import type { BudgetQueue } from "./budget-queue.ts";
 import type { CallCounts } from "../call-counts.ts";
 import type { Hold } from "./charges.ts";
-import { apiKeyRefused, budgetRefused, gatewayError, runNotActive } from "../errors.ts";
+import { apiKeyRefused, budgetRefused, databaseUnavailable, runNotActive } from "../errors.ts";
 import { leastTokens, type MessagesRequest } from "../request/request.ts";
 import type { RefusalLog } from "./refusal-log.ts";
 import type { RunMemory } from "./run-memory.ts";
@@ -59,16 +59,6 @@ function refusalOf(
     case "exhausted":
       return budgetRefused(describeBudgetRefusal(outcome));
   }
-}
-
-function databaseUnavailable(what: string, cause?: unknown): AppError {
-  return gatewayError({
-    status: 503,
-    code: "database_unavailable",
-    message: `${what} No call is started without a durable hold. Try again later.`,
-    cause,
-    retryAfterMs: 5_000,
-  });
 }
 
 /** Holds the worst case of one upstream attempt, marked as dispatched in the same transaction, or says why not. */

@@ -300,6 +300,16 @@ describe("what stops a program with an API key", () => {
     expect(await quiet(database, tenant)).toEqual([]);
   });
 
+  it("with the database away a key is neither let in nor called invalid", async () => {
+    const { url, simulator } = await startBoth(database, {
+      checkKey: () => Promise.reject(new Error("connection refused")),
+    });
+    const key = await keyOf(await createTenant(admin));
+    const error = await errorOf(clientOf(url, key).messages.create(SMALL));
+    expect([error.status, codeOf(error)]).toEqual([503, "database_unavailable"]);
+    expect(simulator.meter.report().totals.calls).toBe(0);
+  });
+
   it("a key spends the money of its own workspace only", async () => {
     const { url, tenant, client } = await startProgram();
     const foreign = await createTenant(admin);

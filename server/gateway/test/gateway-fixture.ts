@@ -20,6 +20,7 @@ import {
 import { createFrozenModels } from "../budget/frozen-models.ts";
 import type { FindPrice } from "../request/prices.ts";
 import { keyCheckOf } from "../key-check.ts";
+import type { KeyCheck } from "../spender.ts";
 import { createGateway, type GatewayDeps, type GatewayLimits } from "../gateway.ts";
 
 export const MODEL = "claude-sonnet-5-5";
@@ -31,6 +32,7 @@ export type GatewayOptions = {
   limits?: Partial<GatewayLimits>;
   ledger?: (ledger: Ledger) => Ledger;
   log?: Logger;
+  checkKey?: KeyCheck;
   requestLimits?: RequestLimits;
   cacheSaltKey?: string;
   exactHolds?: boolean;
@@ -46,7 +48,7 @@ export async function startGateway({ db }: Pick<TestDatabase, "db">, options: Ga
   const ledger = createLedger({ db, processId });
   const apiKeys = createApiKeys({ db, clock: systemClock });
   const deps: GatewayDeps = {
-    checkKey: keyCheckOf(apiKeys),
+    checkKey: options.checkKey ?? keyCheckOf(apiKeys),
     ledger: options.ledger?.(ledger) ?? ledger,
     upstream: { baseUrl: options.upstreamUrl, apiKey: new Secret(PROVIDER_KEY) },
     journalKey: JOURNAL_KEY,
