@@ -23,6 +23,7 @@ import type { EventBell } from "./tasks/event-bell.ts";
 import { createLimits } from "./tasks/limits.ts";
 import { createQuestions } from "./tasks/questions.ts";
 import { addFileRoutes } from "./tasks/routes-files.ts";
+import { addLimitRoutes } from "./tasks/routes-limits.ts";
 import { addTaskRoutes } from "./tasks/routes.ts";
 import { addWorkspaceRoutes } from "./tasks/routes-workspace.ts";
 import { createTasks, type TaskBell } from "./tasks/tasks.ts";
@@ -106,11 +107,9 @@ export async function createApi(options: ApiOptions): Promise<Http> {
     artifacts: createArtifacts({ db, files }),
     maxBytes: limits.maxBytes,
   });
-  addWorkspaceRoutes(app, {
-    db,
-    limits: createLimits({ db, bell }),
-    simulated: model.simulated,
-  });
+  const { simulated } = model;
+  addWorkspaceRoutes(app, { db, simulated });
+  addLimitRoutes(app, { db, limits: createLimits({ db, bell }), simulated });
   addAlertRoutes(app, createAlerts({ db }));
   await addReferencePages(app);
   if (web) await addWebFiles(app, web.folder);

@@ -6,6 +6,7 @@ import {
 import { z } from "zod";
 import { alertListSchema, alertSchema } from "@guildhall/sdk/contract/alert.ts";
 import { eventListSchema, eventSchema } from "@guildhall/sdk/contract/event.ts";
+import * as limit from "@guildhall/sdk/contract/limit.ts";
 import * as task from "@guildhall/sdk/contract/task.ts";
 import * as workspace from "@guildhall/sdk/contract/workspace.ts";
 import type { Access } from "./identity/guard.ts";
@@ -71,6 +72,10 @@ function namedSchemas() {
     CreatedApiKey: workspace.createdApiKeySchema,
     AccessToken: workspace.accessTokenSchema,
     Limit: workspace.limitSchema,
+    LimitList: limit.limitListSchema,
+    LimitRow: limit.limitRowSchema,
+    SimulateCall: limit.simulateCallSchema,
+    SimulatedCall: limit.simulatedCallSchema,
   };
   for (const [id, schema] of Object.entries(named)) registry.add(schema, { id });
   return registry;

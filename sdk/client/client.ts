@@ -9,6 +9,7 @@ import type {
   TaskState,
   Upload,
 } from "../contract/task.ts";
+import type { LimitList, simulateCallSchema, SimulatedCall } from "../contract/limit.ts";
 import type {
   Agent,
   apiKeyListSchema,
@@ -110,6 +111,11 @@ export function createClient(options: ClientOptions) {
         http.json("POST", "/v1/alerts/read", { json: { through } }),
     },
     limits: {
+      /** Every limit that can stop work, how it stands, what waits for it, and who changed it. */
+      list: (): Promise<LimitList> => http.json("GET", "/v1/limits"),
+      /** What each limit would say to a model call. Nothing is held. */
+      simulate: (call: z.infer<typeof simulateCallSchema>): Promise<SimulatedCall> =>
+        http.json("POST", "/v1/limits/simulate", { json: call, repeatable: true }),
       set: (limit: z.infer<typeof setLimitSchema>): Promise<unknown> =>
         http.json("PUT", "/v1/limits", { json: limit }),
       /** Opts in to so much beyond what the plan includes, a month. */

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { limitStopSchema, suspendedStopSchema, unpricedStopSchema } from "./limit.ts";
 
 /** A count of nano-USD (1 nUSD = 10^-9 USD): an integer, so that money is never rounded. */
 export const nanoUsd = z.int().min(0);
@@ -15,22 +16,11 @@ export const taskStates = [
 export type TaskState = (typeof taskStates)[number];
 export const terminalTaskStates: readonly TaskState[] = ["succeeded", "failed", "cancelled"];
 
-/** Why a task is parked: which limit holds it, or whom or what it waits for. */
+/** Why a task is parked: what holds it up (`paused`), or whom or what it waits for (`waiting`). */
 export const parkedSchema = z.discriminatedUnion("kind", [
-  z.object({
-    kind: z.literal("limit"),
-    meter: z.enum(["model_cost", "agent_time"]),
-    level: z.enum(["run", "task", "agent", "key", "workspace", "owner", "platform"]),
-    scope_id: z.string(),
-    /** Units of the meter: nano-USD or milliseconds. */
-    limit: z.int(),
-    posted: z.int(),
-    held: z.int(),
-    /** What the next step would have needed at least. */
-    needed: z.int(),
-    /** When the period turns, ISO 8601; absent for levels without a period. */
-    resets_at: z.string().optional(),
-  }),
+  limitStopSchema,
+  unpricedStopSchema,
+  suspendedStopSchema,
   z.object({ kind: z.literal("question"), question_id: z.string(), question: z.string() }),
   z.object({ kind: z.literal("child"), child_task_id: z.string() }),
 ]);

@@ -144,7 +144,15 @@ export const apiKeyListSchema = z.object({ data: z.array(apiKeySchema) });
  * refused as a likely mistake: one nano-USD stops work as well.
  */
 export const setLimitSchema = z.strictObject({
-  meter: z.enum(["model_cost", "agent_time", "concurrent_tasks", "api_requests", "members"]),
+  meter: z.enum([
+    "model_cost",
+    "agent_time",
+    "concurrent_tasks",
+    "api_requests",
+    "members",
+    "model_calls",
+    "tool_calls",
+  ]),
   level: z.enum(["workspace", "agent", "task", "key"]),
   scope_id: z.string().optional(),
   amount: z.int().min(1).nullable(),

@@ -47,7 +47,9 @@ const lost: readonly Rule[] = [
       WHERE r.state = 'parked' AND NOT coalesce(CASE t.parked->>'kind'
         WHEN 'question' THEN EXISTS (SELECT FROM questions q WHERE q.workspace_id = t.workspace_id AND q.id = t.parked->>'question_id' AND q.answered_at IS NULL)
         WHEN 'child' THEN EXISTS (SELECT FROM tasks c WHERE c.workspace_id = t.workspace_id AND c.id = t.parked->>'child_task_id' AND c.ended_at IS NULL)
-        WHEN 'limit' THEN t.parked->>'meter' IN ('model_cost', 'agent_time') AND (t.parked->>'needed')::bigint > 0
+        WHEN 'limit' THEN t.parked->>'meter' IN ('model_cost', 'agent_time', 'model_calls', 'tool_calls') AND (t.parked->>'needed')::bigint > 0
+        WHEN 'unpriced' THEN t.parked->>'model' <> ''
+        WHEN 'suspended' THEN true
         ELSE r.wake_at IS NOT NULL END, false)`,
   },
 ];

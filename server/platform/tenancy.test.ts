@@ -26,6 +26,7 @@ async function createWorkspace(id: string): Promise<void> {
 const reviewedDefiners = [
   "add_member",
   "admit_runs",
+  "check_limits",
   "claim",
   "commit_spending",
   "count_socket_time",
@@ -34,6 +35,7 @@ const reviewedDefiners = [
   "lease_agent_time",
   "lease_requests",
   "lift_frozen_model",
+  "limit_actor_names",
   "list_frozen_models",
   "mark_dispatched",
   "mark_undelivered",
@@ -58,6 +60,7 @@ const reviewedDefiners = [
   "take_journal",
   "wake_due_runs",
   "wake_limited_runs",
+  "wake_unpriced_runs",
 ];
 
 it("every table with a workspace forces row-level security with one rule for reading and writing", async () => {

@@ -1,11 +1,11 @@
 import type { EventBody } from "@guildhall/sdk/contract/event.ts";
-import type { Parked } from "@guildhall/sdk/contract/task.ts";
 import type { Agent } from "../agents/agents.ts";
 import type { Logger } from "../platform/log.ts";
 import type { Secret } from "../platform/secret.ts";
 import type { RunFolder } from "../tools/run-folder.ts";
 import type { TeamPort } from "../tools/team/team-port.ts";
 import type { ToolRegistry } from "../tools/tools.ts";
+import type { ParkReason } from "./park-reason.ts";
 import type { Step } from "./step.ts";
 
 /** How an execution ended, other than by an abort of its signal. */
@@ -13,8 +13,8 @@ export type RunOutcome =
   | { status: "succeeded"; result: string }
   /** `cause` is a stable name (`loop`, `call_limit`, `model_unavailable`, ...), `message` a sentence for people. */
   | { status: "failed"; cause: string; message: string }
-  /** Cannot go on before something happens elsewhere; `wakeAt` is ISO 8601. */
-  | { status: "parked"; state: "waiting" | "paused"; reason: Parked; wakeAt?: string }
+  /** Cannot go on before something happens elsewhere. */
+  | { status: "parked"; state: "waiting" | "paused"; reason: ParkReason }
   /** Stopped between two steps because it was asked to: another worker goes on. */
   | { status: "yielded" }
   /** Somebody else holds the run, or it has ended: nothing more is to be done or written. */

@@ -10,7 +10,7 @@ import { dollars } from "../gateway/budget/budget-refusal.ts";
 import { setLimit } from "../ledger/limits.ts";
 import { setOverage, setOwnCap } from "../ledger/plan-terms.ts";
 import type { Db, WorkspaceTx } from "../platform/db.ts";
-import { AppError } from "../platform/errors.ts";
+import { AppError, invariant } from "../platform/errors.ts";
 import { validationFailed } from "../platform/http-errors.ts";
 import type { Caller } from "./caller.ts";
 import type { TaskBell } from "./tasks.ts";
@@ -37,7 +37,7 @@ function notSupported(publicMessage: string, field: string): AppError {
     code: "limit_not_supported",
     status: 422,
     publicMessage,
-    hint: "Workspaces have all meters; agents and tasks have model_cost and agent_time; keys have model_cost.",
+    hint: "Workspaces have all meters but calls; agents model_cost and agent_time; tasks these two, model_calls and tool_calls; keys model_cost.",
     fields: [{ field, message: publicMessage }],
   });
 }
@@ -70,19 +70,36 @@ function beyondPlan(meter: SetLimit["meter"], most: number): AppError {
   });
 }
 
-const ofAnyLevel: readonly SetLimit["meter"][] = ["model_cost", "agent_time"];
+/** What can be limited at each level by the workspace itself. */
+export const metersOf: Readonly<Record<SetLimit["level"], readonly SetLimit["meter"][]>> = {
+  workspace: ["model_cost", "agent_time", "concurrent_tasks", "api_requests", "members"],
+  agent: ["model_cost", "agent_time"],
+  task: ["model_cost", "agent_time", "model_calls", "tool_calls"],
+  // No agent works in a key's calls.
+  key: ["model_cost"],
+};
+
+/** A task's numbers of calls stand in its own row, where an admission reads them; the version tells who changed them. */
+const callMeters = {
+  model_calls: { column: "model_call_limit", most: 10_000 },
+  tool_calls: { column: "tool_call_limit", most: 100_000 },
+} as const;
+
+function isCallMeter(meter: SetLimit["meter"]): meter is keyof typeof callMeters {
+  return Object.hasOwn(callMeters, meter);
+}
 
 function check(body: SetLimit): void {
   if (body.level !== "workspace" && body.scope_id === undefined)
     throw validationFailed([{ field: "scope_id", message: `is required for a ${body.level}` }]);
-  if (body.level !== "workspace" && !ofAnyLevel.includes(body.meter))
+  if (!metersOf[body.level].includes(body.meter))
     throw notSupported(
       `${body.level === "agent" ? "An" : "A"} ${body.level} has no limit of ${body.meter}.`,
       "meter",
     );
-  // No agent works in a key's calls.
-  if (body.level === "key" && body.meter !== "model_cost")
-    throw notSupported(`A key has no limit of ${body.meter}.`, "meter");
+  const most = isCallMeter(body.meter) ? callMeters[body.meter].most : undefined;
+  if (most !== undefined && body.amount !== null && body.amount > most)
+    throw validationFailed([{ field: "amount", message: `must be at most ${most}` }]);
   if (body.level === "task" && body.amount === null)
     throw notSupported("A task always has a limit.", "amount");
 }
@@ -103,11 +120,32 @@ async function requireScope(tx: WorkspaceTx, body: SetLimit): Promise<string> {
   return scopeId;
 }
 
+async function storeCalls(
+  tx: WorkspaceTx,
+  change: { meter: keyof typeof callMeters; taskId: string; amount: number | null; actor: string },
+): Promise<{ amount: number | null; version: number }> {
+  const { meter, taskId, amount, actor } = change;
+  await tx.query({
+    text: `UPDATE tasks SET ${callMeters[meter].column} = $1 WHERE workspace_id = current_workspace() AND id = $2`,
+    values: [amount, taskId],
+  });
+  const [row] = await tx.query<{ version: number }>({
+    text: "SELECT set_limit($1, 'task', $2, $3, $4) AS version",
+    values: [meter, taskId, amount, actor],
+  });
+  invariant(row, "set_limit answers the version");
+  return { amount, version: row.version };
+}
+
 /** Writes the limit. What a workspace sets for itself stays within its plan. */
 async function store(
   tx: WorkspaceTx,
-  change: Parameters<typeof setLimit>[1],
+  body: SetLimit,
+  { scopeId, actor }: { scopeId: string; actor: string },
 ): Promise<{ amount: number | null; version: number }> {
+  const { meter, level, amount } = body;
+  if (isCallMeter(meter)) return storeCalls(tx, { meter, taskId: scopeId, amount, actor });
+  const change = { meter, level, scopeId, amount, actor };
   if (change.level !== "workspace")
     return { amount: change.amount, version: await setLimit(tx, change) };
   const answer = await setOwnCap(tx, change);
@@ -123,8 +161,7 @@ async function changeLimit(tx: WorkspaceTx, caller: Caller, body: SetLimit): Pro
     values: [body.meter, body.level, scopeId],
   });
   const { meter, level } = body;
-  const change = { meter, level, scopeId, amount: body.amount, actor: caller.actor };
-  const { amount, version } = await store(tx, change);
+  const { amount, version } = await store(tx, body, { scopeId, actor: caller.actor });
   await appendAudit(tx, {
     actor: caller.actor,
     origin: caller.origin,

@@ -63,7 +63,8 @@ export type Tasks = {
 };
 
 /** What a task may use when its creator says nothing. */
-const defaults = {
+/** What a task may use unless it is created with other limits. */
+export const taskDefaults = {
   costNanoUsd: 500_000_000,
   wallTimeMs: 24 * 3_600_000,
   agentTimeMs: 3_600_000,
@@ -128,11 +129,11 @@ export async function createTask(
       uploadId: body.upload_id ?? null,
       parent,
       priority: body.priority ?? 0,
-      costLimitNanoUsd: body.limits?.cost_nano_usd ?? defaults.costNanoUsd,
-      wallTimeLimitMs: body.limits?.wall_time_ms ?? defaults.wallTimeMs,
-      agentTimeLimitMs: body.limits?.agent_time_ms ?? defaults.agentTimeMs,
-      modelCallLimit: body.limits?.model_calls ?? defaults.modelCalls,
-      toolCallLimit: body.limits?.tool_calls ?? defaults.toolCalls,
+      costLimitNanoUsd: body.limits?.cost_nano_usd ?? taskDefaults.costNanoUsd,
+      wallTimeLimitMs: body.limits?.wall_time_ms ?? taskDefaults.wallTimeMs,
+      agentTimeLimitMs: body.limits?.agent_time_ms ?? taskDefaults.agentTimeMs,
+      modelCallLimit: body.limits?.model_calls ?? taskDefaults.modelCalls,
+      toolCallLimit: body.limits?.tool_calls ?? taskDefaults.toolCalls,
       createdBy: caller.actor,
     }),
   );

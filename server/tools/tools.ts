@@ -41,7 +41,7 @@ export type ToolResult = {
  * The call cannot be answered before something happens elsewhere. The run gives its slot back; when it goes on, the
  * same call is executed again with the same idempotency key.
  */
-export type ToolPark = { status: "park"; reason: Parked };
+export type ToolPark = { status: "park"; reason: Extract<Parked, { kind: "question" | "child" }> };
 export type ToolOutcome = ToolResult | ToolPark;
 
 export type Tool<I> = {

@@ -58,6 +58,7 @@ export function describeBudgetRefusal(level: RefusingLevel): BudgetRefusal {
       ? `The budget of ${whose} is held by other open calls: ${figures}. Try again when they have ended.`
       : `The budget of ${whose} has no room for this call: ${figures}. ${next}`,
     details: {
+      status: level.status,
       meter: "model_cost",
       level: level.level,
       scope_id: level.scopeId,

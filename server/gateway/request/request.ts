@@ -58,7 +58,7 @@ const THINKING_FLOOR_TOKENS = 2_048;
 const LEAST_THINKING_TOKENS = 1_024;
 
 /** The least `max_tokens` that the request may be clamped to. */
-export function leastTokens(body: MessagesBody): number {
+export function leastTokens(body: Pick<MessagesBody, "max_tokens" | "thinking">): number {
   const floor = body.thinking?.type === "enabled" ? THINKING_FLOOR_TOKENS : FLOOR_TOKENS;
   return Math.min(body.max_tokens, floor);
 }

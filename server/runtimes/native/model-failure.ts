@@ -1,6 +1,6 @@
 import Anthropic from "@anthropic-ai/sdk";
-import { parkedSchema } from "@guildhall/sdk/contract/task.ts";
 import { z } from "zod";
+import { callsUsedUp, reachedLimitSchema, type ParkReason } from "../park-reason.ts";
 import type { RunOutcome } from "../runtime.ts";
 
 /** What a failed model call means for the run. */
@@ -23,28 +23,42 @@ function failed(cause: string, message: string): ModelFailure {
   return { kind: "end", outcome: { status: "failed", cause, message } };
 }
 
-/** 402: the budget says no. The run waits for money instead of failing. */
-function outOfBudget(detail: ErrorDetail): ModelFailure {
-  if (detail.type === "call_limit_reached") return failed("call_limit", detail.message);
-  const reason = parkedSchema.safeParse({ kind: "limit", ...detail.details });
-  if (!reason.success || reason.data.kind !== "limit")
-    return failed("budget_exhausted", detail.message);
-  const wakeAt = reason.data.resets_at;
-  return {
-    kind: "end",
-    outcome: {
-      status: "parked",
-      state: "paused",
-      reason: reason.data,
-      ...(wakeAt === undefined ? {} : { wakeAt }),
-    },
-  };
+/** What a call was about, for what the gateway's words leave out. */
+export type FailedCall = { taskId: string; model: string };
+
+function paused(reason: ParkReason): ModelFailure {
+  return { kind: "end", outcome: { status: "parked", state: "paused", reason } };
+}
+
+const callLimitDetails = z.object({ limit: z.int() });
+const suspendedDetails = z.object({ reason: z.string() });
+
+/** 402: a limit says no. The run waits instead of failing, and what it waits for is told apart by the code. */
+function refusedByLimit(detail: ErrorDetail, { taskId }: FailedCall): ModelFailure {
+  if (detail.code === "workspace_suspended") {
+    const suspended = suspendedDetails.safeParse(detail.details);
+    return paused({
+      kind: "suspended",
+      reason: suspended.success ? suspended.data.reason : "operator",
+    });
+  }
+  if (detail.type === "call_limit_reached") {
+    const calls = callLimitDetails.safeParse(detail.details);
+    return calls.success
+      ? paused(callsUsedUp({ meter: "model_calls", taskId, limit: calls.data.limit }))
+      : failed("call_limit", detail.message);
+  }
+  const status = detail.code === "budget_reserved" ? "reserved" : "exhausted";
+  const reached = reachedLimitSchema.safeParse({ ...detail.details, status });
+  return reached.success
+    ? paused({ kind: "limit", ...reached.data })
+    : failed("budget_exhausted", detail.message);
 }
 
 /** What another try of the same request would not change. */
-function refused(status: number, detail: ErrorDetail): ModelFailure {
+function refused(status: number, detail: ErrorDetail, { model }: FailedCall): ModelFailure {
   if (detail.code === "run_not_active") return { kind: "end", outcome: { status: "lost" } };
-  if (detail.code === "model_not_priced") return failed("model_not_priced", detail.message);
+  if (detail.code === "model_not_priced") return paused({ kind: "unpriced", model });
   if (status === 401 || status === 403)
     return failed(
       "model_unavailable",
@@ -66,7 +80,7 @@ const RETRIED_4XX = new Set([408, 409, 425, 429]);
  * Reads an error of the official client. The gateway has made its own tries already, so what arrives here as
  * temporary is tried again only a few times and with longer pauses.
  */
-export function readModelFailure(error: unknown): ModelFailure {
+export function readModelFailure(error: unknown, call: FailedCall): ModelFailure {
   if (!(error instanceof Anthropic.APIError)) {
     // Thrown while the stream was read: a cut connection, or frames that are not of the protocol.
     const message = error instanceof Error ? error.message : String(error);
@@ -83,8 +97,8 @@ export function readModelFailure(error: unknown): ModelFailure {
       code: parsed.success ? detail.type : "connection_lost",
       message: detail.message,
     };
-  if (status === 402) return outOfBudget(detail);
-  if (status < 500 && !RETRIED_4XX.has(status)) return refused(status, detail);
+  if (status === 402) return refusedByLimit(detail, call);
+  if (status < 500 && !RETRIED_4XX.has(status)) return refused(status, detail, call);
   return {
     kind: "retry",
     code: detail.code ?? detail.type,

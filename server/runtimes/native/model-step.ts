@@ -62,7 +62,10 @@ export async function takeModelStep(
       return { status: "stored", step: answer.step };
     } catch (error) {
       ctx.signal.throwIfAborted();
-      const failure = readModelFailure(error);
+      const failure = readModelFailure(error, {
+        taskId: ctx.run.taskId,
+        model: ctx.agent.model,
+      });
       if (failure.kind === "end") return { status: "ended", outcome: failure.outcome };
       const pauseMs = options.retryDelaysMs[failures];
       const waitMs = Math.max(pauseMs ?? 0, failure.retryAfterMs ?? 0);

@@ -179,29 +179,35 @@ it("a model that stays away fails the run with its cause, after the last try", a
   expect(stored.events.at(-1)).toMatchObject({ type: "model.failed", data: { retry_in_ms: null } });
 });
 
-it("an exhausted budget parks the run with the limit that stopped it and the time when it turns", async () => {
-  const details = {
-    meter: "model_cost",
-    level: "workspace",
-    scope_id: "ws_t",
-    period: "2026-11",
-    limit: 5,
-    posted: 4,
-    held: 0,
-    needed: 3,
-    resets_at: "2026-12-01T00:00:00.000Z",
-  };
-  const { outcome, bodies } = await runNative({
-    script: [{ status: 402, error: { type: "budget_exhausted", message: "Used up.", details } }],
-  });
-  expect(outcome).toMatchObject({
-    status: "parked",
-    state: "paused",
-    wakeAt: details.resets_at,
-    reason: { kind: "limit", level: "workspace", needed: 3 },
-  });
-  expect(bodies).toHaveLength(1);
-});
+it.each([
+  ["budget_exhausted", "exhausted"],
+  ["budget_reserved", "reserved"],
+] as const)(
+  "a budget's 402 %s parks the run with the limit that stopped it, %s",
+  async (code, status) => {
+    const details = {
+      meter: "model_cost",
+      level: "workspace",
+      scope_id: "ws_t",
+      period: "2026-11",
+      limit: 5,
+      posted: 4,
+      held: 0,
+      needed: 3,
+      resets_at: "2026-12-01T00:00:00.000Z",
+    };
+    const { outcome, bodies } = await runNative({
+      script: [{ status: 402, error: { type: "budget_exhausted", code, message: "No.", details } }],
+    });
+    const { resets_at: _, ...limit } = details;
+    expect(outcome).toEqual({
+      status: "parked",
+      state: "paused",
+      reason: { kind: "limit", status, ...limit },
+    });
+    expect(bodies).toHaveLength(1);
+  },
+);
 
 it.each([
   [
@@ -211,13 +217,27 @@ it.each([
   ],
   [
     402,
-    { type: "call_limit_reached", message: "Enough." },
-    { status: "failed", cause: "call_limit" },
+    { type: "call_limit_reached", message: "Enough.", details: { limit: 7 } },
+    {
+      status: "parked",
+      state: "paused",
+      reason: { kind: "limit", status: "exhausted", meter: "model_calls", posted: 7, needed: 1 },
+    },
+  ],
+  [
+    402,
+    { type: "billing_error", code: "workspace_suspended", message: "?", details: { reason: "x" } },
+    { status: "parked", state: "paused", reason: { kind: "suspended", reason: "x" } },
+  ],
+  [
+    402,
+    { type: "budget_exhausted", message: "a gateway that tells no figures" },
+    { status: "failed", cause: "budget_exhausted" },
   ],
   [
     400,
     { type: "invalid_request_error", code: "model_not_priced", message: "?" },
-    { status: "failed", cause: "model_not_priced" },
+    { status: "parked", state: "paused", reason: { kind: "unpriced", model: "test-model" } },
   ],
   [
     400,
@@ -286,7 +306,11 @@ it("the limit of tool calls ends the run before the call that would exceed it", 
     content: [call(`c${n}`, "echo", { word: `${n}` })],
   }));
   const { outcome } = await runNative({ tools: [echo(seen)], script, toolCallLimit: 2 });
-  expect(outcome).toMatchObject({ status: "failed", cause: "call_limit" });
+  expect(outcome).toMatchObject({
+    status: "parked",
+    state: "paused",
+    reason: { meter: "tool_calls", level: "task", scope_id: "task_t", posted: 2, needed: 1 },
+  });
   expect(seen.keys).toHaveLength(2);
 });
 

@@ -1,4 +1,5 @@
 import { isDeepStrictEqual } from "node:util";
+import { callsUsedUp } from "../park-reason.ts";
 import type { RunOutcome } from "../runtime.ts";
 import type { ModelStep, Step, ToolStep, ToolUse } from "../step.ts";
 import { textOf, toolUsesOf } from "./messages.ts";
@@ -12,6 +13,8 @@ export type NextAction =
   /** The same call again and again: it is answered without being run. */
   | { do: "refuse_tool"; stepNo: number; use: ToolUse; text: string }
   | { do: "end"; outcome: RunOutcome };
+
+export type RunLimits = { toolCallLimit: number; run: { taskId: string } };
 
 /** This many equal calls in a row are refused once; one more ends the run. */
 const SAME_CALLS = 4;
@@ -33,11 +36,18 @@ function sameCallsBefore(steps: readonly Step[], use: ToolUse): number {
 
 function startTool(
   steps: readonly Step[],
-  { use, toolCallLimit }: { use: ToolUse; toolCallLimit: number },
+  { use, toolCallLimit, run }: { use: ToolUse } & RunLimits,
 ): NextAction {
   const stepNo = steps.length + 1;
   if (steps.filter((step) => step.kind === "tool").length >= toolCallLimit)
-    return failed("call_limit", `The task reached its limit of ${toolCallLimit} tool calls.`);
+    return {
+      do: "end",
+      outcome: {
+        status: "parked",
+        state: "paused",
+        reason: callsUsedUp({ meter: "tool_calls", taskId: run.taskId, limit: toolCallLimit }),
+      },
+    };
   const same = sameCallsBefore(steps, use);
   if (same >= SAME_CALLS)
     return failed("loop", `The agent called ${use.name} with the same input again and again.`);
@@ -78,7 +88,7 @@ function afterAnswer(steps: readonly Step[], last: ModelStep): NextAction {
 }
 
 /** Decides by the stored steps alone, so that a resumed run decides as the first attempt would have. */
-export function nextAction(steps: readonly Step[], limits: { toolCallLimit: number }): NextAction {
+export function nextAction(steps: readonly Step[], limits: RunLimits): NextAction {
   const at = steps.findLastIndex((step) => step.kind === "model");
   const last = steps[at];
   if (last?.kind !== "model") return { do: "call_model", stepNo: 1 };

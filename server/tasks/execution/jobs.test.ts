@@ -10,7 +10,7 @@ async function createMany(many: {
   count: number;
   task: { state: string; parked: object | null };
   run: { state: string; slots: boolean; wakeAt?: string; leaseUntil?: string };
-}): Promise<void> {
+}): Promise<string> {
   const { workspaceId } = await createTenant(admin).then(async (tenant) => {
     await createQueuedRun(admin, tenant);
     return tenant;
@@ -29,6 +29,7 @@ async function createMany(many: {
      SELECT workspace_id, id || g, task_id || g, $3, 1, CASE WHEN $4 THEN g END, $5, $6 FROM runs, generate_series(1, $2::int) g WHERE workspace_id = $1`,
     [workspaceId, count, run.state, run.slots, run.wakeAt ?? null, run.leaseUntil ?? null],
   );
+  return workspaceId;
 }
 
 /** How many each round moved, until there is nothing left. */
@@ -62,6 +63,39 @@ it("runs that a limit still stops do not keep those behind them from going on", 
     run: { state: "parked", slots: false },
   });
   await expect.poll(() => wakeLimitedRuns(db), { timeout: 30_000 }).toBe(1);
+});
+
+it("runs of a suspended workspace wait until it is no more, whatever had paused them", async () => {
+  const ids: string[] = [];
+  for (const parked of [
+    { kind: "suspended", reason: "operator" },
+    { kind: "limit", meter: "model_cost", needed: 1_000 },
+  ])
+    ids.push(
+      await createMany({
+        count: 1,
+        task: { state: "paused", parked },
+        run: { state: "parked", slots: false },
+      }),
+    );
+  const suspend = (reason: string | null) =>
+    admin.query("UPDATE workspaces SET suspended = $2 WHERE workspace_id = ANY ($1)", [
+      ids,
+      reason,
+    ]);
+  const parkedRuns = async () =>
+    (
+      await admin.query("SELECT 1 FROM runs WHERE workspace_id = ANY ($1) AND state = 'parked'", [
+        ids,
+      ])
+    ).rowCount;
+  await suspend("operator");
+  await wakeLimitedRuns(db);
+  expect(await parkedRuns()).toBe(2);
+  await suspend(null);
+  await expect
+    .poll(async () => [await wakeLimitedRuns(db), await parkedRuns()], { timeout: 30_000 })
+    .toEqual([expect.any(Number), 0]);
 });
 
 it("runs whose time has come at once wake in bounded rounds", async () => {

@@ -1,4 +1,5 @@
 import { setTimeout as delay } from "node:timers/promises";
+import { modelPrices } from "../../gateway/request/prices.ts";
 import type { Db } from "../../platform/db.ts";
 import type { Logger } from "../../platform/log.ts";
 import { admitRuns } from "./run-claims.ts";
@@ -16,6 +17,8 @@ export type RunJobs = {
   wake(): void;
   close(): Promise<void>;
 };
+
+const pricedModels = modelPrices.map((price) => price.id);
 
 /** Leases that may be lost before the task fails. */
 const ATTEMPTS_ALLOWED = 3;
@@ -39,9 +42,20 @@ export function wakeDueRuns(db: Db): Promise<number> {
   return count(db, "SELECT wake_due_runs() AS n");
 }
 
-/** Wakes runs whose limit now leaves what they need. -> how many */
+/** Wakes runs whose limit now leaves what they need, and those of workspaces that are stopped no more. -> how many */
 export function wakeLimitedRuns(db: Db): Promise<number> {
   return count(db, "SELECT wake_limited_runs() AS n");
+}
+
+/** How long a run whose model had no price rests, when the model is still the same. */
+const UNPRICED_REST_MS = 60_000;
+
+/** Wakes runs whose agent's model has a price now. -> how many */
+export function wakeUnpricedRuns(db: Db, priced: readonly string[]): Promise<number> {
+  return count(db, "SELECT wake_unpriced_runs($1, $2 * interval '1 millisecond') AS n", [
+    priced,
+    UNPRICED_REST_MS,
+  ]);
 }
 
 /**
@@ -59,6 +73,7 @@ export function createRunJobs(deps: {
     reap_runs: () => reapRuns(db, config.graceMs),
     wake_due_runs: () => wakeDueRuns(db),
     wake_limited_runs: () => wakeLimitedRuns(db),
+    wake_unpriced_runs: () => wakeUnpricedRuns(db, pricedModels),
     admit_runs: () => admitRuns(db),
   };
   const closed = new AbortController();

@@ -1,8 +1,7 @@
-import type { Parked } from "@guildhall/sdk/contract/task.ts";
-import { periodResetsAt } from "../../gateway/budget/budget-refusal.ts";
 import type { Ledger } from "../../ledger/ledger.ts";
 import type { Clock } from "../../platform/clock.ts";
 import type { Logger } from "../../platform/log.ts";
+import type { ParkReason } from "../../runtimes/park-reason.ts";
 import type { Claim } from "./run-claims.ts";
 import type { RunLease } from "./run-lease.ts";
 
@@ -27,19 +26,20 @@ export type AgentTimeDeps = {
 type Answer = Awaited<ReturnType<Ledger["leaseAgentTime"]>>;
 
 function toStop(answer: Extract<Answer, { status: "exhausted" }>) {
-  const wakeAt = periodResetsAt(answer.period);
-  const reason: Parked = {
+  const { status, level, scopeId, period, limit, posted, held, needed } = answer;
+  const reason: ParkReason = {
     kind: "limit",
+    status,
     meter: "agent_time",
-    level: answer.level,
-    scope_id: answer.scopeId,
-    limit: answer.limit,
-    posted: answer.posted,
-    held: answer.held,
-    needed: answer.needed,
-    ...(wakeAt === undefined ? {} : { resets_at: wakeAt }),
+    level,
+    scope_id: scopeId,
+    period,
+    limit,
+    posted,
+    held,
+    needed,
   };
-  return { kind: "agent_time" as const, reason, wakeAt };
+  return { kind: "agent_time" as const, reason };
 }
 
 /** The bookings of one attempt, one after the other. Their answers may be lost; what they booked is not. */

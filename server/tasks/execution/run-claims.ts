@@ -1,4 +1,3 @@
-import type { Parked } from "@guildhall/sdk/contract/task.ts";
 import type { Db } from "../../platform/db.ts";
 import { formatRunToken, newRunSecret } from "../../platform/run-token.ts";
 import { Secret } from "../../platform/secret.ts";
@@ -76,28 +75,6 @@ export async function releaseRun(db: Db, claim: Claim, reason: string): Promise<
     values: [claim.workspaceId, claim.runId, claim.epoch, reason],
   });
   return row?.released ?? false;
-}
-
-/** Parks the run. -> false when the attempt is stale, and then nothing was written */
-export async function parkRun(
-  db: Db,
-  claim: Claim,
-  park: { state: "waiting" | "paused"; reason: Parked; wakeAt: string | undefined },
-): Promise<boolean> {
-  const [row] = await db.withWorkspace(claim.workspaceId, (tx) =>
-    tx.query<{ parked: boolean }>({
-      text: "SELECT park_run($1, $2, $3, $4, $5, $6) AS parked",
-      values: [
-        claim.runId,
-        claim.epoch,
-        park.state,
-        storableJson(park.reason),
-        park.wakeAt ?? null,
-        `task.${park.state}`,
-      ],
-    }),
-  );
-  return row?.parked ?? false;
 }
 
 export type TaskEnd =

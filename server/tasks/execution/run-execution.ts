@@ -10,9 +10,10 @@ import type { Logger } from "../../platform/log.ts";
 import type { RunOutcome, Runtime } from "../../runtimes/runtime.ts";
 import type { ToolRegistry } from "../../tools/tools.ts";
 import { createAgentTime } from "./run-agent-time.ts";
-import { finishRun, isRunOver, parkRun, releaseRun, type Claim } from "./run-claims.ts";
+import { finishRun, isRunOver, releaseRun, type Claim } from "./run-claims.ts";
 import { removeRunFolder, runFolderLimits, setUpRunFolder } from "./run-folder-setup.ts";
 import type { RunLease } from "./run-lease.ts";
+import { parkRun } from "./run-parking.ts";
 import { DATABASE_RETRY_MS, isDatabaseAway } from "./run-fence.ts";
 import { createRunRecord } from "./run-record.ts";
 import { loadRunTask } from "./run-task.ts";
@@ -114,15 +115,8 @@ function outcomeOfError(error: unknown, { lease, claim }: RunAttempt, log: Logge
         cause: "time_limit",
         message: "The task reached its limit of wall-clock time.",
       };
-    case "agent_time": {
-      const { reason, wakeAt } = stop;
-      return {
-        status: "parked",
-        state: "paused",
-        reason,
-        ...(wakeAt === undefined ? {} : { wakeAt }),
-      };
-    }
+    case "agent_time":
+      return { status: "parked", state: "paused", reason: stop.reason };
     case undefined:
       // Nothing is written, and the lease runs out: that counts as a failed attempt, so work that always ends here does
       // not go round for ever.
@@ -150,10 +144,8 @@ function writeOutcome(db: Db, claim: Claim, outcome: RunOutcome): Promise<boolea
         cause: outcome.cause,
         message: outcome.message,
       });
-    case "parked": {
-      const { state, reason, wakeAt } = outcome;
-      return parkRun(db, claim, { state, reason, wakeAt });
-    }
+    case "parked":
+      return parkRun(db, claim, outcome);
     case "yielded":
       return releaseRun(db, claim, "worker_stopped");
     case "lost":

@@ -1,5 +1,5 @@
-import type { Parked } from "@guildhall/sdk/contract/task.ts";
 import type { Clock } from "../../platform/clock.ts";
+import type { ParkReason } from "../../runtimes/park-reason.ts";
 
 /** Why a run must stop before it has ended by itself. */
 export type RunStop =
@@ -8,7 +8,7 @@ export type RunStop =
   /** The worker shuts down and waits no longer. */
   | { kind: "shutdown" }
   | { kind: "wall_time" }
-  | { kind: "agent_time"; reason: Parked; wakeAt: string | undefined };
+  | { kind: "agent_time"; reason: ParkReason };
 
 /** The reason of a run's abort signal. */
 class RunStopped extends Error {

@@ -20,8 +20,9 @@ import {
   taskState,
   workerConfig,
 } from "../../test/run-stage.ts";
-import { claimRuns, finishRun, parkRun, releaseRun } from "./run-claims.ts";
+import { claimRuns, finishRun, releaseRun } from "./run-claims.ts";
 import { createRunLease } from "./run-lease.ts";
+import { parkRun } from "./run-parking.ts";
 import { createRunRecord } from "./run-record.ts";
 
 const database = await createTestDatabase();
@@ -89,7 +90,7 @@ it("an attempt whose run was given to another one can write nothing: no step, no
   };
   expect(await finishRun(db, claim, { state: "succeeded", result: "late" })).toBe(false);
   const reason = { kind: "question", question_id: "q", question: "?" } as const;
-  expect(await parkRun(db, claim, { state: "waiting", reason, wakeAt: undefined })).toBe(false);
+  expect(await parkRun(db, claim, { state: "waiting", reason })).toBe(false);
   expect(await releaseRun(db, claim, "late")).toBe(false);
   expect(await writtenSince(runId)).toEqual(before);
 

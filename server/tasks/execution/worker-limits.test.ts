@@ -193,16 +193,6 @@ it("a parked run does not sleep past the wall-clock limit of its task", async ()
   expect(task.cause).toBe("time_limit");
 });
 
-it("the limit of model calls ends a run with its cause", async () => {
-  const stage = await openStage(database);
-  const tenant = await openWorkspace(database);
-  const { taskId } = await giveTask(database, { stage, tenant, prompt, inputs, modelCallLimit: 2 });
-  startWorker(stage);
-  const task = await taskReaches(database, taskId, "failed");
-  expect(task.cause).toBe("call_limit");
-  expect(stage.simulator.meter.report().totals.calls).toBe(2);
-});
-
 it("never more runs of a workspace are executed than it has slots, and every one of them ends", async () => {
   const stage = await openStage(database, { latency: { firstByteMs: 20, perEventMs: 0 } });
   const tenant = await openWorkspace(database, { concurrentTasks: 2 });

@@ -1,0 +1,144 @@
+-- Calls have limits with versions, too. The number in force stays in the task's own row, where admissions read it.
+ALTER TABLE limits DROP CONSTRAINT limits_meter_check;
+ALTER TABLE limits ADD CONSTRAINT limits_meter_check
+  CHECK (meter IN ('model_cost', 'agent_time', 'concurrent_tasks', 'api_requests', 'members', 'model_calls', 'tool_calls'));
+
+-- Why the whole workspace is stopped, for example margin_guard or operator; NULL while it is not.
+ALTER TABLE workspaces ADD COLUMN IF NOT EXISTS suspended text;
+
+-- What open holds keep from one level; at a top level those of all workspaces that share it.
+CREATE FUNCTION budget_held(workspace text, a_meter text, k budget_key) RETURNS bigint
+  LANGUAGE sql STABLE SET search_path = public, pg_temp
+AS $$
+  SELECT coalesce(CASE WHEN k.level IN ('owner', 'platform')
+    THEN (SELECT sum(b.held)::bigint FROM budgets b
+      WHERE b.level = k.level AND b.scope_id = k.scope_id AND b.meter = a_meter AND b.period = k.period AND b.level IN ('owner', 'platform'))
+    ELSE (SELECT b.held FROM budgets b
+      WHERE b.workspace_id = workspace AND b.meter = a_meter AND b.level = k.level AND b.scope_id = k.scope_id AND b.period = k.period) END, 0)
+$$;
+
+-- Asks every level that `needed` would count against, without locking or holding anything: what an admission would
+-- say now. Of an open task, else of a new task of the agent, else of the workspace. Levels without a limit are left
+-- out. Of a top level only the verdict is told, for its figures are those of other workspaces, too.
+CREATE FUNCTION check_limits(a_meter text, a_task text, an_agent text, needed bigint)
+  RETURNS TABLE (level text, scope_id text, period text, outcome text, room bigint)
+  LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public, pg_temp
+AS $$
+DECLARE
+  workspace text := current_workspace();
+  run text;
+  keys budget_key[];
+  k budget_key;
+BEGIN
+  SELECT r.id INTO run FROM runs r WHERE r.workspace_id = workspace AND r.task_id = a_task ORDER BY r.state = 'ended', r.id DESC LIMIT 1;
+  keys := run_levels(workspace, coalesce(run, ''), a_meter);
+  IF run IS NULL AND an_agent IS NOT NULL THEN
+    SELECT array_agg(x ORDER BY n) INTO keys FROM (
+      SELECT ROW('agent', an_agent, u.period)::budget_key AS x, 0 AS n FROM unnest(keys) u WHERE u.level = 'workspace'
+      UNION ALL SELECT ROW(u.level, u.scope_id, u.period)::budget_key, u.n FROM unnest(keys) WITH ORDINALITY u(level, scope_id, period, n)) all_levels;
+  END IF;
+  FOREACH k IN ARRAY keys LOOP
+    room := budget_room(workspace, a_meter, k);
+    CONTINUE WHEN room IS NULL;
+    level := k.level; scope_id := k.scope_id; period := k.period;
+    outcome := CASE WHEN room >= needed THEN 'fits' WHEN room + budget_held(workspace, a_meter, k) >= needed THEN 'reserved' ELSE 'exhausted' END;
+    IF k.level IN ('owner', 'platform') THEN room := NULL; END IF;
+    RETURN NEXT;
+  END LOOP;
+END
+$$;
+
+-- Names of the people who changed limits of the workspace, also of those who have left it.
+CREATE FUNCTION limit_actor_names() RETURNS TABLE (actor text, name text)
+  LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp
+AS $$
+  SELECT DISTINCT l.changed_by, u.name FROM limits l JOIN users u ON l.changed_by = 'user:' || u.id WHERE l.workspace_id = current_workspace()
+$$;
+GRANT SELECT (id, name) ON users TO guildhall_definer;
+
+-- Wakes runs that a limit had paused, once every level leaves what the next step needs: the limit was raised, the
+-- period turned, or open holds returned; and those of a workspace that is stopped no more. What one woken run needs is
+-- not promised to the next one. A round looks at so many that it ends within the statement timeout, picked by lot, so
+-- that those who cannot go on never keep others from being looked at.
+CREATE OR REPLACE FUNCTION wake_limited_runs() RETURNS int
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
+AS $$
+DECLARE
+  c record;
+  k budget_key;
+  keys budget_key[];
+  label text;
+  room bigint;
+  fits boolean;
+  promised jsonb := '{}';
+  woken int := 0;
+BEGIN
+  FOR c IN
+    SELECT * FROM (
+      SELECT r.workspace_id, r.id, r.task_id, t.priority, t.parked->>'meter' AS meter, (t.parked->>'needed')::bigint AS needed,
+          -- Calls of a task count by themselves; what has none of the meters below waits for the workspace only.
+          CASE t.parked->>'meter' WHEN 'model_calls' THEN t.model_call_limit WHEN 'tool_calls' THEN t.tool_call_limit END - (t.parked->>'posted')::bigint AS calls_left
+        FROM tasks t JOIN runs r ON r.workspace_id = t.workspace_id AND r.task_id = t.id AND r.state = 'parked'
+          JOIN workspaces w ON w.workspace_id = t.workspace_id AND w.suspended IS NULL
+        WHERE t.state = 'paused' AND t.parked->>'kind' IN ('limit', 'suspended') ORDER BY random() LIMIT 200 FOR UPDATE OF r SKIP LOCKED
+    ) x ORDER BY x.priority DESC, x.task_id
+  LOOP
+    keys := CASE WHEN c.meter IN ('model_cost', 'agent_time') THEN run_levels(c.workspace_id, c.id, c.meter) ELSE '{}'::budget_key[] END;
+    fits := coalesce(c.calls_left >= c.needed, true);
+    FOREACH k IN ARRAY keys LOOP
+      label := concat_ws(' ', CASE WHEN k.level IN ('owner', 'platform') THEN '' ELSE c.workspace_id END, c.meter, k.level, k.scope_id);
+      room := budget_room(c.workspace_id, c.meter, k);
+      fits := room IS NULL OR room - coalesce((promised->>label)::bigint, 0) >= c.needed;
+      EXIT WHEN NOT fits;
+    END LOOP;
+    CONTINUE WHEN NOT fits;
+    FOREACH k IN ARRAY keys LOOP
+      label := concat_ws(' ', CASE WHEN k.level IN ('owner', 'platform') THEN '' ELSE c.workspace_id END, c.meter, k.level, k.scope_id);
+      promised := jsonb_set(promised, ARRAY[label], to_jsonb(coalesce((promised->>label)::bigint, 0) + c.needed));
+    END LOOP;
+    IF wake_run(c.workspace_id, c.task_id) THEN woken := woken + 1; END IF;
+  END LOOP;
+  RETURN woken;
+END
+$$;
+
+-- Wakes runs that were paused because their model had no price, once their agent's model is one of `priced`. A gateway
+-- may know fewer prices than the caller while releases change: so a run rests before it is tried again.
+CREATE FUNCTION wake_unpriced_runs(priced text[], rest interval) RETURNS int
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
+AS $$
+DECLARE
+  c record;
+  woken int := 0;
+BEGIN
+  FOR c IN
+    SELECT r.workspace_id, r.task_id FROM tasks t JOIN runs r ON r.workspace_id = t.workspace_id AND r.task_id = t.id AND r.state = 'parked'
+      JOIN agents a ON a.workspace_id = t.workspace_id AND a.id = t.agent_id AND a.model = ANY (priced)
+      JOIN attempts e ON e.workspace_id = r.workspace_id AND e.run_id = r.id AND e.epoch = r.epoch
+      WHERE t.state = 'paused' AND t.parked->>'kind' = 'unpriced' AND (a.model <> t.parked->>'model' OR e.ended_at < clock_now() - rest)
+      ORDER BY random() LIMIT 200 FOR UPDATE OF r SKIP LOCKED
+  LOOP
+    IF wake_run(c.workspace_id, c.task_id) THEN woken := woken + 1; END IF;
+  END LOOP;
+  RETURN woken;
+END
+$$;
+CREATE POLICY reviewed_functions ON agents TO guildhall_definer USING (true) WITH CHECK (true);
+GRANT SELECT ON agents TO guildhall_definer;
+
+DO $$
+DECLARE
+  f regprocedure;
+BEGIN
+  REVOKE EXECUTE ON FUNCTION budget_held(text, text, budget_key) FROM PUBLIC;
+  GRANT EXECUTE ON FUNCTION budget_held(text, text, budget_key) TO guildhall_definer;
+  GRANT CREATE ON SCHEMA public TO guildhall_definer;
+  FOREACH f IN ARRAY ARRAY['check_limits(text, text, text, bigint)', 'limit_actor_names()', 'wake_unpriced_runs(text[], interval)']::regprocedure[] LOOP
+    EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', f);
+    EXECUTE format('ALTER FUNCTION %s OWNER TO guildhall_definer', f);
+  END LOOP;
+  REVOKE CREATE ON SCHEMA public FROM guildhall_definer;
+END
+$$;
+GRANT EXECUTE ON FUNCTION check_limits(text, text, text, bigint), limit_actor_names() TO guildhall_app;
+GRANT EXECUTE ON FUNCTION wake_unpriced_runs(text[], interval) TO guildhall_ledger;

@@ -1,0 +1,336 @@
+import { type LimitList, limitListSchema, type LimitRow } from "@guildhall/sdk/contract/limit.ts";
+import { expect, test } from "vitest";
+import { request } from "../../ledger/fixture.ts";
+import { createLedger } from "../../ledger/ledger.ts";
+import { readLimits } from "./limit-view.ts";
+import { parkRun } from "../execution/run-parking.ts";
+import { Secret } from "../../platform/secret.ts";
+import type { ParkReason } from "../../runtimes/park-reason.ts";
+import { type Caller, expectProblem, startTestApi } from "../../test/api.ts";
+import { createClaimedRun, createQueuedRun, limitTop, type ClaimedRun } from "../../test/tenant.ts";
+
+const api = await startTestApi();
+const { admin, db, send } = api;
+const ledger = createLedger({ db, processId: "wrk_limits" });
+await ledger.processSeen("gateway");
+
+async function list(caller: Caller, key = caller.key): Promise<LimitList> {
+  const response = await send("GET", "/v1/limits", { key });
+  expect(response.status).toBe(200);
+  return limitListSchema.strict().parse(await response.json());
+}
+
+type Which = Partial<Pick<LimitRow, "level" | "meter" | "scope_id">>;
+
+function rowOf({ data }: LimitList, which: Which): LimitRow {
+  const found = data.filter((row) =>
+    Object.entries(which).every(([name, value]) => row[name as keyof LimitRow] === value),
+  );
+  expect(found).toHaveLength(1);
+  return found[0]!;
+}
+
+const put = (caller: Caller, json: object, key = caller.key) =>
+  send("PUT", "/v1/limits", { key, json });
+
+/** Spends and holds by the ledger's own door. */
+async function use(run: ClaimedRun, amounts: { spent?: number; held?: number }): Promise<void> {
+  for (const [what, amount = 0] of Object.entries(amounts)) {
+    if (amount === 0) continue;
+    const hold = request(run, {
+      inputNanoUsd: amount - 1,
+      outputNanoUsdPerToken: 1,
+      maxTokens: 1,
+    });
+    expect(await ledger.reserve(hold)).toMatchObject({ status: "held" });
+    if (what === "spent")
+      await ledger.settle({
+        workspaceId: run.workspaceId,
+        holdId: hold.holdId,
+        outcome: "settled",
+        actualNanoUsd: amount,
+      });
+  }
+}
+
+function park(run: ClaimedRun, reason: ParkReason): Promise<boolean> {
+  return parkRun(db, { ...run, token: new Secret(run.token) }, { state: "paused", reason });
+}
+
+test("each limit is told with its use, what is left, when it turns, what happens at it and who may raise it", async () => {
+  const caller = await api.caller({ costLimitNanoUsd: 1_000, concurrentTasks: 4 });
+  const run = await createClaimedRun(admin, caller);
+  await use(run, { spent: 700, held: 120 });
+  const limits = await list(caller);
+  const ends = new Date();
+  ends.setUTCMonth(ends.getUTCMonth() + 1, 1);
+  ends.setUTCHours(0, 0, 0, 0);
+  expect(rowOf(limits, { level: "workspace", meter: "model_cost" })).toEqual({
+    level: "workspace",
+    scope_id: caller.workspaceId,
+    scope_name: "Test workspace",
+    meter: "model_cost",
+    window: "month",
+    period: new Date().toISOString().slice(0, 7),
+    resets_at: ends.toISOString(),
+    used: 700,
+    held: 120,
+    left: 180,
+    max: 1_000,
+    version: 1,
+    on_hit: "pause",
+    status: "warn",
+    waiting: [],
+    waiting_count: 0,
+    changes: [
+      {
+        version: 1,
+        amount: 1_000,
+        changed_by: "test",
+        changed_by_name: "test",
+        changed_at: expect.any(String) as string,
+      },
+    ],
+    raised_by: ["owner", "admin"],
+    settable: true,
+  });
+  expect(rowOf(limits, { level: "workspace", meter: "agent_time" })).toMatchObject({
+    used: 0,
+    left: null,
+    max: null,
+    version: 0,
+    status: "ok",
+  });
+  expect(rowOf(limits, { meter: "concurrent_tasks" })).toMatchObject({
+    window: "now",
+    used: 1,
+    max: 4,
+    left: 3,
+    on_hit: "queue",
+    resets_at: null,
+  });
+  expect(rowOf(limits, { level: "task", scope_id: "*", meter: "model_cost" })).toMatchObject({
+    max: 500_000_000,
+    window: "task",
+    settable: false,
+  });
+});
+
+test.each([
+  [799, 0, "ok"],
+  [800, 0, "warn"],
+  [700, 250, "high"],
+  [1_000, 0, "stopped"],
+])("%i spent and %i held of 1000 is %s", async (spent, held, status) => {
+  const caller = await api.caller({ costLimitNanoUsd: 1_000 });
+  await use(await createClaimedRun(admin, caller), { spent, held });
+  expect(rowOf(await list(caller), { level: "workspace", meter: "model_cost" }).status).toBe(
+    status,
+  );
+});
+
+test("every change is told with who made it and when, newest first, also those of somebody who has left", async () => {
+  const caller = await api.caller();
+  await admin.query("UPDATE users SET name = 'Ada Owner' WHERE id = $1", [caller.userId]);
+  const agent = { level: "agent", scope_id: "gray", meter: "model_cost" } as const;
+  for (const amount of [5_000, null, 7_000])
+    expect((await put(caller, { ...agent, amount })).status).toBe(200);
+  await db.withWorkspace(caller.workspaceId, (tx) =>
+    tx.query({
+      text: "SELECT set_limit('model_cost', 'agent', 'gray', 8000, $1)",
+      values: [`user:${caller.userId}`],
+    }),
+  );
+  await admin.query("DELETE FROM memberships WHERE user_id = $1", [caller.userId]);
+  const other = await api.caller();
+  const limits = await db.withWorkspace(caller.workspaceId, (tx) =>
+    readLimits(tx, { mayChange: false }),
+  );
+  const row = rowOf({ ...limits, simulated: true }, { level: "agent" });
+  expect(row).toMatchObject({ scope_name: "gray", max: 8_000, version: 4, settable: false });
+  expect(
+    row.changes.map(({ version, amount, changed_by_name: by }) => [version, amount, by]),
+  ).toEqual([
+    [4, 8_000, "Ada Owner"],
+    [3, 7_000, "test key"],
+    [2, null, "test key"],
+    [1, 5_000, "test key"],
+  ]);
+  expect((await list(other)).data.some((each) => each.level === "agent")).toBe(false);
+});
+
+test("what waits is told at the limit that stops it, with what it needs and since when", async () => {
+  const caller = await api.caller({ costLimitNanoUsd: 1_000 });
+  const base = {
+    kind: "limit",
+    period: "all",
+    posted: 0,
+    held: 0,
+    needed: 1_200,
+    limit: 1_000,
+  } as const;
+  const runs = {
+    workspace: await createClaimedRun(admin, caller),
+    task: await createClaimedRun(admin, caller),
+    calls: await createClaimedRun(admin, caller),
+    unpriced: await createClaimedRun(admin, caller),
+    suspended: await createClaimedRun(admin, caller),
+  };
+  const at = { status: "exhausted", meter: "model_cost" } as const;
+  await park(runs.workspace, {
+    ...base,
+    ...at,
+    status: "reserved",
+    level: "workspace",
+    scope_id: caller.workspaceId,
+  });
+  await park(runs.task, { ...base, ...at, level: "task", scope_id: runs.task.taskId });
+  await park(runs.calls, {
+    ...base,
+    ...at,
+    meter: "model_calls",
+    level: "task",
+    scope_id: runs.calls.taskId,
+    needed: 1,
+  });
+  await park(runs.unpriced, { kind: "unpriced", model: "claude-x" });
+  await park(runs.suspended, { kind: "suspended", reason: "margin_guard" });
+  await admin.query("UPDATE workspaces SET suspended = 'margin_guard' WHERE workspace_id = $1", [
+    caller.workspaceId,
+  ]);
+
+  const limits = await list(caller);
+  const waits = (run: ClaimedRun, why: string, needed: number | null) => ({
+    waiting_count: 1,
+    waiting: [
+      {
+        task_id: run.taskId,
+        title: "Test task",
+        agent_id: "gray",
+        why,
+        needed,
+        since: expect.any(String) as string,
+      },
+    ],
+  });
+  expect(rowOf(limits, { level: "workspace", meter: "model_cost" })).toMatchObject({
+    status: "stopped",
+    ...waits(runs.workspace, "reserved", 1_200),
+  });
+  expect(rowOf(limits, { scope_id: runs.task.taskId, meter: "model_cost" })).toMatchObject({
+    scope_name: "Test task",
+    status: "stopped",
+    settable: true,
+    ...waits(runs.task, "exhausted", 1_200),
+  });
+  expect(rowOf(limits, { scope_id: runs.calls.taskId, meter: "model_calls" })).toMatchObject({
+    max: 200,
+    used: 0,
+    ...waits(runs.calls, "exhausted", 1),
+  });
+  expect(limits.stops).toEqual([
+    {
+      kind: "suspended",
+      reason: "margin_guard",
+      raised_by: ["operator"],
+      ...waits(runs.suspended, "suspended", null),
+    },
+    {
+      kind: "unpriced",
+      model: "claude-x",
+      raised_by: ["operator"],
+      ...waits(runs.unpriced, "unpriced", null),
+    },
+  ]);
+});
+
+test("tasks that wait for a slot are told at the limit of tasks at once, only while there is no slot", async () => {
+  const caller = await api.caller({ concurrentTasks: 1 });
+  const { taskId } = await createQueuedRun(admin, caller);
+  const slots = async () => rowOf(await list(caller), { meter: "concurrent_tasks" });
+  expect(await slots()).toMatchObject({ used: 0, status: "ok", waiting_count: 0 });
+  await createClaimedRun(admin, caller);
+  expect(await slots()).toMatchObject({
+    used: 1,
+    status: "stopped",
+    waiting_count: 1,
+    waiting: [{ task_id: taskId, why: "queued" }],
+  });
+});
+
+test("a task near its cap is told, and one with plenty left is not", async () => {
+  const caller = await api.caller();
+  const [near, far] = [
+    await createClaimedRun(admin, caller, { costLimitNanoUsd: 1_000 }),
+    await createClaimedRun(admin, caller, { costLimitNanoUsd: 1_000 }),
+  ];
+  await use(near, { spent: 960 });
+  await use(far, { spent: 100 });
+  const tasks = (await list(caller)).data.filter(
+    (row) => row.level === "task" && row.scope_id !== "*",
+  );
+  expect(tasks).toMatchObject([{ scope_id: near.taskId, used: 960, max: 1_000, status: "high" }]);
+});
+
+test("of the levels above, a workspace learns its own use and whether they stop it, never a figure of others", async () => {
+  const mine = await api.caller();
+  const other = await api.caller({ billingAccountId: mine.billingAccountId });
+  const level = { level: "owner", scopeId: mine.billingAccountId, meter: "model_cost" } as const;
+  await limitTop(admin, { ...level, amount: 10_000 });
+  await use(await createClaimedRun(admin, mine), { spent: 300 });
+  const othersRun = await createClaimedRun(admin, other);
+  await use(othersRun, { spent: 4_000 });
+  const own = async () => rowOf(await list(mine), { level: "owner", meter: "model_cost" });
+  expect(await own()).toMatchObject({
+    scope_name: null,
+    used: 300,
+    held: 0,
+    left: null,
+    max: null,
+    version: null,
+    changes: [],
+    status: "ok",
+    raised_by: ["payer"],
+    settable: false,
+  });
+  await use(othersRun, { spent: 5_700 });
+  const full = await own();
+  expect(full).toMatchObject({ used: 300, status: "stopped" });
+  expect(JSON.stringify(full)).not.toMatch(/9700|5700|10000/);
+});
+
+test("a key sees limits with usage:read only, and may change them with limits:write only", async () => {
+  const caller = await api.caller({ costLimitNanoUsd: 5 });
+  const reader = await api.keyWith(caller, ["usage:read"]);
+  const settable = (await list(caller, reader)).data.filter((row) => row.settable);
+  expect(settable).toEqual([]);
+  await expectProblem(
+    await send("GET", "/v1/limits", { key: await api.keyWith(caller, ["tasks:read"]) }),
+    403,
+    "scope_missing",
+  );
+  await expectProblem(await send("GET", "/v1/limits"), 401, "unauthenticated");
+});
+
+test("nothing of one workspace is in the list of another", async () => {
+  const [mine, other] = [
+    await api.caller({ costLimitNanoUsd: 1_111 }),
+    await api.caller({ costLimitNanoUsd: 2_222 }),
+  ];
+  const theirs = await createClaimedRun(admin, other);
+  await park(theirs, {
+    kind: "limit",
+    status: "exhausted",
+    meter: "model_cost",
+    level: "workspace",
+    scope_id: other.workspaceId,
+    period: "all",
+    limit: 2_222,
+    posted: 0,
+    held: 0,
+    needed: 3_333,
+  });
+  const text = JSON.stringify(await list(mine));
+  for (const secret of [other.workspaceId, other.userId, theirs.taskId, "2222", "3333"])
+    expect(text).not.toContain(secret);
+});
