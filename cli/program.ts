@@ -2,6 +2,7 @@ import type { Command } from "commander";
 import { addAccountCommands } from "./commands/account.ts";
 import { addAlertCommands } from "./commands/alert.ts";
 import { addGatewayCommands } from "./commands/gateway.ts";
+import { addLimitCommands } from "./commands/limit.ts";
 import { addTaskCommands } from "./commands/task.ts";
 import { createRun, type Env } from "./run.ts";
 
@@ -17,4 +18,5 @@ export function addClientCommands(program: Command, env: Env): void {
   addAccountCommands(program, run);
   addAlertCommands(program, run);
   addGatewayCommands(program, run);
+  addLimitCommands(program, run);
 }

@@ -2,7 +2,7 @@ import type { Command } from "commander";
 import { type Scope, scopes } from "@guildhall/sdk/contract/workspace.ts";
 import type { Context } from "../context.ts";
 import { type ExitCode, exitCode, UsageError } from "../exit.ts";
-import { bytes, duration, parseUsd, table, usd } from "../format.ts";
+import { bytes, duration, table, usd } from "../format.ts";
 import type { Run } from "../run.ts";
 
 async function showUsage(context: Context): Promise<ExitCode> {
@@ -87,46 +87,7 @@ async function createKey(
   return exitCode.ok;
 }
 
-type LimitFlags = { task?: string; agent?: string };
-
-async function setLimit(context: Context, amount: string, flags: LimitFlags): Promise<ExitCode> {
-  const value = amount === "none" ? null : parseUsd(amount);
-  if (value === undefined)
-    throw new UsageError(`${amount}: give dollars, for example 25.00, or none.`);
-  if (flags.task !== undefined && flags.agent !== undefined)
-    throw new UsageError("Give --task or --agent, not both.");
-  const scopeId = flags.task ?? flags.agent;
-  const level = flags.task === undefined ? (scopeId === undefined ? "workspace" : "agent") : "task";
-  await context.client.limits.set({
-    meter: "model_cost",
-    level,
-    amount: value,
-    ...(scopeId === undefined ? {} : { scope_id: scopeId }),
-  });
-  const who = scopeId ?? "The workspace";
-  context.print(
-    context.json
-      ? JSON.stringify({ level, scope_id: scopeId ?? null, amount_nano_usd: value })
-      : `${who} may spend ${value === null ? "without limit" : usd(value)}${level === "task" ? "" : " a month"}.`,
-  );
-  return exitCode.ok;
-}
-
-async function setOverage(context: Context, amount: string): Promise<ExitCode> {
-  const value = amount === "0" ? 0 : parseUsd(amount);
-  if (value === undefined)
-    throw new UsageError(`${amount}: give dollars, for example 10.00, or 0.`);
-  const overage = await context.client.limits.setOverage({ meter: "model_cost", amount: value });
-  const limit = overage.limit === null ? "" : `, ${usd(overage.limit)} in all`;
-  context.print(
-    context.json
-      ? JSON.stringify(overage)
-      : `The workspace may spend ${usd(value)} a month beyond what its plan includes${limit}.`,
-  );
-  return exitCode.ok;
-}
-
-/** `guildhall agent|usage|key|limit …` */
+/** `guildhall agent|usage|key …` */
 export function addAccountCommands(program: Command, run: Run): void {
   program
     .command("usage")
@@ -134,17 +95,6 @@ export function addAccountCommands(program: Command, run: Run): void {
     .action(run(showUsage));
   const agent = program.command("agent").description("who works here");
   agent.command("list").action(run(listAgents));
-  const limit = program.command("limit").description("budgets");
-  limit
-    .command("set <usd>")
-    .description("model budget in dollars, or none: of the workspace a month unless it says else")
-    .option("--task <id>", "of one task; a paused one goes on")
-    .option("--agent <id>", "of one agent a month")
-    .action(run(setLimit));
-  limit
-    .command("overage <usd>")
-    .description("opt in to model cost beyond what the plan includes, dollars a month; 0 is none")
-    .action(run(setOverage));
   const key = program.command("key").description("API keys");
   key
     .command("create <name>")

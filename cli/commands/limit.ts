@@ -1,0 +1,197 @@
+import type { Command } from "commander";
+import type { LimitList, LimitRow, WaitingTask } from "@guildhall/sdk/contract/limit.ts";
+import { setLimitSchema } from "@guildhall/sdk/contract/workspace.ts";
+import type { Context } from "../context.ts";
+import { type ExitCode, exitCode, UsageError } from "../exit.ts";
+import { counted, parseUsd, plain, table, usd } from "../format.ts";
+import { meterAmount, meterName, raisersText, scopeText, utcMinute } from "../parked.ts";
+import type { Run } from "../run.ts";
+
+const MINUTE_MS = 60_000;
+const LONGEST_NAME = 40;
+
+const ON_HIT: Readonly<Record<LimitRow["on_hit"], string>> = {
+  pause: "pause",
+  queue: "queue",
+  "429": "429, try later",
+  "402": "402",
+  refuse: "refuse",
+};
+
+function statusText(row: LimitRow): string {
+  const waiting = row.waiting_count === 0 ? "" : `, ${counted(row.waiting_count, "task")} waiting`;
+  if (row.status === "ok" || row.max === null) return `${row.status}${waiting}`;
+  const part = row.max === 0 ? 100 : Math.floor(((row.used + row.held) / row.max) * 100);
+  return `${row.status} ${part} %${waiting}`;
+}
+
+function rowOf(row: LimitRow): string[] {
+  const amount = (value: number): string => meterAmount(row.meter, value);
+  const held = row.held === 0 ? "" : ` + ${amount(row.held)}`;
+  const isShared = row.level === "owner" || row.level === "platform";
+  const max = row.max === null ? (isShared ? "shared" : "no limit") : amount(row.max);
+  const name = row.scope_id === "*" ? "each new task" : scopeText(row).slice(0, LONGEST_NAME);
+  return [
+    name,
+    meterName(row.meter),
+    row.period === "all" ? "task" : row.period,
+    row.scope_id === "*" ? "–" : `${amount(row.used)}${held}`,
+    max,
+    ON_HIT[row.on_hit],
+    statusText(row),
+  ];
+}
+
+function waitingLine(task: WaitingTask, needs: string): string {
+  return `  ${task.task_id}  ${task.why}${needs}  since ${utcMinute(task.since)}  ${plain(task.title).slice(0, 60)}`;
+}
+
+function waitingLines(list: LimitList): string[] {
+  const rows = list.data.flatMap((row) => {
+    if (row.waiting_count === 0) return [];
+    const turns = row.resets_at === null ? "" : `, turns ${utcMinute(row.resets_at)}`;
+    const raised = row.raised_by.length === 0 ? "" : `, raised by ${raisersText(row.raised_by)}`;
+    return [
+      `${meterName(row.meter)} of the ${plain(scopeText(row))}: ${counted(row.waiting_count, "task")} waiting${turns}${raised}`,
+      ...row.waiting.map((task) =>
+        waitingLine(
+          task,
+          task.why === "queued" || task.needed === null
+            ? ""
+            : `, needs ${meterAmount(row.meter, task.needed)}`,
+        ),
+      ),
+    ];
+  });
+  const stops = list.stops.flatMap((stop) => [
+    stop.kind === "unpriced"
+      ? `${plain(stop.model)} has no price: ${counted(stop.waiting_count, "task")} waiting, lifted by ${raisersText(stop.raised_by)}`
+      : `the workspace is suspended (${plain(stop.reason)}): ${counted(stop.waiting_count, "task")} waiting, lifted by ${raisersText(stop.raised_by)}`,
+    ...stop.waiting.map((task) => waitingLine(task, "")),
+  ]);
+  return [...stops, ...rows];
+}
+
+function changeLines(list: LimitList): string[] {
+  return list.data.flatMap((row) =>
+    row.changes.map(
+      (change) =>
+        `  ${utcMinute(change.changed_at)}  ${plain(scopeText(row))}, ${meterName(row.meter)}: ${change.amount === null ? "no limit" : meterAmount(row.meter, change.amount)} by ${plain(change.changed_by_name)} (version ${change.version})`,
+    ),
+  );
+}
+
+async function listLimits(context: Context, flags: { changes?: boolean }): Promise<ExitCode> {
+  const list = await context.client.limits.list();
+  if (context.json) {
+    context.print(JSON.stringify(list));
+    return exitCode.ok;
+  }
+  const waiting = waitingLines(list);
+  const changes = flags.changes === true ? changeLines(list) : [];
+  context.print(
+    [
+      ...(list.simulated ? ["The model is simulated: these dollars are not real.", ""] : []),
+      table(
+        ["LIMIT OF", "METER", "PERIOD", "USED + HELD", "MAX", "ON HIT", "STATUS"],
+        list.data.map(rowOf),
+      ),
+      ...(waiting.length === 0 ? [] : ["", ...waiting]),
+      ...(changes.length === 0 ? [] : ["", "Changes, newest first of each limit:", ...changes]),
+    ].join("\n"),
+  );
+  return exitCode.ok;
+}
+
+type SetFlags = { task?: string; agent?: string; meter: string };
+type Meter = (typeof setLimitSchema)["shape"]["meter"]["options"][number];
+
+function meterOf(text: string): Meter {
+  const meters = setLimitSchema.shape.meter.options;
+  const meter = meters.find((known) => known === text);
+  if (meter === undefined) throw new UsageError(`--meter ${text}: one of ${meters.join(", ")}.`);
+  return meter;
+}
+
+/** What was typed in units of the meter: dollars, minutes or a count; `none` is no limit. */
+function amountOf(text: string, meter: Meter): number | null {
+  if (text === "none") return null;
+  if (meter === "model_cost") {
+    const amount = parseUsd(text);
+    if (amount === undefined)
+      throw new UsageError(`${text}: give dollars, for example 25.00, or none.`);
+    return amount;
+  }
+  if (!/^\d{1,9}$/.test(text))
+    throw new UsageError(
+      `${text}: give a whole number of ${meter === "agent_time" ? "minutes" : meterName(meter)}, or none.`,
+    );
+  return Number(text) * (meter === "agent_time" ? MINUTE_MS : 1);
+}
+
+async function setLimit(context: Context, text: string, flags: SetFlags): Promise<ExitCode> {
+  const meter = meterOf(flags.meter);
+  const amount = amountOf(text, meter);
+  if (flags.task !== undefined && flags.agent !== undefined)
+    throw new UsageError("Give --task or --agent, not both.");
+  const scopeId = flags.task ?? flags.agent;
+  const level = flags.task === undefined ? (scopeId === undefined ? "workspace" : "agent") : "task";
+  await context.client.limits.set({
+    meter,
+    level,
+    amount,
+    ...(scopeId === undefined ? {} : { scope_id: scopeId }),
+  });
+  const who = scopeId ?? "The workspace";
+  const often = level === "task" || meter === "concurrent_tasks" ? "" : " a month";
+  const shown = amount === null ? "no limit" : meterAmount(meter, amount);
+  context.print(
+    context.json
+      ? JSON.stringify({ meter, level, scope_id: scopeId ?? null, amount })
+      : meter === "model_cost"
+        ? `${who} may spend ${amount === null ? "without limit" : usd(amount)}${often}.`
+        : `${meterName(meter)} of ${scopeId ?? "the workspace"}: ${shown}${amount === null ? "" : often}.`,
+  );
+  return exitCode.ok;
+}
+
+async function setOverage(context: Context, amount: string): Promise<ExitCode> {
+  const value = amount === "0" ? 0 : parseUsd(amount);
+  if (value === undefined)
+    throw new UsageError(`${amount}: give dollars, for example 10.00, or 0.`);
+  const overage = await context.client.limits.setOverage({ meter: "model_cost", amount: value });
+  const limit = overage.limit === null ? "" : `, ${usd(overage.limit)} in all`;
+  context.print(
+    context.json
+      ? JSON.stringify(overage)
+      : `The workspace may spend ${usd(value)} a month beyond what its plan includes${limit}.`,
+  );
+  return exitCode.ok;
+}
+
+/** `guildhall limit …` */
+export function addLimitCommands(program: Command, run: Run): void {
+  const limit = program.command("limit").description("what stops work, and raising it");
+  limit
+    .command("list")
+    .description("every limit that can stop work, its use, and what waits for it")
+    .option("--changes", "also who changed them when")
+    .action(run(listLimits));
+  limit
+    .command("set <amount>")
+    .description(
+      "dollars (or minutes, or a count, by --meter), or none: of the workspace a month unless it says else",
+    )
+    .option("--task <id>", "of one task; a paused one goes on")
+    .option("--agent <id>", "of one agent a month")
+    .option(
+      "--meter <meter>",
+      `one of ${setLimitSchema.shape.meter.options.join(", ")}`,
+      "model_cost",
+    )
+    .action(run(setLimit));
+  limit
+    .command("overage <usd>")
+    .description("opt in to model cost beyond what the plan includes, dollars a month; 0 is none")
+    .action(run(setOverage));
+}
