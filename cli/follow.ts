@@ -53,8 +53,10 @@ function endLine(progress: Progress): void {
   progress.midLine = false;
 }
 
+/** Paused until somebody or the calendar changes something; what open calls hold comes back by itself, and soon. */
 async function isPaused(context: Context, taskId: string): Promise<boolean> {
-  return (await context.client.tasks.get(taskId)).state === "paused";
+  const { state, parked } = await context.client.tasks.get(taskId);
+  return state === "paused" && !(parked?.kind === "limit" && parked.status === "reserved");
 }
 
 /** The whole cost, that of delegated tasks included; the events of this task tell only of its own calls. */
@@ -63,7 +65,7 @@ async function spentOn(context: Context, taskId: string): Promise<string> {
 }
 
 /**
- * Prints a task's events as they come, until it ends or pauses at a limit. With `json` one event a line.
+ * Prints a task's events as they come, until it ends or pauses at a limit that will not let it go on by itself soon. With `json` one event a line.
  * -> the exit code that tells how it went
  */
 export async function followTask(context: Context, taskId: string, after = 0): Promise<ExitCode> {

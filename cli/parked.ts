@@ -83,8 +83,8 @@ function limitLines(stop: LimitStop): string[] {
   const what = `${meterName(stop.meter)} of the ${scopeText(stop)}`;
   const first =
     stop.status === "reserved"
-      ? `❚❚ paused, reserved: open calls hold the ${what}: ${figures(stop)}.`
-      : `❚❚ paused, exhausted: the ${what} is used up: ${figures(stop)}.`;
+      ? `❚❚ paused, reserved: open calls hold the rest, ${what}: ${figures(stop)}.`
+      : `❚❚ paused, exhausted: the limit is reached, ${what}: ${figures(stop)}.`;
   const turns = stop.resets_at === null ? [] : [`  The period turns ${utcMinute(stop.resets_at)}.`];
   if (stop.status === "reserved")
     return [first, "  Nothing is lost; it goes on by itself when those calls end.", ...turns];

@@ -3,6 +3,7 @@ import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promis
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import Anthropic from "@anthropic-ai/sdk";
+import type { LimitList } from "@guildhall/sdk/contract/limit.ts";
 import type { Event } from "@guildhall/sdk/contract/event.ts";
 import type { Problem } from "@guildhall/sdk/contract/problem.ts";
 import type { Task, TaskDetail } from "@guildhall/sdk/contract/task.ts";
@@ -277,7 +278,9 @@ test("what is not there ends with 1, also where nobody listens; in JSON it is th
 test("a task that would pass its own limit pauses with 3, and cancelling it ends the watching with 1", async () => {
   const paused = await product.cli("task", "run", "-a", "gray", "-c", "0.000001", "-f", PROMPT);
   expect(paused.code).toBe(3);
-  expect(paused.stdout).toContain("the task limit of");
+  expect(paused.stdout).toContain(
+    "❚❚ paused, exhausted: the limit is reached, model budget of the task",
+  );
   const id = paused.stdout.split(" ")[0] ?? "";
   expect(await show(id)).toMatchObject({
     state: "paused",
@@ -286,6 +289,16 @@ test("a task that would pass its own limit pauses with 3, and cancelling it ends
   });
   const shown = await product.cli("task", "show", id);
   expect(shown.stdout).toContain(`guildhall limit set <usd> --task ${id}`);
+  const listed = await product.cli("limit", "list", "--changes");
+  expect(listed.code).toBe(0);
+  expect(listed.stdout).toMatch(/model budget of the task .+: 1 task waiting, raised by an owner/);
+  expect(listed.stdout).toContain(`${id}  exhausted, needs $`);
+  const limits = fromJson<LimitList>(await product.cli("limit", "list", "--json"));
+  expect(limits.data.find(({ scope_id: scopeId }) => scopeId === id)).toMatchObject({
+    level: "task",
+    status: "stopped",
+    waiting_count: 1,
+  });
   expect((await product.cli("task", "cancel", id)).stdout).toBe(`${id} cancelled\n`);
   expect((await product.cli("task", "cancel", id)).code).toBe(0);
   const followed = await product.cli("task", "follow", id);
@@ -339,23 +352,23 @@ test("a question waits for its answer, and the task goes on with it", async () =
   expect(followed.stdout).toContain(`guildhall task answer ${question}`);
 });
 
-test("a model without a price ends the task before anything is spent, with the model in the cause", async () => {
+test("a model without a price pauses the task with 3 before anything is spent; another model lets it go on", async () => {
   const address = await readFile(join(product.dataDir, "database-url"), "utf8");
   const admin = new pg.Client({ connectionString: address });
   await admin.connect();
   onTestFinished(() => admin.end());
   await admin.query("UPDATE agents SET model = 'house-blend-1' WHERE id = 'yuki'");
-  const failed = await product.cli("task", "run", "-a", "yuki", "-f", "Look around");
-  expect(failed.code).toBe(1);
-  expect(failed.stdout).toMatch(/✖ failed: .*house-blend-1.* · \$0\.0000\n$/);
-  const [task] = fromJson<{ data: Task[] }>(
-    await product.cli("task", "list", "--json", "-a", "yuki", "-n", "1"),
-  ).data;
-  expect(task).toMatchObject({
-    state: "failed",
-    cause: "model_not_priced",
-    usage: { spent_nano_usd: 0, held_nano_usd: 0 },
+  const paused = await product.cli("task", "run", "-a", "yuki", "-f", "Look around");
+  expect(paused.code).toBe(3);
+  expect(paused.stdout).toContain("❚❚ paused, unpriced: house-blend-1 has no price");
+  const id = paused.stdout.split(" ")[0] ?? "";
+  expect(await show(id)).toMatchObject({
+    state: "paused",
+    parked: { kind: "unpriced", model: "house-blend-1" },
+    usage: { spent_nano_usd: 0 },
   });
+  await admin.query("UPDATE agents SET model = 'claude-sonnet-5-5' WHERE id = 'yuki'");
+  expect((await product.cli("task", "follow", id)).code).toBe(0);
 });
 
 test("a key has its scopes and no more, and nothing once it is revoked", async () => {

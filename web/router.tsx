@@ -9,7 +9,7 @@ import {
 } from "@tanstack/react-router";
 import type { TaskState } from "@guildhall/sdk/contract/task.ts";
 import { session } from "./api/api.ts";
-import { agentsQuery, meQuery, taskQuery, usageQuery } from "./api/queries.ts";
+import { agentsQuery, limitsQuery, meQuery, taskQuery, usageQuery } from "./api/queries.ts";
 import { isSignedOut } from "./api/session.ts";
 import { closeRealtime, openRealtime } from "./realtime/workspace.ts";
 import { RouteProblem } from "./routes/route-problem.tsx";
@@ -131,6 +131,15 @@ const usage = createRoute({
   errorComponent: RouteProblem,
 });
 
+const limits = createRoute({
+  getParentRoute: () => workspace,
+  path: "/limits",
+  loader: ({ context: { queries } }) =>
+    Promise.all([queries.ensureQueryData(agentsQuery), queries.ensureQueryData(limitsQuery)]),
+  component: lazyRouteComponent(() => import("./routes/w/limits/limits-page.tsx"), "LimitsPage"),
+  errorComponent: RouteProblem,
+});
+
 const keys = createRoute({
   getParentRoute: () => workspace,
   path: "/settings/keys",
@@ -141,7 +150,7 @@ const keys = createRoute({
 const routeTree = root.addChildren([
   home,
   signIn,
-  workspace.addChildren([office, tasks, task, agents, usage, keys]),
+  workspace.addChildren([office, tasks, task, agents, usage, limits, keys]),
 ]);
 
 export function createPageRouter(queries: QueryClient) {

@@ -20,7 +20,8 @@ const ON_HIT: Readonly<Record<LimitRow["on_hit"], string>> = {
 
 function statusText(row: LimitRow): string {
   const waiting = row.waiting_count === 0 ? "" : `, ${counted(row.waiting_count, "task")} waiting`;
-  if (row.status === "ok" || row.max === null) return `${row.status}${waiting}`;
+  if (row.status === "ok" || row.status === "stopped" || row.max === null)
+    return `${row.status}${waiting}`;
   const part = row.max === 0 ? 100 : Math.floor(((row.used + row.held) / row.max) * 100);
   return `${row.status} ${part} %${waiting}`;
 }

@@ -14,6 +14,7 @@ export const taskKeys = {
 export const usageKey = ["usage"] as const;
 export const alertsKey = ["alerts"] as const;
 export const meKey = ["me"] as const;
+export const limitsKey = ["limits"] as const;
 
 export const meQuery = queryOptions({
   queryKey: meKey,
@@ -46,6 +47,11 @@ export const alertPagesQuery = infiniteQueryOptions({
     ),
   initialPageParam: null as number | null,
   getNextPageParam: (page) => page.next_before,
+});
+
+export const limitsQuery = queryOptions({
+  queryKey: limitsKey,
+  queryFn: () => call((client) => client.limits.list()),
 });
 
 export const apiKeysQuery = queryOptions({

@@ -33,6 +33,20 @@ export function formatDateTime(iso: string): string {
   return full.format(new Date(iso));
 }
 
+const utcMinute = new Intl.DateTimeFormat(locale, {
+  month: "short",
+  day: "numeric",
+  hour: "2-digit",
+  minute: "2-digit",
+  hourCycle: "h23",
+  timeZone: "UTC",
+});
+
+/** Dec 1, 00:00 UTC: when a period turns, which is the same moment for everybody. */
+export function formatUtcMinute(iso: string): string {
+  return `${utcMinute.format(new Date(iso))} UTC`;
+}
+
 /** A day of the usage report (UTC, 2026-11-23) or an instant, as Nov 23. */
 export function formatDay(isoDay: string): string {
   return utcDay.format(new Date(isoDay.length === 10 ? `${isoDay}T00:00:00Z` : isoDay));

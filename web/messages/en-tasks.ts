@@ -13,35 +13,6 @@ export const taskMessages = {
   "family.child": "Open the delegated task that this one waits for",
   "family.parent": "Open the task that delegated this one",
 
-  "limit.level.run": "Run",
-  "limit.level.task": "Task",
-  "limit.level.agent": "Agent",
-  "limit.level.workspace": "Workspace",
-  "limit.level.owner": "Account",
-  "limit.level.platform": "Platform",
-  "limit.meter.model_cost": "{level} budget {limit}",
-  "limit.meter.agent_time": "{level} agent time {limit}",
-  "limit.story":
-    "Paused by a limit: {name}. {used} spent, {held} reserved, and the next step needs up to {needed}.",
-  "limit.resets": "The period turns {at}.",
-  "limit.banner": "A limit holds work up",
-  "limit.safe": "Nothing is lost: the task goes on at the same step once there is room.",
-  "limit.parked": {
-    one: "1 task is safely parked and will go on once there is room.",
-    other: "{count} tasks are safely parked and will go on once there is room.",
-  },
-  "limit.raise": "Raise",
-  "limit.operator": "Only the operator of this installation can raise it.",
-
-  "raise.title": "Raise: {name}",
-  "raise.money": "New limit, US dollars",
-  "raise.minutes": "New limit, minutes",
-  "raise.consequence":
-    "The limit becomes {limit}. Parked work goes on by itself, and may spend up to that.",
-  "raise.tooLow": "The next step needs a limit of at least {needed}.",
-  "raise.dismiss": "Leave it",
-  "raise.confirm": "Raise",
-
   "tool.list_files": "List files",
   "tool.read_file": "Read",
   "tool.search_files": "Search",

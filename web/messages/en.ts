@@ -1,4 +1,5 @@
 import { alertMessages } from "./en-alerts.ts";
+import { limitMessages } from "./en-limits.ts";
 import { pageMessages } from "./en-pages.ts";
 import { taskMessages } from "./en-tasks.ts";
 
@@ -18,6 +19,7 @@ export const en = {
   "nav.tasks": "Tasks",
   "nav.agents": "Agents",
   "nav.usage": "Usage",
+  "nav.limits": "Limits",
   "nav.keys": "Keys",
 
   "copy.done": "Copied",
@@ -60,6 +62,7 @@ export const en = {
   "keys.tasks": "Tasks",
   "keys.agents": "Agents",
   "keys.usage": "Usage",
+  "keys.limits": "Limits",
   "keys.move": "Next and previous in a list",
   "keys.open": "Open what is chosen",
   "keys.cancel": "Cancel the task on its page",
@@ -88,6 +91,7 @@ export const en = {
   "signIn.linkFailed": "The sign-in link did not work ({problem}).",
 
   ...alertMessages,
+  ...limitMessages,
   ...pageMessages,
   ...taskMessages,
 } as const;

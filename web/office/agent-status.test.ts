@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { reduceAll } from "../events/reducer.ts";
 import { emptyTaskView, type TaskView } from "../events/task-view.ts";
 import { streamOf } from "../test/events.ts";
-import { makeTask } from "../test/tasks.ts";
+import { makeStop, makeTask } from "../test/tasks.ts";
 import { agentStatus } from "./agent-status.ts";
 import { officeSummary, shortName, statusBubble, statusDetail } from "./describe-status.ts";
 
@@ -21,16 +21,7 @@ const reading = {
   type: "tool.started" as const,
   data: { step: 2, tool_use_id: "t", name: "read_file", input: { path: "input/a.csv" } },
 };
-const limit = {
-  kind: "limit" as const,
-  meter: "model_cost" as const,
-  level: "task" as const,
-  scope_id: "task_1",
-  limit: 500_000_000,
-  posted: 490_000_000,
-  held: 0,
-  needed: 20_000_000,
-};
+const limit = makeStop({ level: "task", scope_id: "task_1", limit: 500_000_000 });
 
 const viewOf = (...bodies: Parameters<typeof streamOf>[0][number][]) =>
   reduceAll(emptyTaskView("task_1"), streamOf(bodies));

@@ -2,7 +2,7 @@ import { formatCost } from "../format/money.ts";
 import { formatCompact } from "../format/number.ts";
 import { formatDuration, formatMoment } from "../format/time.ts";
 import { t } from "../messages/translate.ts";
-import { limitName, parkedLine } from "../tasks/limit-text.ts";
+import { parkedLine } from "../tasks/limit-text.ts";
 import { toolLine } from "../tasks/tool-line.ts";
 import type { AgentStatus } from "./agent-status.ts";
 
@@ -29,7 +29,7 @@ export function statusBubble(status: AgentStatus, nowMs: number): string | undef
     case "approval":
       return status.question;
     case "paused":
-      return status.task.parked?.kind === "limit" ? limitName(status.task.parked) : undefined;
+      return status.task.parked ? parkedLine(status.task.parked) : undefined;
     case "offline":
       return t("office.bubble.offline", {
         ago: formatDuration(nowMs - Date.parse(status.since)),

@@ -1,6 +1,6 @@
 import type { InfiniteData, QueryClient } from "@tanstack/react-query";
 import type { Task, TaskDetail } from "@guildhall/sdk/contract/task.ts";
-import { taskKeys, usageKey } from "../api/queries.ts";
+import { limitsKey, taskKeys, usageKey } from "../api/queries.ts";
 
 type Page = { data: Task[]; next_cursor: string | null };
 
@@ -25,6 +25,7 @@ export function createTaskCache(client: QueryClient): {
       timer = undefined;
       void client.invalidateQueries({ queryKey: taskKeys.all });
       void client.invalidateQueries({ queryKey: usageKey });
+      void client.invalidateQueries({ queryKey: limitsKey });
     }, refreshEveryMs);
   }
 

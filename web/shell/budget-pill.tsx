@@ -15,7 +15,7 @@ const icons: Readonly<Record<MeterTone, LucideIcon>> = {
   stopped: OctagonX,
 };
 
-/** The workspace's model budget, on every page: spent and reserved against the limit. Leads to the usage page. */
+/** The workspace's model budget, on every page: spent and reserved against the limit. Leads to the page of limits. */
 export function BudgetPill() {
   const { workspaceId } = useParams({ from: "/w/$workspaceId" });
   const { data: usage, isError } = useQuery(usageQuery);
@@ -39,7 +39,7 @@ export function BudgetPill() {
         : t("budget.at", { part: formatPercent((used + held) / limit) });
   return (
     <Link
-      to="/w/$workspaceId/usage"
+      to="/w/$workspaceId/limits"
       params={{ workspaceId }}
       className={`${styles["pill"]} ${styles[tone]}`}
       data-tone={tone}

@@ -14,7 +14,9 @@ export function DialogHost() {
   return (
     <Suspense fallback={null}>
       {open.kind === "new-task" && <NewTaskDialog draft={open.draft} onClose={closeDialog} />}
-      {open.kind === "raise-limit" && <RaiseLimitDialog stop={open.stop} onClose={closeDialog} />}
+      {open.kind === "raise-limit" && (
+        <RaiseLimitDialog target={open.target} onClose={closeDialog} />
+      )}
       {open.kind === "alerts" && <AlertsDialog onClose={closeDialog} />}
       {open.kind === "menu" && <MenuDialog onClose={closeDialog} />}
       {open.kind === "shortcuts" && <ShortcutsDialog onClose={closeDialog} />}

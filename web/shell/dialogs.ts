@@ -1,5 +1,5 @@
 import { create } from "zustand";
-import type { LimitStop } from "../tasks/limit-text.ts";
+import type { LimitTarget } from "../tasks/limit-target.ts";
 
 /** What a new task starts from, for example to run one again. */
 export type TaskDraft = {
@@ -11,7 +11,7 @@ export type TaskDraft = {
 
 export type OpenDialog =
   | { kind: "new-task"; draft: TaskDraft }
-  | { kind: "raise-limit"; stop: LimitStop }
+  | { kind: "raise-limit"; target: LimitTarget }
   | { kind: "alerts" }
   | { kind: "shortcuts" }
   | { kind: "menu" };

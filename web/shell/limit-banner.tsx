@@ -1,40 +1,62 @@
 import { useQuery } from "@tanstack/react-query";
+import { Link, useParams } from "@tanstack/react-router";
 import { Pause } from "lucide-react";
 import { officeTasksQuery } from "../api/queries.ts";
 import { t } from "../messages/translate.ts";
-import { limitStory, raisable, type LimitStop } from "../tasks/limit-text.ts";
+import {
+  holdUpOf,
+  holdUpStory,
+  limitAnchor,
+  raisersText,
+  type HoldUp,
+} from "../tasks/limit-text.ts";
+import { targetOfStop } from "../tasks/limit-target.ts";
 import { Button } from "../ui/button.tsx";
 import { openDialog } from "./dialogs.ts";
 import styles from "./limit-banner.module.css";
 
-/** Which limit holds work up, what is left of it, that nothing is lost, and the way on. */
-export function LimitBanner({ stop, tasks }: { stop: LimitStop; tasks?: number }) {
+/** Which limit holds work up, what is left of it, that nothing is lost, who can raise it, and the way there. */
+export function LimitBanner({ hold, tasks }: { hold: HoldUp; tasks?: number }) {
+  const { workspaceId } = useParams({ from: "/w/$workspaceId" });
+  const target = targetOfStop(hold);
+  const isReserved = hold.kind === "limit" && hold.status === "reserved";
   return (
     <section aria-label={t("limit.banner")} className={styles["banner"]}>
       <Pause size={20} aria-hidden className={styles["icon"]} />
       <p className={styles["text"]}>
-        {limitStory(stop)}{" "}
+        {holdUpStory(hold)}{" "}
+        {isReserved
+          ? t("limit.byItself")
+          : t("limit.raisedBy", { who: raisersText(hold.raised_by) })}{" "}
         {tasks === undefined ? t("limit.safe") : t("limit.parked", { count: tasks })}
       </p>
-      {raisable(stop) ? (
-        <Button onClick={() => openDialog({ kind: "raise-limit", stop })}>
+      <Link
+        to="/w/$workspaceId/limits"
+        params={{ workspaceId }}
+        {...(hold.kind === "limit" ? { hash: limitAnchor(hold) } : {})}
+        className={styles["link"]}
+      >
+        {t("limit.see")}
+      </Link>
+      {target !== undefined && !isReserved && (
+        <Button onClick={() => openDialog({ kind: "raise-limit", target })}>
           {t("limit.raise")}
         </Button>
-      ) : (
-        <p className="dim">{t("limit.operator")}</p>
       )}
     </section>
   );
 }
 
-/** The workspace's own limit concerns every page; a task's limit only its page. */
+const concernsAll = (hold: HoldUp): boolean =>
+  hold.kind === "suspended" || (hold.kind === "limit" && hold.level === "workspace");
+
+/** What stops the whole workspace concerns every page; a task's limit only its page. */
 export function WorkspaceLimitBanner() {
   const { data: tasks } = useQuery(officeTasksQuery);
-  const stops = (tasks ?? []).flatMap((task) =>
-    task.state === "paused" && task.parked?.kind === "limit" && task.parked.level === "workspace"
-      ? [task.parked]
-      : [],
-  );
-  const stop = stops[0];
-  return stop === undefined ? null : <LimitBanner stop={stop} tasks={stops.length} />;
+  const holds = (tasks ?? []).flatMap((task) => {
+    const hold = task.state === "paused" ? holdUpOf(task.parked) : undefined;
+    return hold !== undefined && concernsAll(hold) ? [hold] : [];
+  });
+  const first = holds.find((hold) => hold.kind === "suspended") ?? holds[0];
+  return first === undefined ? null : <LimitBanner hold={first} tasks={holds.length} />;
 }

@@ -1,5 +1,13 @@
 import { Link, useParams } from "@tanstack/react-router";
-import { Building2, ChartColumn, KeyRound, ListTodo, Users, type LucideIcon } from "lucide-react";
+import {
+  Building2,
+  ChartColumn,
+  Gauge,
+  KeyRound,
+  ListTodo,
+  Users,
+  type LucideIcon,
+} from "lucide-react";
 import { t } from "../messages/translate.ts";
 import styles from "./rail.module.css";
 
@@ -8,6 +16,7 @@ const places = [
   { to: "/w/$workspaceId/tasks", label: "nav.tasks", icon: ListTodo },
   { to: "/w/$workspaceId/agents", label: "nav.agents", icon: Users },
   { to: "/w/$workspaceId/usage", label: "nav.usage", icon: ChartColumn },
+  { to: "/w/$workspaceId/limits", label: "nav.limits", icon: Gauge },
   { to: "/w/$workspaceId/settings/keys", label: "nav.keys", icon: KeyRound },
 ] as const satisfies readonly { to: string; label: string; icon: LucideIcon }[];
 

@@ -26,6 +26,7 @@ export function Shell() {
     "g t": () => void navigate({ to: "/w/$workspaceId/tasks", params }),
     "g a": () => void navigate({ to: "/w/$workspaceId/agents", params }),
     "g u": () => void navigate({ to: "/w/$workspaceId/usage", params }),
+    "g l": () => void navigate({ to: "/w/$workspaceId/limits", params }),
   });
   return (
     <>

@@ -9,6 +9,7 @@ const rows: readonly (readonly [keys: string, meaning: SimpleKey])[] = [
   ["g t", "keys.tasks"],
   ["g a", "keys.agents"],
   ["g u", "keys.usage"],
+  ["g l", "keys.limits"],
   ["j / k", "keys.move"],
   ["Enter", "keys.open"],
   [".", "keys.cancel"],

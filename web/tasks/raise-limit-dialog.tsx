@@ -1,95 +1,106 @@
 import { useState } from "react";
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { call } from "../api/api.ts";
-import { exactUsd, formatCost, formatLimit, parseUsd } from "../format/money.ts";
-import { formatDuration } from "../format/time.ts";
 import { t } from "../messages/translate.ts";
 import { Button } from "../ui/button.tsx";
 import { Dialog, DialogActions } from "../ui/dialog.tsx";
 import { ProblemNotice } from "../ui/problem.tsx";
-import { limitName, limitStory, raisable, type LimitStop } from "./limit-text.ts";
+import { helped, suggestion, toAmount, toText, type LimitTarget } from "./limit-target.ts";
+import { meterAmount, meterLimit } from "./meter-amount.ts";
+import styles from "./raise-limit-dialog.module.css";
 
-const msPerMinute = 60_000;
+const labels = {
+  model_cost: "raise.money",
+  agent_time: "raise.minutes",
+  concurrent_tasks: "raise.count",
+  model_calls: "raise.count",
+  tool_calls: "raise.count",
+} as const;
 
-/** A round amount that lets the next step through: twice the limit, and at least what the step needs. */
-function suggestion(stop: LimitStop): number {
-  return Math.max(stop.limit * 2, stop.posted + stop.held + stop.needed * 2);
+/** What the new limit does to the work: what goes on, and what stops. */
+function consequence(target: LimitTarget, amount: number): string {
+  const limit = meterLimit(target.meter, amount);
+  const { needs } = target;
+  if (needs.length > 0) {
+    const count = helped(target, amount);
+    if (count === 0) {
+      const least = target.used + target.held + Math.min(...needs);
+      return t("raise.tooLow", { needed: meterAmount(target.meter, least) });
+    }
+    return count === needs.length
+      ? t("raise.consequence", { limit })
+      : t("raise.some", { limit, count, all: needs.length });
+  }
+  return amount <= target.used ? t("change.stops", { limit }) : t("change.consequence", { limit });
 }
 
-const toText = (stop: LimitStop, amount: number) =>
-  stop.meter === "model_cost" ? exactUsd(amount) : String(Math.ceil(amount / msPerMinute));
-
-/** What was typed, in units of the meter: nano-USD, or whole minutes as milliseconds. */
-function toAmount(stop: LimitStop, text: string): number | undefined {
-  if (stop.meter === "model_cost") return parseUsd(text);
-  return /^\s*\d{1,7}\s*$/.test(text) ? Number(text) * msPerMinute : undefined;
-}
-
-/** Raises the limit that holds work up. The work goes on by itself. */
+/** Changes a limit, with what follows from it. Parked work goes on by itself. */
 export default function RaiseLimitDialog({
-  stop,
+  target,
   onClose,
 }: {
-  stop: LimitStop;
+  target: LimitTarget;
   onClose: () => void;
 }) {
+  const { meter, level, scopeId, max, mustHelp } = target;
   const queries = useQueryClient();
-  const target = raisable(stop);
-  const [text, setText] = useState(() => toText(stop, suggestion(stop)));
-  const amount = toAmount(stop, text);
-  const enough = amount !== undefined && amount >= stop.posted + stop.held + stop.needed;
-  const show = stop.meter === "model_cost" ? formatLimit : formatDuration;
-  const needed = stop.posted + stop.held + stop.needed;
-  const raise = useMutation({
-    mutationFn: async (to: number) => {
-      if (target === undefined) return;
-      await call((client) =>
+  const [text, setText] = useState(() => {
+    const first = suggestion(target);
+    return first === undefined ? "" : toText(meter, first);
+  });
+  const amount = toAmount(meter, text);
+  const isFine = amount !== undefined && (!mustHelp || helped(target, amount) > 0);
+  const set = useMutation({
+    mutationFn: (to: number | null) =>
+      call((client) =>
         client.limits.set({
-          meter: stop.meter,
-          level: target.level,
-          ...(target.level === "workspace" ? {} : { scope_id: target.scopeId }),
+          meter,
+          level,
+          ...(level === "workspace" ? {} : { scope_id: scopeId }),
           amount: to,
         }),
-      );
-    },
+      ),
     onSuccess: async () => {
       await queries.invalidateQueries();
       onClose();
     },
   });
   return (
-    <Dialog title={t("raise.title", { name: limitName(stop) })} onClose={onClose}>
+    <Dialog title={target.title} onClose={onClose}>
       <form
+        className={styles["form"]}
         onSubmit={(event) => {
           event.preventDefault();
-          if (enough && !raise.isPending) raise.mutate(amount);
+          if (isFine && !set.isPending) set.mutate(amount);
         }}
       >
-        <p>{limitStory(stop)}</p>
+        <p>{target.story}</p>
         <label className="field">
-          <span>{stop.meter === "model_cost" ? t("raise.money") : t("raise.minutes")}</span>
+          <span>{t(labels[meter])}</span>
           <input
             inputMode="decimal"
             autoComplete="off"
             data-first-focus
             className="money"
             value={text}
-            aria-invalid={!enough}
+            aria-invalid={!isFine}
+            aria-describedby="consequence"
             onChange={(event) => setText(event.target.value)}
           />
         </label>
-        <p className={enough ? "dim" : "field-problem"}>
-          {enough
-            ? t("raise.consequence", { limit: show(amount) })
-            : t("raise.tooLow", {
-                needed: stop.meter === "model_cost" ? formatCost(needed) : formatDuration(needed),
-              })}
+        <p id="consequence" className={isFine ? "dim" : "field-problem"} aria-live="polite">
+          {amount === undefined ? t("raise.wrong") : consequence(target, amount)}
         </p>
-        {raise.isError && <ProblemNotice error={raise.error} />}
+        {set.isError && <ProblemNotice error={set.error} />}
         <DialogActions>
           <Button onClick={onClose}>{t("raise.dismiss")}</Button>
-          <Button type="submit" look="primary" disabled={!enough || raise.isPending}>
-            {t("raise.confirm")}
+          {!mustHelp && max !== null && level !== "task" && (
+            <Button disabled={set.isPending} onClick={() => set.mutate(null)}>
+              {t("change.remove")}
+            </Button>
+          )}
+          <Button type="submit" look="primary" disabled={!isFine || set.isPending}>
+            {t(mustHelp ? "raise.confirm" : "change.confirm")}
           </Button>
         </DialogActions>
       </form>

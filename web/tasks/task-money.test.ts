@@ -3,7 +3,6 @@ import { reduceAll } from "../events/reducer.ts";
 import { emptyTaskView } from "../events/task-view.ts";
 import { streamOf } from "../test/events.ts";
 import { makeTask } from "../test/tasks.ts";
-import { limitStory, raisable } from "./limit-text.ts";
 import { taskMoney } from "./task-money.ts";
 import { toolLine } from "./tool-line.ts";
 
@@ -59,30 +58,6 @@ describe("taskMoney", () => {
 
   it("never shows less than nothing left", () => {
     expect(taskMoney(withUsage(600_000_000, 0, 9)).leftNanoUsd).toBe(0);
-  });
-});
-
-describe("what a limit says", () => {
-  const stop = {
-    kind: "limit" as const,
-    meter: "model_cost" as const,
-    level: "workspace" as const,
-    scope_id: "ws_1",
-    limit: 50_000_000_000,
-    posted: 49_860_000_000,
-    held: 0,
-    needed: 310_000_000,
-  };
-
-  it("names the limit, what is spent, and what the next step needs", () => {
-    expect(limitStory(stop)).toBe(
-      "Paused by a limit: Workspace budget $50.00. $49.86 spent, $0.00 reserved, and the next step needs up to $0.3100.",
-    );
-  });
-
-  it("offers to raise only what a workspace may raise", () => {
-    expect(raisable(stop)).toEqual({ level: "workspace", scopeId: "ws_1" });
-    expect(raisable({ ...stop, level: "platform" })).toBeUndefined();
   });
 });
 

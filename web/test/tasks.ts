@@ -1,3 +1,4 @@
+import type { LimitStop } from "@guildhall/sdk/contract/limit.ts";
 import type { TaskDetail } from "@guildhall/sdk/contract/task.ts";
 
 /** A queued task of Gray's, changed as the test says. */
@@ -39,6 +40,27 @@ export function makeTask(change: Partial<TaskDetail> = {}): TaskDetail {
     last_seq: 1,
     artifacts: [],
     input_files: [],
+    ...change,
+  };
+}
+
+/** The workspace's monthly budget, nearly used, changed as the test says. */
+export function makeStop(change: Partial<LimitStop> = {}): LimitStop {
+  return {
+    kind: "limit",
+    status: "exhausted",
+    meter: "model_cost",
+    level: "workspace",
+    scope_id: "ws_1",
+    scope_name: "Acme",
+    period: "2026-11",
+    limit: 50_000_000_000,
+    posted: 49_860_000_000,
+    held: 0,
+    left: 140_000_000,
+    needed: 310_000_000,
+    resets_at: "2026-12-01T00:00:00.000Z",
+    raised_by: ["owner", "admin"],
     ...change,
   };
 }

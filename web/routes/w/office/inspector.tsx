@@ -10,7 +10,8 @@ import { Avatar } from "../../../office/avatar.tsx";
 import { shortName, statusDetail } from "../../../office/describe-status.ts";
 import { StatusBadge } from "../../../office/status-badge.tsx";
 import { openDialog, openNewTask } from "../../../shell/dialogs.ts";
-import { raisable } from "../../../tasks/limit-text.ts";
+import { holdUpOf } from "../../../tasks/limit-text.ts";
+import { targetOfStop } from "../../../tasks/limit-target.ts";
 import { taskDurationMs } from "../../../tasks/task-duration.ts";
 import { taskMoney } from "../../../tasks/task-money.ts";
 import { toolLine } from "../../../tasks/tool-line.ts";
@@ -64,7 +65,8 @@ function CurrentTask({
     held: formatCost(money.heldNanoUsd),
     limit: formatLimit(money.limitNanoUsd),
   };
-  const stop = task.parked?.kind === "limit" && task.state === "paused" ? task.parked : undefined;
+  const hold = task.state === "paused" ? holdUpOf(task.parked) : undefined;
+  const target = hold && targetOfStop(hold);
   return (
     <>
       <h3 className={styles["task"]}>{task.title}</h3>
@@ -85,8 +87,8 @@ function CurrentTask({
         >
           {t("inspector.open")}
         </Link>
-        {stop && raisable(stop) && (
-          <Button onClick={() => openDialog({ kind: "raise-limit", stop })}>
+        {target && (
+          <Button onClick={() => openDialog({ kind: "raise-limit", target })}>
             {t("limit.raise")}
           </Button>
         )}

@@ -7,6 +7,7 @@ import { t } from "../../../../messages/translate.ts";
 import { useTaskView } from "../../../../realtime/use-task-view.ts";
 import { LimitBanner } from "../../../../shell/limit-banner.tsx";
 import { AgentName } from "../../../../tasks/agent-name.tsx";
+import { holdUpOf } from "../../../../tasks/limit-text.ts";
 import { PageHead } from "../../../../ui/page-head.tsx";
 import { AnswerBox } from "./answer-box.tsx";
 import { Artifacts } from "./artifacts.tsx";
@@ -25,6 +26,7 @@ export function TaskPage() {
   const { data: row } = useSuspenseQuery(taskQuery(taskId));
   const view = useTaskView(taskId);
   const task = useMemo(() => mergeTask(row, view), [row, view]);
+  const hold = task.state === "paused" ? holdUpOf(task.parked) : undefined;
   return (
     <>
       <nav aria-label={t("breadcrumb")}>
@@ -40,9 +42,7 @@ export function TaskPage() {
         </p>
       </PageHead>
       <FamilyLink task={task} />
-      {task.state === "paused" && task.parked?.kind === "limit" && (
-        <LimitBanner stop={task.parked} />
-      )}
+      {hold !== undefined && <LimitBanner hold={hold} />}
       {task.state === "waiting" && task.parked?.kind === "question" && (
         <AnswerBox
           key={task.parked.question_id}
