@@ -104,7 +104,9 @@ async function listLimits(context: Context, flags: { changes?: boolean }): Promi
   return exitCode.ok;
 }
 
-type SetFlags = { task?: string; agent?: string; meter: string };
+type SetFlags = { task?: string; agent?: string; key?: string; meter: string };
+
+const scopedLevels = ["task", "agent", "key"] as const;
 type Meter = (typeof setLimitSchema)["shape"]["meter"]["options"][number];
 
 function meterOf(text: string): Meter {
@@ -133,10 +135,10 @@ function amountOf(text: string, meter: Meter): number | null {
 async function setLimit(context: Context, text: string, flags: SetFlags): Promise<ExitCode> {
   const meter = meterOf(flags.meter);
   const amount = amountOf(text, meter);
-  if (flags.task !== undefined && flags.agent !== undefined)
-    throw new UsageError("Give --task or --agent, not both.");
-  const scopeId = flags.task ?? flags.agent;
-  const level = flags.task === undefined ? (scopeId === undefined ? "workspace" : "agent") : "task";
+  const named = scopedLevels.filter((each) => flags[each] !== undefined);
+  if (named.length > 1) throw new UsageError("Give one of --task, --agent and --key.");
+  const level = named[0] ?? "workspace";
+  const scopeId = level === "workspace" ? undefined : flags[level];
   await context.client.limits.set({
     meter,
     level,
@@ -185,6 +187,7 @@ export function addLimitCommands(program: Command, run: Run): void {
     )
     .option("--task <id>", "of one task; a paused one goes on")
     .option("--agent <id>", "of one agent a month")
+    .option("--key <id>", "of one API key a month")
     .option(
       "--meter <meter>",
       `one of ${setLimitSchema.shape.meter.options.join(", ")}`,

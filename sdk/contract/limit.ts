@@ -158,6 +158,8 @@ export const simulateCallSchema = z.strictObject({
   agent: z.string().min(1).max(64).optional(),
   /** An open task, whose caps and whose agent it counts against; without one, a new task with the default cap. */
   task: z.string().min(1).max(64).optional(),
+  /** An API key, when a program makes the call rather than a task; not together with `agent` or `task`. */
+  key: z.string().min(1).max(64).optional(),
 });
 
 /** Answer of `POST /v1/limits/simulate`. Nothing was held. */

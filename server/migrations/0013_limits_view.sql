@@ -3,9 +3,6 @@ ALTER TABLE limits DROP CONSTRAINT limits_meter_check;
 ALTER TABLE limits ADD CONSTRAINT limits_meter_check
   CHECK (meter IN ('model_cost', 'agent_time', 'concurrent_tasks', 'api_requests', 'members', 'model_calls', 'tool_calls'));
 
--- Why the whole workspace is stopped, for example margin_guard or operator; NULL while it is not.
-ALTER TABLE workspaces ADD COLUMN IF NOT EXISTS suspended text;
-
 -- What open holds keep from one level; at a top level those of all workspaces that share it.
 CREATE FUNCTION budget_held(workspace text, a_meter text, k budget_key) RETURNS bigint
   LANGUAGE sql STABLE SET search_path = public, pg_temp
@@ -18,24 +15,27 @@ AS $$
 $$;
 
 -- Asks every level that `needed` would count against, without locking or holding anything: what an admission would
--- say now. Of an open task, else of a new task of the agent, else of the workspace. Levels without a limit are left
--- out. Of a top level only the verdict is told, for its figures are those of other workspaces, too.
-CREATE FUNCTION check_limits(a_meter text, a_task text, an_agent text, needed bigint)
+-- say now. Of an open task, else of an API key, else of a new task of the agent, else of the workspace. Levels without
+-- a limit are left out. Of a top level only the verdict is told, for its figures are those of other workspaces, too.
+CREATE FUNCTION check_limits(a_meter text, a_task text, a_key text, an_agent text, needed bigint)
   RETURNS TABLE (level text, scope_id text, period text, outcome text, room bigint)
   LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public, pg_temp
 AS $$
 DECLARE
   workspace text := current_workspace();
-  run text;
+  spender text;
   keys budget_key[];
   k budget_key;
 BEGIN
-  SELECT r.id INTO run FROM runs r WHERE r.workspace_id = workspace AND r.task_id = a_task ORDER BY r.state = 'ended', r.id DESC LIMIT 1;
-  keys := run_levels(workspace, coalesce(run, ''), a_meter);
-  IF run IS NULL AND an_agent IS NOT NULL THEN
-    SELECT array_agg(x ORDER BY n) INTO keys FROM (
-      SELECT ROW('agent', an_agent, u.period)::budget_key AS x, 0 AS n FROM unnest(keys) u WHERE u.level = 'workspace'
-      UNION ALL SELECT ROW(u.level, u.scope_id, u.period)::budget_key, u.n FROM unnest(keys) WITH ORDINALITY u(level, scope_id, period, n)) all_levels;
+  IF a_task IS NOT NULL THEN
+    SELECT r.id INTO spender FROM runs r WHERE r.workspace_id = workspace AND r.task_id = a_task ORDER BY r.state = 'ended', r.id DESC LIMIT 1;
+  ELSIF a_key IS NOT NULL THEN
+    SELECT x.id INTO spender FROM api_keys x WHERE x.workspace_id = workspace AND x.id = a_key;
+  END IF;
+  keys := spender_levels(workspace, coalesce(spender, ''));
+  IF spender IS NULL AND an_agent IS NOT NULL THEN
+    -- An unknown spender has the levels of the workspace only: that of a new task's agent comes before them.
+    keys := ROW('agent', an_agent, to_char(clock_now() AT TIME ZONE 'UTC', 'YYYY-MM'), level_rank('agent'))::budget_key || keys;
   END IF;
   FOREACH k IN ARRAY keys LOOP
     room := budget_room(workspace, a_meter, k);
@@ -83,7 +83,7 @@ BEGIN
         WHERE t.state = 'paused' AND t.parked->>'kind' IN ('limit', 'suspended') ORDER BY random() LIMIT 200 FOR UPDATE OF r SKIP LOCKED
     ) x ORDER BY x.priority DESC, x.task_id
   LOOP
-    keys := CASE WHEN c.meter IN ('model_cost', 'agent_time') THEN run_levels(c.workspace_id, c.id, c.meter) ELSE '{}'::budget_key[] END;
+    keys := CASE WHEN c.meter IN ('model_cost', 'agent_time') THEN spender_levels(c.workspace_id, c.id) ELSE '{}'::budget_key[] END;
     fits := coalesce(c.calls_left >= c.needed, true);
     FOREACH k IN ARRAY keys LOOP
       label := concat_ws(' ', CASE WHEN k.level IN ('owner', 'platform') THEN '' ELSE c.workspace_id END, c.meter, k.level, k.scope_id);
@@ -133,12 +133,12 @@ BEGIN
   REVOKE EXECUTE ON FUNCTION budget_held(text, text, budget_key) FROM PUBLIC;
   GRANT EXECUTE ON FUNCTION budget_held(text, text, budget_key) TO guildhall_definer;
   GRANT CREATE ON SCHEMA public TO guildhall_definer;
-  FOREACH f IN ARRAY ARRAY['check_limits(text, text, text, bigint)', 'limit_actor_names()', 'wake_unpriced_runs(text[], interval)']::regprocedure[] LOOP
+  FOREACH f IN ARRAY ARRAY['check_limits(text, text, text, text, bigint)', 'limit_actor_names()', 'wake_unpriced_runs(text[], interval)']::regprocedure[] LOOP
     EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', f);
     EXECUTE format('ALTER FUNCTION %s OWNER TO guildhall_definer', f);
   END LOOP;
   REVOKE CREATE ON SCHEMA public FROM guildhall_definer;
 END
 $$;
-GRANT EXECUTE ON FUNCTION check_limits(text, text, text, bigint), limit_actor_names() TO guildhall_app;
+GRANT EXECUTE ON FUNCTION check_limits(text, text, text, text, bigint), limit_actor_names() TO guildhall_app;
 GRANT EXECUTE ON FUNCTION wake_unpriced_runs(text[], interval) TO guildhall_ledger;

@@ -4,7 +4,7 @@ import { t } from "../messages/translate.ts";
 import { holdUpStory, limitName, type HoldUp, type LimitStop } from "./limit-text.ts";
 import { meterAmount, meterLimit } from "./meter-amount.ts";
 
-const settableLevels = ["workspace", "agent", "task"] as const;
+const settableLevels = ["workspace", "agent", "task", "key"] as const;
 const settableMeters = [
   "model_cost",
   "agent_time",

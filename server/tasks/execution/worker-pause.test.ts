@@ -260,6 +260,31 @@ it("a model without a price pauses the run with a reason of its own; another mod
   await expectPaidOnce(stage, runId);
 });
 
+it("a suspended workspace pauses its runs with its own reason, and they go on by themselves when that is lifted", async () => {
+  const stage = await openStage(api);
+  const caller = await open();
+  const suspend = (reason: string | null) =>
+    admin.query("UPDATE workspaces SET suspended = $2 WHERE workspace_id = $1", [
+      caller.workspaceId,
+      reason,
+    ]);
+  await suspend("margin_guard");
+  const { taskId, runId } = await giveTask(api, { stage, tenant: caller, prompt, inputs });
+  startJobs(stage);
+  startWorker(stage);
+  const { parked } = await taskReaches(api, taskId, "paused", "failed");
+  expect(parkedSchema.parse(parked)).toEqual({
+    kind: "suspended",
+    reason: "margin_guard",
+    raised_by: ["operator"],
+  });
+  await expectParked(runId);
+  expect(stage.simulator.meter.report().totals.calls).toBe(0);
+  await suspend(null);
+  expect((await taskReaches(api, taskId, "succeeded", "failed")).state).toBe("succeeded");
+  await expectPaidOnce(stage, runId);
+});
+
 it.each([
   { level: "workspace", before: "2027-11-30T23:59:45Z", turn: "2027-12-01T00:00:00.000Z" },
   { level: "workspace", before: "2027-12-31T23:59:45Z", turn: "2028-01-01T00:00:00.000Z" },
@@ -354,8 +379,9 @@ it.each([
       booked: string;
     }>(
       `SELECT to_char(h.held_at AT TIME ZONE 'UTC', 'YYYY-MM') AS held, to_char(h.settled_at AT TIME ZONE 'UTC', 'YYYY-MM') AS settled,
-         h.posted::int AS posted, l.period AS booked FROM holds h
-       JOIN ledger_lines l ON l.workspace_id = h.workspace_id AND l.hold_id = h.id AND l.level = 'workspace' WHERE h.run_id = $1 ORDER BY h.call_no`,
+         h.posted::int AS posted, b.period AS booked FROM holds h
+       JOIN ledger_lines l ON l.workspace_id = h.workspace_id AND l.hold_id = h.id
+       JOIN budgets b ON b.workspace_id = h.workspace_id AND b.id = ANY (l.budget_ids) AND b.level = 'workspace' WHERE h.run_id = $1 ORDER BY h.call_no`,
       [runId],
     );
     const [first, ...others] = holds.rows;

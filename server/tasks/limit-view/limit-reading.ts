@@ -108,7 +108,7 @@ export async function readSharedLevels(
 ): Promise<{ level: LimitLevel; scope_id: string; period: string; outcome: string }[]> {
   return tx.query({
     name: "limit_shared_levels",
-    text: "SELECT level, scope_id, period, outcome FROM check_limits($1, NULL, NULL, 1) WHERE level IN ('owner', 'platform')",
+    text: "SELECT level, scope_id, period, outcome FROM check_limits($1, NULL, NULL, NULL, 1) WHERE level IN ('owner', 'platform')",
     values: [meter],
   });
 }

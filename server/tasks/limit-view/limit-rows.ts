@@ -86,7 +86,7 @@ function statusOf(row: {
 
 function isSettable(limit: ReadLimit): boolean {
   const { level, meter, scope_id: scopeId } = limit;
-  if (level !== "workspace" && level !== "agent" && level !== "task") return false;
+  if (level === "run" || level === "owner" || level === "platform") return false;
   return scopeId !== EACH_NEW_TASK && metersOf[level].some((known) => known === meter);
 }
 

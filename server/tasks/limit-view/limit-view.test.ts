@@ -3,6 +3,7 @@ import { expect, test } from "vitest";
 import { request } from "../../ledger/fixture.ts";
 import { createLedger } from "../../ledger/ledger.ts";
 import { readLimits } from "./limit-view.ts";
+import { newId } from "../../platform/ids.ts";
 import { parkRun } from "../execution/run-parking.ts";
 import { Secret } from "../../platform/secret.ts";
 import type { ParkReason } from "../../runtimes/park-reason.ts";
@@ -297,6 +298,50 @@ test("of the levels above, a workspace learns its own use and whether they stop 
   const full = await own();
   expect(full).toMatchObject({ used: 300, status: "stopped" });
   expect(JSON.stringify(full)).not.toMatch(/9700|5700|10000/);
+});
+
+test("an API key has a limit of its own, which is listed, enforced, and answered with 402", async () => {
+  const caller = await api.caller();
+  const {
+    rows: [row],
+  } = await admin.query<{ id: string; secret_hash: string }>(
+    "SELECT id, secret_hash FROM api_keys WHERE workspace_id = $1",
+    [caller.workspaceId],
+  );
+  const { id, secret_hash: secretHash } = row!;
+  const json = { level: "key", scope_id: id, meter: "model_cost", amount: 250 };
+  expect((await put(caller, json)).status).toBe(200);
+  const { workspaceId } = caller;
+  const call = () => ({
+    ...request(run),
+    spender: { kind: "api_key" as const, workspaceId, apiKeyId: id, secretHash },
+    holdId: newId("hold"),
+    // 200 nano-USD at the most, and never less.
+    minTokens: 10,
+  });
+  const run = await createClaimedRun(admin, caller);
+  expect(await ledger.reserve(call())).toMatchObject({ status: "held" });
+  expect(await ledger.reserve(call())).toMatchObject({ status: "reserved", level: "key" });
+  expect(rowOf(await list(caller), { level: "key" })).toMatchObject({
+    scope_id: id,
+    scope_name: "test key",
+    used: 0,
+    held: 200,
+    left: 50,
+    on_hit: "402",
+    status: "warn",
+    settable: true,
+  });
+  await expectProblem(
+    await put(caller, { ...json, meter: "agent_time" }),
+    422,
+    "limit_not_supported",
+  );
+  await expectProblem(
+    await put(caller, { ...json, scope_id: "key_none" }),
+    422,
+    "limit_scope_not_found",
+  );
 });
 
 test("a key sees limits with usage:read only, and may change them with limits:write only", async () => {

@@ -171,6 +171,25 @@ test("a new task of an agent counts against the agent's limit, and against the c
   expect(await simulate(caller, { max_tokens: 40_000 })).toMatchObject({ outcome: "clamped" });
 });
 
+test("a call of an API key counts against the key, and against no task or agent", async () => {
+  const caller = await api.caller();
+  const { rows } = await admin.query<{ id: string }>(
+    "SELECT id FROM api_keys WHERE workspace_id = $1",
+    [caller.workspaceId],
+  );
+  const key = rows[0]!.id;
+  const json = { level: "key", scope_id: key, meter: "model_cost", amount: 9 };
+  expect((await send("PUT", "/v1/limits", { key: caller.key, json })).status).toBe(200);
+  const said = await simulate(caller, { key });
+  expect(said.checks).toMatchObject([{ level: "key", scope_name: "test key", left: 9 }]);
+  expect(said.outcome).toBe("exhausted");
+  await expectProblem(
+    await post(caller, { model: MODEL, input_tokens: 1, max_tokens: 1, key, agent: "gray" }),
+    400,
+    "validation_failed",
+  );
+});
+
 test("a model without a price and a suspended workspace are told apart from limits", async () => {
   const caller = await api.caller();
   expect(await simulate(caller, { model: "claude-x" })).toEqual({

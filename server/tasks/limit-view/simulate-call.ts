@@ -10,6 +10,7 @@ import { leastTokens } from "../../gateway/request/request.ts";
 import { worstCase } from "../../gateway/request/worst-case.ts";
 import type { WorkspaceTx } from "../../platform/db.ts";
 import { AppError } from "../../platform/errors.ts";
+import { validationFailed } from "../../platform/http-errors.ts";
 import { taskDefaults } from "../tasks.ts";
 import { readPeriods, readScopeNames } from "./limit-reading.ts";
 import { EACH_NEW_TASK } from "./limit-rows.ts";
@@ -21,7 +22,7 @@ type Outcome = Check["outcome"];
 /** A step is not begun with less agent time than this; milliseconds. */
 const LEAST_TIME_MS = 1_000;
 
-function notFound(what: "agent" | "task"): AppError {
+function notFound(what: "agent" | "task" | "key"): AppError {
   const message = `There is no such ${what}.`;
   return new AppError({
     code: "limit_scope_not_found",
@@ -32,11 +33,15 @@ function notFound(what: "agent" | "task"): AppError {
   });
 }
 
+const tables = { agent: "agents", task: "tasks", key: "api_keys" } as const;
+
 async function requireScopes(tx: WorkspaceTx, call: SimulateCall): Promise<void> {
-  for (const what of ["agent", "task"] as const) {
+  if (call.key !== undefined && (call.agent !== undefined || call.task !== undefined))
+    throw validationFailed([{ field: "key", message: "cannot be given with agent or task" }]);
+  for (const what of ["agent", "task", "key"] as const) {
     if (call[what] === undefined) continue;
     const rows = await tx.query({
-      text: `SELECT 1 FROM ${what}s WHERE workspace_id = current_workspace() AND id = $1`,
+      text: `SELECT 1 FROM ${tables[what]} WHERE workspace_id = current_workspace() AND id = $1`,
       values: [call[what]],
     });
     if (rows.length === 0) throw notFound(what);
@@ -59,9 +64,9 @@ async function ask(
   return tx.query<Asked>({
     name: "simulate_call",
     text: `SELECT l.level, l.scope_id, CASE WHEN w.outcome = 'fits' THEN 'fits' WHEN l.outcome = 'fits' THEN 'clamped' ELSE l.outcome END AS outcome, l.room
-      FROM check_limits($1, $2, $3, $4) WITH ORDINALITY l(level, scope_id, period, outcome, room, n)
-      JOIN check_limits($1, $2, $3, $5) w USING (level, scope_id) ORDER BY l.n`,
-    values: [meter, call.task ?? null, call.agent ?? null, least, needed],
+      FROM check_limits($1, $2, $3, $4, $5) WITH ORDINALITY l(level, scope_id, period, outcome, room, n)
+      JOIN check_limits($1, $2, $3, $4, $6) w USING (level, scope_id) ORDER BY l.n`,
+    values: [meter, call.task ?? null, call.key ?? null, call.agent ?? null, least, needed],
   });
 }
 
@@ -113,11 +118,14 @@ export async function simulateCall(tx: WorkspaceTx, call: SimulateCall): Promise
     });
   const time = { needed: LEAST_TIME_MS, least: LEAST_TIME_MS };
   const checks = [
-    ...(call.task === undefined ? [newTaskCap(money)] : []),
+    ...(call.task === undefined && call.key === undefined ? [newTaskCap(money)] : []),
     ...(await ask(tx, { meter: "model_cost", call, ...money })).map(toCheck("model_cost", needed)),
-    ...(await ask(tx, { meter: "agent_time", call, ...time })).map(
-      toCheck("agent_time", LEAST_TIME_MS),
-    ),
+    // No agent works in a key's calls.
+    ...(call.key === undefined
+      ? (await ask(tx, { meter: "agent_time", call, ...time })).map(
+          toCheck("agent_time", LEAST_TIME_MS),
+        )
+      : []),
   ];
   const outcome = checks.reduce<Outcome>(
     (sofar, check) => (worst.indexOf(check.outcome) > worst.indexOf(sofar) ? check.outcome : sofar),
