@@ -29,6 +29,7 @@ const places = [
   ["/tasks", "Tasks"],
   ["/agents", "Agents"],
   ["/usage", /^Usage/],
+  ["/limits", "Limits"],
   ["/settings/keys", "API keys"],
 ] as const;
 
@@ -87,6 +88,16 @@ describe.skipIf(chromium === undefined)("the page for everyone", () => {
     await page.getByRole("button", { name: "New task" }).click();
     await page.getByText("Copy as a command").click();
     expect(["new task", await findings(page)]).toEqual(["new task", []]);
+    await page.keyboard.press("Escape");
+    await page.goto(placeUrl(page, "/limits"));
+    await page.getByRole("button", { name: /^History of This workspace, Model cost/ }).click();
+    await page.getByRole("cell", { name: "Guildhall" }).waitFor();
+    expect(["history", await findings(page)]).toEqual(["history", []]);
+    await page.keyboard.press("Escape");
+    await page.getByRole("button", { name: "Simulate a call" }).click();
+    await page.getByRole("button", { name: "Ask the limits" }).click();
+    await page.getByText("It can cost at most").waitFor();
+    expect(["simulate", await findings(page)]).toEqual(["simulate", []]);
     await page.keyboard.press("Escape");
     await page.goto(taskUrl);
     await page.getByRole("button", { name: "report.md", exact: true }).click();

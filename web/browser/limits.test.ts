@@ -15,7 +15,9 @@ describe.skipIf(chromium === undefined)("limits, questions and ends on the page"
     const { page } = stage;
     await giveTask(stage, { agent: /Sutton/, prompt: "Profile them", capUsd: "0.0001" });
     const banner = page.getByRole("region", { name: "A limit holds work up" });
-    await banner.getByText(/Task budget \$0\.0001.*Nothing is lost/).waitFor();
+    await banner
+      .getByText(/the limit is reached: Task budget \$0\.0001.*Nothing is lost/)
+      .waitFor();
     await banner.getByRole("button", { name: "Raise" }).click();
     const dialog = page.getByRole("dialog");
     const amount = dialog.getByLabel("New limit, US dollars");
@@ -26,6 +28,37 @@ describe.skipIf(chromium === undefined)("limits, questions and ends on the page"
     await dialog.getByRole("button", { name: "Raise" }).click();
     await page.getByRole("heading", { name: "Result" }).waitFor({ timeout: 50_000 });
     expect(await banner.count()).toBe(0);
+  });
+
+  it("leads from a paused task to the limit that stops it, where it is raised by keyboard and the change stays to be read", async () => {
+    const { page } = stage;
+    await giveTask(stage, { agent: /Sable/, prompt: "Compare them", capUsd: "0.0001" });
+    const banner = page.getByRole("region", { name: "A limit holds work up" });
+    await banner.getByRole("link", { name: "See the limit" }).click();
+    await page.getByRole("heading", { name: "Limits", level: 1 }).waitFor();
+    const row = page.locator('tr[id^="limit-task-task_"]');
+    await row.getByText(/needs \$0\.0\d+, since/).waitFor();
+    expect(await row.evaluate((element) => element === document.activeElement)).toBe(true);
+    await page.keyboard.press("Tab");
+    await page.keyboard.press("Enter");
+    const dialog = page.getByRole("dialog", { name: "Raise: Compare them, Model cost" });
+    await dialog.getByText(/Parked work goes on by itself/).waitFor();
+    await page.keyboard.press("ControlOrMeta+a");
+    await page.keyboard.type("0.5");
+    await page.keyboard.press("Enter");
+    await dialog.waitFor({ state: "detached" });
+    await row.waitFor({ state: "detached", timeout: 50_000 });
+
+    await page.getByRole("button", { name: "Change This workspace, Tasks at once" }).click();
+    await page.getByLabel("New limit").fill("4");
+    await page.getByRole("button", { name: "Set limit" }).click();
+    await page.getByRole("button", { name: "History of This workspace, Tasks at once" }).click();
+    await page.getByRole("row", { name: /^2 4 Local owner/ }).waitFor();
+    await page.keyboard.press("Escape");
+    await page.keyboard.press("g");
+    await page.keyboard.press("o");
+    await page.getByRole("link", { name: /Model budget/ }).click();
+    await page.getByRole("heading", { name: "Limits", level: 1 }).waitFor();
   });
 
   it("shows a question as soon as the agent asks, and goes on with the answer", async () => {
