@@ -368,6 +368,8 @@ test("a model without a price pauses the task with 3 before anything is spent; a
     usage: { spent_nano_usd: 0 },
   });
   await admin.query("UPDATE agents SET model = 'claude-sonnet-5-5' WHERE id = 'yuki'");
+  // Followed at once it may still be seen paused, which ends the watching.
+  await untilState(id, "succeeded");
   expect((await product.cli("task", "follow", id)).code).toBe(0);
 });
 

@@ -16,7 +16,8 @@ const limitOf = (meter: string): string =>
   `(SELECT l.amount FROM limits l WHERE l.workspace_id = current_workspace() AND l.meter = ${meter} AND l.level = 'workspace'
      AND l.scope_id = current_workspace() ORDER BY l.version DESC LIMIT 1)`;
 
-async function readMeters(tx: WorkspaceTx): Promise<MeterUsage[]> {
+/** The meters that can be limited, with what is used of them now. */
+export async function readMeters(tx: WorkspaceTx): Promise<MeterUsage[]> {
   type Row = Omit<MeterUsage, "resets_at"> & { resets_at: Date | null };
   const rows = await tx.query<Row>({
     name: "usage_meters",

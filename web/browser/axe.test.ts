@@ -91,7 +91,7 @@ describe.skipIf(chromium === undefined)("the page for everyone", () => {
     await page.keyboard.press("Escape");
     await page.goto(placeUrl(page, "/limits"));
     await page.getByRole("button", { name: /^History of This workspace, Model cost/ }).click();
-    await page.getByRole("cell", { name: "Guildhall" }).waitFor();
+    await page.getByRole("cell", { name: "Guildhall" }).first().waitFor();
     expect(["history", await findings(page)]).toEqual(["history", []]);
     await page.keyboard.press("Escape");
     await page.getByRole("button", { name: "Simulate a call" }).click();

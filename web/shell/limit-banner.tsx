@@ -47,16 +47,13 @@ export function LimitBanner({ hold, tasks }: { hold: HoldUp; tasks?: number }) {
   );
 }
 
-const concernsAll = (hold: HoldUp): boolean =>
-  hold.kind === "suspended" || (hold.kind === "limit" && hold.level === "workspace");
-
-/** What stops the whole workspace concerns every page; a task's limit only its page. */
+/** The workspace's own limit concerns every page; a task's limit only its page. */
 export function WorkspaceLimitBanner() {
   const { data: tasks } = useQuery(officeTasksQuery);
   const holds = (tasks ?? []).flatMap((task) => {
     const hold = task.state === "paused" ? holdUpOf(task.parked) : undefined;
-    return hold !== undefined && concernsAll(hold) ? [hold] : [];
+    return hold?.kind === "limit" && hold.level === "workspace" ? [hold] : [];
   });
-  const first = holds.find((hold) => hold.kind === "suspended") ?? holds[0];
+  const first = holds[0];
   return first === undefined ? null : <LimitBanner hold={first} tasks={holds.length} />;
 }

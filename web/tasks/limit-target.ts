@@ -9,6 +9,8 @@ const settableMeters = [
   "model_cost",
   "agent_time",
   "concurrent_tasks",
+  "api_requests",
+  "members",
   "model_calls",
   "tool_calls",
 ] as const;

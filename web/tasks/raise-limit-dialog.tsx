@@ -13,6 +13,8 @@ const labels = {
   model_cost: "raise.money",
   agent_time: "raise.minutes",
   concurrent_tasks: "raise.count",
+  api_requests: "raise.count",
+  members: "raise.count",
   model_calls: "raise.count",
   tool_calls: "raise.count",
 } as const;

@@ -46,15 +46,14 @@ export function readLevelUse(tx: WorkspaceTx, periods: LimitPeriods): Promise<Le
   });
 }
 
-/** Slots that runs have taken, and runs that wait for one. */
-export async function readSlots(tx: WorkspaceTx): Promise<{ taken: number; queued: number }> {
-  const [row] = await tx.query<{ taken: number; queued: number }>({
-    name: "limit_slots",
-    text: `SELECT count(*) FILTER (WHERE r.slot_no IS NOT NULL) AS taken, count(*) FILTER (WHERE r.state = 'queued') AS queued
-      FROM runs r WHERE r.workspace_id = current_workspace() AND r.state <> 'ended'`,
+/** How many runs wait for a slot. */
+export async function countQueued(tx: WorkspaceTx): Promise<number> {
+  const [row] = await tx.query<{ queued: number }>({
+    name: "limit_queued",
+    text: "SELECT count(*) AS queued FROM runs r WHERE r.workspace_id = current_workspace() AND r.state = 'queued'",
     values: [],
   });
-  return row ?? { taken: 0, queued: 0 };
+  return row?.queued ?? 0;
 }
 
 /** One cap of one task. */

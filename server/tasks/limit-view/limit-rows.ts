@@ -72,13 +72,13 @@ function statusOf(row: {
   held: number;
   max: number | null;
   waits: boolean;
-  queues: boolean;
+  seats: boolean;
 }): LimitRow["status"] {
   const { used, held, max } = row;
   if (row.waits) return "stopped";
   if (max === null) return "ok";
-  // Slots are there to be used: all of them taken is no stop as long as nobody waits for one.
-  if (used >= max) return row.queues ? "high" : "stopped";
+  // Slots and seats are there to be used: all of them taken is no stop as long as nobody waits for one.
+  if (used >= max) return row.seats ? "high" : "stopped";
   const part = (used + held) / max;
   if (part >= HIGH_PART) return "high";
   return part >= WARN_PART ? "warn" : "ok";
@@ -114,7 +114,7 @@ export function toLimitRow(limit: ReadLimit, context: RowContext): LimitRow {
     max,
     version: shared || scopeId === EACH_NEW_TASK ? null : (changes[0]?.version ?? 0),
     on_hit: onHit,
-    status: statusOf({ used, held, max, waits, queues: onHit === "queue" }),
+    status: statusOf({ used, held, max, waits, seats: onHit === "queue" || onHit === "refuse" }),
     ...tasks,
     changes: [...changes],
     raised_by: scopeId === EACH_NEW_TASK ? [] : raisersOf(level),

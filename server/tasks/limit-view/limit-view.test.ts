@@ -110,6 +110,16 @@ test("each limit is told with its use, what is left, when it turns, what happens
     on_hit: "queue",
     resets_at: null,
   });
+  expect(rowOf(limits, { meter: "api_requests" })).toMatchObject({ window: "hour", on_hit: "429" });
+  // A seat that is taken stops nobody who works here.
+  expect((await put(caller, { level: "workspace", meter: "members", amount: 1 })).status).toBe(200);
+  expect(rowOf(await list(caller), { meter: "members" })).toMatchObject({
+    window: "now",
+    used: 1,
+    max: 1,
+    on_hit: "refuse",
+    status: "high",
+  });
   expect(rowOf(limits, { level: "task", scope_id: "*", meter: "model_cost" })).toMatchObject({
     max: 500_000_000,
     window: "task",

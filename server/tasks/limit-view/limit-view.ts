@@ -2,13 +2,14 @@ import type { LimitLevel, LimitList, LimitMeter } from "@guildhall/sdk/contract/
 import type { WorkspaceTx } from "../../platform/db.ts";
 import { operatorOnly } from "../raisers.ts";
 import { taskDefaults } from "../tasks.ts";
+import { readMeters } from "../usage.ts";
 import { limitKey, readLimitChanges, type LimitChanges } from "./limit-changes.ts";
 import {
+  countQueued,
   readLevelUse,
   readPeriods,
   readScopeNames,
   readSharedLevels,
-  readSlots,
   readTaskUse,
   type LevelUse,
   type LimitPeriods,
@@ -33,35 +34,35 @@ function useOf(rows: readonly LevelUse[]): Use {
   };
 }
 
-/** The workspace's own limits: those of a month, and its slots. Other meters are further rows of the same form. */
-async function workspaceLimits(
-  tx: WorkspaceTx,
-  { use, periods, changes }: { use: Use; periods: LimitPeriods; changes: LimitChanges },
-): Promise<ReadLimit[]> {
+/** The workspace's own limits, one for each meter. */
+async function workspaceLimits(tx: WorkspaceTx, periods: LimitPeriods): Promise<ReadLimit[]> {
   const base = {
     level: "workspace",
     scope_id: tx.workspaceId,
     scope_name: periods.workspaceName,
   } as const;
-  const slots = await readSlots(tx);
-  const most = changes.get(limitKey({ ...base, meter: "concurrent_tasks" }))?.[0]?.amount ?? null;
-  const isFull = most !== null && slots.taken >= most && slots.queued > 0;
-  return [
-    ...PERIOD_METERS.map((meter): ReadLimit => ({
+  const queued = await countQueued(tx);
+  const meters = await readMeters(tx);
+  const rows: ReadLimit[] = [];
+  for (const { meter, used, held, limit, period } of meters) {
+    const isFull = meter === "concurrent_tasks" && limit !== null && used >= limit;
+    rows.push({
       ...base,
       meter,
-      window: "month",
-      ...use("workspace", tx.workspaceId, meter),
-    })),
-    {
-      ...base,
-      meter: "concurrent_tasks",
-      window: "now",
-      used: slots.taken,
-      held: 0,
-      queue: isFull ? { waiting: await readQueuedTasks(tx), waiting_count: slots.queued } : nothing,
-    },
-  ];
+      window: period === "hour" || period === "now" ? period : "month",
+      used,
+      held,
+      ...(meter === "concurrent_tasks"
+        ? {
+            queue:
+              isFull && queued > 0
+                ? { waiting: await readQueuedTasks(tx), waiting_count: queued }
+                : nothing,
+          }
+        : {}),
+    });
+  }
+  return rows;
 }
 
 /** Limits of agents and keys that somebody has set and not removed again. */
@@ -137,7 +138,7 @@ export async function readLimits(
   const changes = await readLimitChanges(tx, [...new Set(tasks.map((task) => task.scope_id))]);
   const paused = await readPausedTasks(tx);
   const limits: ReadLimit[] = [
-    ...(await workspaceLimits(tx, { use, periods, changes })),
+    ...(await workspaceLimits(tx, periods)),
     ...(await scopedLimits(tx, { use, changes })),
     ...newTaskCaps,
     ...tasks.map(({ title, ...cap }): ReadLimit => ({

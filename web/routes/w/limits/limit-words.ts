@@ -40,7 +40,8 @@ export function windowText(row: LimitRow): string {
 export function statusText(row: LimitRow): string {
   const { status, used, held, max } = row;
   if (status === "ok" || status === "stopped") return t(`limits.status.${status}`);
-  if (max !== null && used >= max && row.on_hit === "queue") return t("limits.status.full");
+  const isSeats = row.on_hit === "queue" || row.on_hit === "refuse";
+  if (max !== null && used >= max && isSeats) return t("limits.status.full");
   return t(`limits.status.${status}`, {
     part: formatPercent(max === null || max === 0 ? 1 : (used + held) / max),
   });
