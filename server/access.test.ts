@@ -28,6 +28,8 @@ const access: Readonly<Record<string, Scope | "signed_in" | "public">> = {
   "GET /v1/artifacts/{id}/content": "tasks:read",
   "GET /v1/agents": "agents:read",
   "GET /v1/usage": "usage:read",
+  "GET /v1/limits": "usage:read",
+  "POST /v1/limits/simulate": "usage:read",
   "PUT /v1/limits": "limits:write",
   "GET /v1/alerts": "usage:read",
   "POST /v1/alerts/read": "usage:read",

@@ -454,7 +454,7 @@ test("the documents of the API list what it can do, and the page is there for ev
     expect((await fetch(product.url + address, accept)).status).toBe(200);
 });
 
-test("at the end nothing is reserved, all laws hold, and the sum of the tasks is what the workspace paid", async () => {
+test("at the end nothing is reserved, all laws hold, and the sum of the tasks and keys is what the workspace paid", async () => {
   await expect
     .poll(
       async () => {
@@ -474,10 +474,13 @@ test("at the end nothing is reserved, all laws hold, and the sum of the tasks is
   );
   const usage = fromJson<Usage>(await product.cli("usage", "--json"));
   const roots = data.filter(({ parent_task_id: parent }) => parent === null);
-  const sum = roots.reduce((total, task) => total + task.usage.spent_nano_usd, 0);
+  const ofTasks = roots.reduce((total, task) => total + task.usage.spent_nano_usd, 0);
+  const ofKeys = usage.by_key.reduce((total, key) => total + key.spent_nano_usd, 0);
+  const sum = ofTasks + ofKeys;
   expect(usage.meters.find(({ meter }) => meter === "model_cost")).toMatchObject({
     used: sum,
     held: 0,
   });
-  expect(sum).toBeGreaterThan(0);
+  expect(ofTasks).toBeGreaterThan(0);
+  expect(ofKeys).toBeGreaterThan(0);
 });
