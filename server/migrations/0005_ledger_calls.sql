@@ -15,14 +15,15 @@ BEGIN
   SELECT array_agg(ROW(l.workspace_id, l.hold_id, l.run_id, NULL, l.epoch, l.call_no, l.attempt_no, l.owner_id, l.model, l.price_version,
       l.input_cost, l.token_price, l.max_tokens, l.min_tokens, l.dispatch, l.lease_until, l.model_call_limit, l.budget_ids, l.n)::asked_hold ORDER BY l.n) INTO asked
     FROM (SELECT i.*, r.lease_until, t.model_call_limit, p.budget_ids
-      FROM ROWS FROM (json_to_recordset(items) AS (workspace_id text, hold_id text, run_id text, epoch int, token_hash text, call_no int, attempt_no int, owner_id text,
+      FROM (SELECT * FROM ROWS FROM (json_to_recordset(items) AS (workspace_id text, hold_id text, run_id text, epoch int, token_hash text, call_no int, attempt_no int, owner_id text,
           model text, price_version text, input_cost bigint, token_price bigint, max_tokens int, min_tokens int, dispatch boolean)) WITH ORDINALITY i
         (workspace_id, hold_id, run_id, epoch, token_hash, call_no, attempt_no, owner_id, model, price_version, input_cost, token_price, max_tokens, min_tokens, dispatch, n)
-        JOIN runs r ON r.workspace_id = i.workspace_id AND r.id = i.run_id AND r.epoch = i.epoch AND r.state = 'claimed' AND r.lease_until > clock_now()
-        JOIN attempts a ON a.workspace_id = r.workspace_id AND a.run_id = r.id AND a.epoch = r.epoch AND a.token_hash = i.token_hash
-        JOIN tasks t ON t.workspace_id = r.workspace_id AND t.id = r.task_id
-        LEFT JOIN spend_paths p ON p.workspace_id = r.workspace_id AND p.spender_id = r.id AND p.meter = 'model_cost' AND p.day = today
-      ORDER BY r.workspace_id, r.id FOR SHARE OF r) l;
+          ORDER BY i.workspace_id COLLATE "C", i.run_id COLLATE "C") i
+        CROSS JOIN LATERAL (SELECT x.task_id, x.lease_until FROM runs x
+          WHERE x.workspace_id = i.workspace_id AND x.id = i.run_id AND x.epoch = i.epoch AND x.state = 'claimed' AND x.lease_until > clock_now() FOR SHARE) r
+        CROSS JOIN LATERAL (SELECT 1 FROM attempts x WHERE x.workspace_id = i.workspace_id AND x.run_id = i.run_id AND x.epoch = i.epoch AND x.token_hash = i.token_hash OFFSET 0) a
+        CROSS JOIN LATERAL (SELECT x.model_call_limit FROM tasks x WHERE x.workspace_id = i.workspace_id AND x.id = r.task_id OFFSET 0) t
+        LEFT JOIN LATERAL (SELECT x.budget_ids FROM spend_paths x WHERE x.workspace_id = i.workspace_id AND x.spender_id = i.run_id AND x.meter = 'model_cost' AND x.day = today OFFSET 0) p ON true) l;
   RETURN asked;
 END
 $$;
@@ -39,12 +40,13 @@ BEGIN
   SELECT array_agg(ROW(l.workspace_id, l.hold_id, NULL, l.api_key_id, NULL, NULL, l.attempt_no, l.owner_id, l.model, l.price_version,
       l.input_cost, l.token_price, l.max_tokens, l.min_tokens, l.dispatch, coalesce(l.expires_at, 'infinity'), NULL, l.budget_ids, 1000000 + l.n)::asked_hold ORDER BY l.n) INTO asked
     FROM (SELECT i.*, k.expires_at, p.budget_ids
-      FROM ROWS FROM (json_to_recordset(items) AS (workspace_id text, hold_id text, api_key_id text, secret_hash text, attempt_no int, owner_id text,
+      FROM (SELECT * FROM ROWS FROM (json_to_recordset(items) AS (workspace_id text, hold_id text, api_key_id text, secret_hash text, attempt_no int, owner_id text,
           model text, price_version text, input_cost bigint, token_price bigint, max_tokens int, min_tokens int, dispatch boolean)) WITH ORDINALITY i
         (workspace_id, hold_id, api_key_id, secret_hash, attempt_no, owner_id, model, price_version, input_cost, token_price, max_tokens, min_tokens, dispatch, n)
-        JOIN api_keys k ON k.workspace_id = i.workspace_id AND k.id = i.api_key_id AND k.secret_hash = i.secret_hash AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > clock_now())
-        LEFT JOIN spend_paths p ON p.workspace_id = k.workspace_id AND p.spender_id = k.id AND p.meter = 'model_cost' AND p.day = today
-      ORDER BY k.workspace_id, k.id FOR SHARE OF k) l;
+          ORDER BY i.workspace_id COLLATE "C", i.api_key_id COLLATE "C") i
+        CROSS JOIN LATERAL (SELECT x.expires_at FROM api_keys x WHERE x.workspace_id = i.workspace_id AND x.id = i.api_key_id AND x.secret_hash = i.secret_hash
+          AND x.revoked_at IS NULL AND (x.expires_at IS NULL OR x.expires_at > clock_now()) FOR SHARE) k
+        LEFT JOIN LATERAL (SELECT x.budget_ids FROM spend_paths x WHERE x.workspace_id = i.workspace_id AND x.spender_id = i.api_key_id AND x.meter = 'model_cost' AND x.day = today OFFSET 0) p ON true) l;
   RETURN asked;
 END
 $$;
@@ -74,9 +76,9 @@ BEGIN
     FROM (SELECT h.*, i.outcome, i.actual, i.usage AS new_usage, i.request_hash, i.body_base64,
         CASE i.outcome WHEN 'settled' THEN least(i.actual, h.amount) WHEN 'provisional' THEN h.amount ELSE 0 END AS charge,
         CASE i.outcome WHEN 'settled' THEN h.state IN ('DISPATCHED', 'PROVISIONAL') WHEN 'provisional' THEN h.state = 'DISPATCHED' WHEN 'void' THEN h.state = 'HELD' ELSE false END AS fits
-      FROM json_to_recordset(items) AS i(workspace_id text, hold_id text, outcome text, actual bigint, usage jsonb, request_hash text, body_base64 text)
-        JOIN holds h ON h.workspace_id = i.workspace_id AND h.id = i.hold_id
-      ORDER BY h.workspace_id, h.id FOR NO KEY UPDATE OF h) l;
+      FROM (SELECT * FROM json_to_recordset(items) AS x(workspace_id text, hold_id text, outcome text, actual bigint, usage jsonb, request_hash text, body_base64 text)
+          ORDER BY x.workspace_id COLLATE "C", x.hold_id COLLATE "C") i
+        CROSS JOIN LATERAL (SELECT x.* FROM holds x WHERE x.workspace_id = i.workspace_id AND x.id = i.hold_id FOR NO KEY UPDATE) h) l;
   RETURN ended;
 END
 $$;
@@ -138,11 +140,12 @@ BEGIN
   WITH a AS MATERIALIZED (SELECT * FROM unnest(asked)),
   tight AS MATERIALIZED (
     SELECT b.workspace_id, b.id FROM (SELECT a.workspace_id, k.id, sum(a.input_cost + a.token_price * a.max_tokens) AS needed FROM a, unnest(a.budget_ids) k(id) GROUP BY 1, 2) w
-      JOIN budgets b ON b.workspace_id = w.workspace_id AND b.id = w.id
-      WHERE b.limit_amount IS NOT NULL AND (b.posted + b.held + w.needed > b.limit_amount OR (b.level IN ('owner', 'platform') AND is_overcommitted(b)))),
+      CROSS JOIN LATERAL (SELECT * FROM budgets x WHERE x.workspace_id = w.workspace_id AND x.id = w.id OFFSET 0) b
+      WHERE b.limit_amount IS NOT NULL AND (b.posted + b.held + w.needed > b.limit_amount OR (b.level IN ('owner', 'platform') AND EXISTS (
+        SELECT FROM top_budgets t WHERE t.level = b.level AND t.scope_id = b.scope_id AND t.meter = b.meter AND t.period = b.period AND t.granted > t.limit_amount)))),
   over AS MATERIALIZED (
     SELECT c.workspace_id, c.run_id FROM (SELECT a.workspace_id, a.run_id, max(a.call_limit) AS call_limit, count(*) AS calls FROM a WHERE a.run_id IS NOT NULL AND a.call_no IS NULL GROUP BY 1, 2) c
-      WHERE last_call_no(c.workspace_id, c.run_id) + c.calls > c.call_limit),
+      WHERE coalesce((SELECT x.call_no FROM holds x WHERE x.workspace_id = c.workspace_id AND x.run_id = c.run_id ORDER BY x.call_no DESC LIMIT 1), 0) + c.calls > c.call_limit),
   suspended AS MATERIALIZED (
     SELECT w.workspace_id FROM (SELECT DISTINCT a.workspace_id FROM a) d JOIN workspaces w ON w.workspace_id = d.workspace_id WHERE w.suspended IS NOT NULL)
   SELECT array_agg(a.n) INTO doubtful FROM a
@@ -172,12 +175,16 @@ BEGIN
         ELSE l.call_no + (row_number() OVER (PARTITION BY a.workspace_id, a.run_id, a.call_no IS NULL ORDER BY a.n))::int END AS call_no
       FROM unnest(asked) a CROSS JOIN LATERAL (SELECT coalesce((SELECT x.call_no FROM holds x WHERE x.workspace_id = a.workspace_id AND x.run_id = a.run_id
         ORDER BY x.call_no DESC LIMIT 1), 0) AS call_no) l) c;
+  WITH u AS MATERIALIZED (SELECT a.workspace_id, a.n, k.id, k.place, a.input_cost + a.token_price * a.max_tokens AS amount
+    FROM unnest(asked) a CROSS JOIN LATERAL unnest(a.budget_ids) WITH ORDINALITY k(id, place)),
+  b AS MATERIALIZED (SELECT x.* FROM (SELECT DISTINCT u.workspace_id, u.id FROM u) d
+    CROSS JOIN LATERAL (SELECT y.id, y.limit_version, y.limit_amount, y.posted, y.held FROM budgets y WHERE y.workspace_id = d.workspace_id AND y.id = d.id OFFSET 0) x)
   SELECT array_agg(ROW(i.versions, i.limits, i.posted, i.held)::seen_levels ORDER BY i.n) INTO seen FROM (
     SELECT l.n, array_agg(l.limit_version ORDER BY l.place) AS versions, array_agg(l.limit_amount ORDER BY l.place) AS limits,
         array_agg(l.posted ORDER BY l.place) AS posted, array_agg(l.held ORDER BY l.place) AS held
-      FROM (SELECT a.n, k.place, b.limit_version, b.limit_amount, b.posted,
-          b.held + coalesce(sum(a.input_cost + a.token_price * a.max_tokens) OVER (PARTITION BY b.id ORDER BY a.n ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)::bigint AS held
-        FROM unnest(asked) a CROSS JOIN LATERAL unnest(a.budget_ids) WITH ORDINALITY k(id, place) JOIN budgets b ON b.workspace_id = a.workspace_id AND b.id = k.id) l
+      FROM (SELECT u.n, u.place, b.limit_version, b.limit_amount, b.posted,
+          b.held + coalesce(sum(u.amount) OVER (PARTITION BY u.id ORDER BY u.n ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)::bigint AS held
+        FROM u JOIN b ON b.id = u.id) l
       GROUP BY l.n) i;
   RETURN QUERY INSERT INTO holds AS h (workspace_id, id, run_id, api_key_id, call_no, attempt_no, epoch, owner_id, state, model, price_version, amount, max_tokens,
       budget_ids, seen_versions, seen_limits, seen_posted, seen_held, held_at, dispatched_at)
@@ -244,10 +251,11 @@ $$;
 -- run_holds, key_holds: see asked_by_runs, asked_by_keys. Amounts nano-USD. NULL: none.
 -- status of a settlement: 'done' (amount: the charge, overrun) | 'unchanged' (detail: the state)
 -- Its statements are planned once per connection, for planning them anew each time took three quarters of the time. So
--- each must reach its rows by an index and join in the order that it says, however small the tables were when it was planned.
+-- each must reach its rows by an index, item by item (LATERAL with OFFSET 0 or a lock is not turned around), however small
+-- the tables were when it was planned.
 CREATE FUNCTION commit_spending(settlements json, run_holds json, key_holds json) RETURNS SETOF spending_answer
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan
-  SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off SET join_collapse_limit = 1
+  SET enable_seqscan = off SET enable_mergejoin = off SET enable_material = off SET join_collapse_limit = 1
 AS $$
 DECLARE
   ended ended_hold[];
