@@ -365,9 +365,9 @@ END
 $$;
 
 -- Wakes runs that a limit had paused, once every level leaves what the next step needs: the limit was raised, the
--- period turned, or open holds returned. What one woken run needs is not promised to the next one. A round looks at
--- so many that it ends within the statement timeout, picked by lot, so that those who cannot go on never keep others
--- from being looked at.
+-- period turned, or open holds returned; and those of a workspace that is stopped no more. What one woken run needs is
+-- not promised to the next one. A round looks at so many that it ends within the statement timeout, picked by lot, so
+-- that those who cannot go on never keep others from being looked at.
 CREATE FUNCTION wake_limited_runs() RETURNS int
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
 AS $$
@@ -383,13 +383,16 @@ DECLARE
 BEGIN
   FOR c IN
     SELECT * FROM (
-      SELECT r.workspace_id, r.id, r.task_id, t.priority, t.parked->>'meter' AS meter, (t.parked->>'needed')::bigint AS needed
+      SELECT r.workspace_id, r.id, r.task_id, t.priority, t.parked->>'meter' AS meter, (t.parked->>'needed')::bigint AS needed,
+          -- Calls of a task count by themselves; what has none of the meters below waits for the workspace only.
+          CASE t.parked->>'meter' WHEN 'model_calls' THEN t.model_call_limit WHEN 'tool_calls' THEN t.tool_call_limit END - (t.parked->>'posted')::bigint AS calls_left
         FROM tasks t JOIN runs r ON r.workspace_id = t.workspace_id AND r.task_id = t.id AND r.state = 'parked'
-        WHERE t.state = 'paused' AND t.parked->>'kind' = 'limit' ORDER BY random() LIMIT 200 FOR UPDATE OF r SKIP LOCKED
+          JOIN workspaces w ON w.workspace_id = t.workspace_id AND w.suspended IS NULL
+        WHERE t.state = 'paused' AND t.parked->>'kind' IN ('limit', 'suspended') ORDER BY random() LIMIT 200 FOR UPDATE OF r SKIP LOCKED
     ) x ORDER BY x.priority DESC, x.task_id
   LOOP
-    keys := spender_levels(c.workspace_id, c.id);
-    fits := true;
+    keys := CASE WHEN c.meter IN ('model_cost', 'agent_time') THEN spender_levels(c.workspace_id, c.id) ELSE '{}'::budget_key[] END;
+    fits := coalesce(c.calls_left >= c.needed, true);
     FOREACH k IN ARRAY keys LOOP
       label := concat_ws(' ', CASE WHEN k.level IN ('owner', 'platform') THEN '' ELSE c.workspace_id END, c.meter, k.level, k.scope_id);
       room := budget_room(c.workspace_id, c.meter, k);
