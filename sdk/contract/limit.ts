@@ -12,6 +12,10 @@ export const limitLevels = [
 ] as const;
 export type LimitLevel = (typeof limitLevels)[number];
 
+/** Levels whose limits a workspace sets itself, each of its own. */
+export const settableLevels = ["workspace", "agent", "task", "key"] as const;
+export type SettableLevel = (typeof settableLevels)[number];
+
 /** What is limited: nano-USD for model_cost, milliseconds for agent_time, a count for the others. */
 export const limitMeters = [
   "model_cost",

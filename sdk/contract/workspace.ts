@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { limitMeters, settableLevels } from "./limit.ts";
 
 export const agentSchema = z.object({
   id: z.string(),
@@ -144,16 +145,8 @@ export const apiKeyListSchema = z.object({ data: z.array(apiKeySchema) });
  * refused as a likely mistake: one nano-USD stops work as well.
  */
 export const setLimitSchema = z.strictObject({
-  meter: z.enum([
-    "model_cost",
-    "agent_time",
-    "concurrent_tasks",
-    "api_requests",
-    "members",
-    "model_calls",
-    "tool_calls",
-  ]),
-  level: z.enum(["workspace", "agent", "task", "key"]),
+  meter: z.enum(limitMeters),
+  level: z.enum(settableLevels),
   scope_id: z.string().optional(),
   amount: z.int().min(1).nullable(),
 });

@@ -1,25 +1,20 @@
-import type { LimitMeter, LimitRow } from "@guildhall/sdk/contract/limit.ts";
+import {
+  type LimitMeter,
+  limitMeters,
+  type LimitRow,
+  type SettableLevel,
+  settableLevels,
+} from "@guildhall/sdk/contract/limit.ts";
 import { exactUsd, parseUsd } from "../format/money.ts";
 import { t } from "../messages/translate.ts";
 import { holdUpStory, limitName, type HoldUp, type LimitStop } from "./limit-text.ts";
 import { meterAmount, meterLimit } from "./meter-amount.ts";
 
-const settableLevels = ["workspace", "agent", "task", "key"] as const;
-const settableMeters = [
-  "model_cost",
-  "agent_time",
-  "concurrent_tasks",
-  "api_requests",
-  "members",
-  "model_calls",
-  "tool_calls",
-] as const;
-
 /** A limit that the workspace itself may change, and what depends on it. */
 export type LimitTarget = {
-  level: (typeof settableLevels)[number];
+  level: SettableLevel;
   scopeId: string;
-  meter: (typeof settableMeters)[number];
+  meter: LimitMeter;
   title: string;
   story: string;
   /** In force now; null is no limit. */
@@ -38,7 +33,7 @@ function isSettable(limit: { level: string; meter: string }): limit is {
 } {
   return (
     settableLevels.some((level) => level === limit.level) &&
-    settableMeters.some((meter) => meter === limit.meter)
+    limitMeters.some((meter) => meter === limit.meter)
   );
 }
 
