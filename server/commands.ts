@@ -1,4 +1,5 @@
 import type { Command } from "commander";
+import { type Env, withInstallation } from "./command-frame.ts";
 import { addOperatorCommands } from "./operator-commands.ts";
 import { explainConfig, readConfig } from "./platform/config.ts";
 import { AppError } from "./platform/errors.ts";
@@ -7,8 +8,6 @@ import { addPlanCommands } from "./plan-commands.ts";
 
 // The server's own parts are loaded by the commands that need them: all of them together take 0.7 s, which every
 // `guildhall task list` would pay.
-
-type Env = Readonly<Record<string, string | undefined>>;
 
 /** What people see when the program cannot go on: what was wrong and what to do, no stack. */
 function explain(error: unknown): string {
@@ -60,11 +59,8 @@ async function start(env: Env): Promise<void> {
 }
 
 async function checkLaws(env: Env, options: { quiet?: boolean; json?: boolean }): Promise<void> {
-  const config = readConfig(env);
-  const { attachDatabase } = await import("./installation.ts");
   const { verify } = await import("./operator/verify.ts");
-  const installation = await attachDatabase(config, createLogger({ level: config.LOG_LEVEL }));
-  try {
+  await withInstallation(env, async (installation) => {
     const results = await verify(installation.db, { quiet: options.quiet ?? false });
     if (options.json) process.stdout.write(`${JSON.stringify({ data: results })}\n`);
     for (const result of options.json ? [] : results) {
@@ -75,18 +71,13 @@ async function checkLaws(env: Env, options: { quiet?: boolean; json?: boolean })
         process.stdout.write(`    ${JSON.stringify(violation)}\n`);
     }
     if (results.some((result) => !result.ok)) process.exitCode = 1;
-  } finally {
-    await installation.close();
-  }
+  });
 }
 
 /** Reads every workspace's audit chain from its first line; one changed byte breaks it. */
 async function checkAudit(env: Env, options: { json?: boolean }): Promise<void> {
-  const config = readConfig(env);
-  const { attachDatabase } = await import("./installation.ts");
   const { verifyAudit } = await import("./audit/audit.ts");
-  const installation = await attachDatabase(config, createLogger({ level: config.LOG_LEVEL }));
-  try {
+  await withInstallation(env, async (installation) => {
     const workspaces = await installation.db.withPlatform((tx) =>
       tx.query<{ workspace_id: string }>({
         text: "SELECT workspace_id FROM workspaces ORDER BY workspace_id",
@@ -103,9 +94,7 @@ async function checkAudit(env: Env, options: { json?: boolean }): Promise<void> 
         `${options.json ? JSON.stringify({ workspace_id, ...verdict }) : text}\n`,
       );
     }
-  } finally {
-    await installation.close();
-  }
+  });
 }
 
 type ProveFlags = {
@@ -150,7 +139,6 @@ async function proveLimits(flags: ProveFlags, json: boolean): Promise<void> {
 
 /** Prisma Studio until SIGINT or SIGTERM. */
 async function openStudio(env: Env, options: { port?: string }): Promise<void> {
-  const config = readConfig(env);
   const port = options.port === undefined ? undefined : Number(options.port);
   if (port !== undefined && !(Number.isInteger(port) && port > 0 && port < 65_536))
     throw new AppError({
@@ -159,10 +147,8 @@ async function openStudio(env: Env, options: { port?: string }): Promise<void> {
       publicMessage: `${options.port} is not a port.`,
       hint: "Give --port a number from 1 to 65535, or leave it out for a free one.",
     });
-  const { attachDatabase } = await import("./installation.ts");
   const { startStudio } = await import("./studio.ts");
-  const installation = await attachDatabase(config, createLogger({ level: config.LOG_LEVEL }));
-  try {
+  await withInstallation(env, async (installation) => {
     const studio = await startStudio({
       databaseUrl: installation.platformUrl,
       ...(port === undefined ? {} : { port }),
@@ -173,9 +159,7 @@ async function openStudio(env: Env, options: { port?: string }): Promise<void> {
       `▸ Prisma Studio  ${studio.url}  (all workspaces; any user of this machine can open it; Ctrl-C ends it)\n`,
     );
     await studio.ended;
-  } finally {
-    await installation.close();
-  }
+  });
 }
 
 async function checkPriceTable(options: {
@@ -202,11 +186,8 @@ async function checkPriceTable(options: {
 
 /** Models that are stopped because a call of theirs cost more than its bound. */
 async function listFrozen(env: Env, json: boolean): Promise<void> {
-  const { attachDatabase } = await import("./installation.ts");
   const { createFrozenModels } = await import("./gateway/budget/frozen-models.ts");
-  const config = readConfig(env);
-  const installation = await attachDatabase(config, createLogger({ level: config.LOG_LEVEL }));
-  try {
+  await withInstallation(env, async (installation) => {
     const models = await createFrozenModels(installation.db).list();
     const lines = models.map(
       ({ combination, frozenAt, holdId, overrunNanoUsd }) =>
@@ -221,17 +202,12 @@ async function listFrozen(env: Env, json: boolean): Promise<void> {
     if (json) process.stdout.write(`${JSON.stringify({ data })}\n`);
     else
       process.stdout.write(`${lines.length === 0 ? "✓ no model is stopped" : lines.join("\n")}\n`);
-  } finally {
-    await installation.close();
-  }
+  });
 }
 
 async function liftFreeze(env: Env, combination: string): Promise<void> {
-  const { attachDatabase } = await import("./installation.ts");
   const { liftFrozenModel } = await import("./gateway/budget/frozen-models.ts");
-  const config = readConfig(env);
-  const installation = await attachDatabase(config, createLogger({ level: config.LOG_LEVEL }));
-  try {
+  await withInstallation(env, async (installation) => {
     const lifted = await liftFrozenModel(installation.db, { combination, who: "operator" });
     if (!lifted)
       throw new AppError({
@@ -241,9 +217,7 @@ async function liftFreeze(env: Env, combination: string): Promise<void> {
         hint: "`guildhall models frozen` lists what is; give one of these as one argument, in quotes.",
       });
     process.stdout.write(`✓ calls with ${combination} pass again within seconds\n`);
-  } finally {
-    await installation.close();
-  }
+  });
 }
 
 function printConfig(env: Env, json: boolean): void {

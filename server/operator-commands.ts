@@ -1,17 +1,7 @@
 import { duration, table, usd } from "@guildhall/cli/format.ts";
 import type { Command } from "commander";
+import { type CommandFrame, type Env, withInstallation } from "./command-frame.ts";
 import { readConfig } from "./platform/config.ts";
-import type { Db } from "./platform/db.ts";
-import { createLogger, type Logger } from "./platform/log.ts";
-
-type Env = Readonly<Record<string, string | undefined>>;
-
-/** What these commands need of the program that they are added to. */
-export type CommandFrame = {
-  env: Env;
-  orExplain(work: () => Promise<void>): Promise<void>;
-  wantsJson(command: Command): boolean;
-};
 
 const MOST_ALERTS = 200;
 
@@ -19,23 +9,11 @@ const print = (text: string): void => void process.stdout.write(`${text}\n`);
 
 const signed = (nanoUsd: number): string => (nanoUsd < 0 ? `-${usd(-nanoUsd)}` : usd(nanoUsd));
 
-async function withDatabase(env: Env, work: (db: Db, log: Logger) => Promise<void>): Promise<void> {
-  const config = readConfig(env);
-  const { attachDatabase } = await import("./installation.ts");
-  const log = createLogger({ level: config.LOG_LEVEL });
-  const installation = await attachDatabase(config, log);
-  try {
-    await work(installation.db, log);
-  } finally {
-    await installation.close();
-  }
-}
-
 /** Measures now, under this command's settings of rates, and prints; whom the guard pauses is the running server's business. */
 async function showMargins(env: Env, json: boolean): Promise<void> {
   const { createMarginGuard, marginRules } = await import("./billing/margin-guard.ts");
   const { readMargins } = await import("./operator/workspaces.ts");
-  await withDatabase(env, async (db, log) => {
+  await withInstallation(env, async ({ db }, log) => {
     await createMarginGuard({ db, log, ...marginRules(readConfig(env)) }).refresh();
     const margins = await readMargins(db);
     if (json) return print(JSON.stringify({ data: margins }));
@@ -75,7 +53,7 @@ async function showMargins(env: Env, json: boolean): Promise<void> {
 
 async function showAlerts(env: Env, json: boolean): Promise<void> {
   const { readTopAlerts } = await import("./operator/workspaces.ts");
-  await withDatabase(env, async (db) => {
+  await withInstallation(env, async ({ db }) => {
     const alerts = await readTopAlerts(db, MOST_ALERTS);
     if (json) return print(JSON.stringify({ data: alerts }));
     if (alerts.length === 0)
@@ -100,7 +78,7 @@ async function suspend(
   change: { workspaceId: string; suspend: boolean; json: boolean },
 ): Promise<void> {
   const { suspendWorkspace } = await import("./operator/workspaces.ts");
-  await withDatabase(env, async (db) => {
+  await withInstallation(env, async ({ db }) => {
     const changed = await suspendWorkspace(db, change);
     const { workspaceId: workspace_id, suspend: suspended } = change;
     if (change.json) return print(JSON.stringify({ workspace_id, suspended, changed }));

@@ -1,20 +1,9 @@
 import { duration, parseUsd, table, usd } from "@guildhall/cli/format.ts";
 import type { Command } from "commander";
+import { type CommandFrame, type Env, withInstallation } from "./command-frame.ts";
 import type { LimitChanged } from "./ledger/plan-terms.ts";
 import { type PlanMeter, planMeters, type PlanName, planNames } from "./ledger/plans.ts";
-import { readConfig } from "./platform/config.ts";
-import type { Db } from "./platform/db.ts";
 import { AppError } from "./platform/errors.ts";
-import { createLogger } from "./platform/log.ts";
-
-type Env = Readonly<Record<string, string | undefined>>;
-
-/** What these commands need of the program that they are added to. */
-export type CommandFrame = {
-  env: Env;
-  orExplain(work: () => Promise<void>): Promise<void>;
-  wantsJson(command: Command): boolean;
-};
 
 /** Whom the audit names: who may run commands on the installation's own machine. */
 const OPERATOR = { actor: "operator", origin: "local" };
@@ -68,22 +57,11 @@ function printChanges(workspaceId: string, changes: readonly LimitChanged[], jso
   print(table(["METER", "BEFORE", "NOW", "VERSION"], rows));
 }
 
-async function withDatabase(env: Env, work: (db: Db) => Promise<void>): Promise<void> {
-  const config = readConfig(env);
-  const { attachDatabase } = await import("./installation.ts");
-  const installation = await attachDatabase(config, createLogger({ level: config.LOG_LEVEL }));
-  try {
-    await work(installation.db);
-  } finally {
-    await installation.close();
-  }
-}
-
 type Target = { env: Env; id: string; json: boolean };
 
 async function changePlan({ env, id, json }: Target, plan: PlanName): Promise<void> {
   const { setPlan } = await import("./ledger/plan-terms.ts");
-  await withDatabase(env, async (db) => {
+  await withInstallation(env, async ({ db }) => {
     const change = { workspaceId: id, plan, ...OPERATOR };
     printChanges(id, await db.withPlatform((tx) => setPlan(tx, change)), json);
   });
@@ -94,7 +72,7 @@ async function agree(
   agreed: { meter: PlanMeter; amount: number | null | "plan" },
 ): Promise<void> {
   const { setOverride } = await import("./ledger/plan-terms.ts");
-  await withDatabase(env, async (db) => {
+  await withInstallation(env, async ({ db }) => {
     const change = { workspaceId: id, ...agreed, ...OPERATOR };
     printChanges(id, [await db.withPlatform((tx) => setOverride(tx, change))], json);
   });
@@ -105,7 +83,7 @@ async function limitAccount(
   limit: { meter: "model_cost" | "agent_time"; amount: number | null },
 ): Promise<void> {
   const { setAccountLimit } = await import("./ledger/plan-terms.ts");
-  await withDatabase(env, async (db) => {
+  await withInstallation(env, async ({ db }) => {
     const change = { billingAccountId: id, ...limit, actor: OPERATOR.actor };
     const version = await db.withPlatform((tx) => setAccountLimit(tx, change));
     if (json) return print(JSON.stringify({ billing_account_id: id, ...limit, version }));
