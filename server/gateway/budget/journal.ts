@@ -1,4 +1,10 @@
-import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from "node:crypto";
+import {
+  createCipheriv,
+  createDecipheriv,
+  createSecretKey,
+  hkdfSync,
+  randomBytes,
+} from "node:crypto";
 import { constants, zstdCompressSync, zstdDecompressSync } from "node:zlib";
 
 /** An answer of the provider as it is kept for a later attempt of the same run. */
@@ -39,7 +45,9 @@ function compressed(text: Buffer): Buffer {
  * content-type length (1 byte), content type, body; format 2: of the same, compressed.
  */
 export function createJournalCipher(journalKey: string): JournalCipher {
-  const key = Buffer.from(hkdfSync("sha256", journalKey, "", "guildhall journal", 32));
+  const key = createSecretKey(
+    Buffer.from(hkdfSync("sha256", journalKey, "", "guildhall journal", 32)),
+  );
 
   return {
     seal(answer, parts) {
