@@ -289,6 +289,10 @@ export function pictureOf(state: State): Picture {
       ])
       .toSorted(byKey),
     ended: [...state.endedProcesses].map(([id, atMs]) => [id, atMs]).toSorted(byKey),
+    alive: [...state.processes]
+      .filter(([, seenAtMs]) => seenAtMs > state.nowMs - REAP.deadAfterMs)
+      .map(([id, seenAtMs]) => [id, seenAtMs])
+      .toSorted(byKey),
   };
 }
 
@@ -371,6 +375,10 @@ async function pictureOfDatabase(db: Db): Promise<Picture> {
         CROSS JOIN LATERAL unnest(l.budget_ids) k(id) JOIN budgets b ON b.workspace_id = l.workspace_id AND b.id = k.id`,
     );
     const ended = await read<{ id: string; ended_at: Date }>("SELECT * FROM ended_processes");
+    const alive = await tx.query<{ id: string; seen_at: Date }>({
+      text: "SELECT id, seen_at FROM processes WHERE seen_at > clock_now() - make_interval(secs => $1 / 1000.0)",
+      values: [REAP.deadAfterMs],
+    });
     return {
       budgets: budgets
         .map((row) => [row.key, row.limit_version, row.limit_amount, row.posted, row.held])
@@ -404,6 +412,7 @@ async function pictureOfDatabase(db: Db): Promise<Picture> {
         .toSorted(byKey),
       lines: lines.map((row) => [row.line]).toSorted(byKey),
       ended: ended.map((row) => [row.id, row.ended_at.getTime()]).toSorted(byKey),
+      alive: alive.map((row) => [row.id, row.seen_at.getTime()]).toSorted(byKey),
     };
   });
 }
