@@ -36,7 +36,7 @@ export const createTaskSchema = z.strictObject({
   title: z.string().trim().min(1).max(200).optional(),
   /** Files the agent works on: the id that `POST /v1/uploads` gave. They lie under `input/` in the run's folder. */
   upload_id: z.string().optional(),
-  /** Higher starts first within the workspace. */
+  /** Higher starts first within the workspace: a level is worth ten minutes of waiting. Default 0. */
   priority: z.int().min(-100).max(100).optional(),
   limits: z
     .strictObject({

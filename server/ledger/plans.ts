@@ -7,6 +7,8 @@ export type Plan = {
   concurrentTasks: number | null;
   apiRequestsPerHour: number | null;
   members: number | null;
+  /** Its share while workers are scarce: with twice the weight tasks start twice as often. From 1. */
+  weight: number;
 };
 
 export const planNames = ["free", "starter", "pro", "enterprise", "self_hosted"] as const;
@@ -22,6 +24,7 @@ const withoutLimits: Plan = {
   concurrentTasks: null,
   apiRequestsPerHour: null,
   members: null,
+  weight: 1,
 };
 
 /** `enterprise` has its numbers by contract, `self_hosted` only the budgets that its owner sets: both start without any. */
@@ -33,6 +36,7 @@ export const plans: Readonly<Record<PlanName, Plan>> = {
     concurrentTasks: 1,
     apiRequestsPerHour: 100,
     members: 1,
+    weight: 1,
   },
   starter: {
     priceNanoUsd: 49 * USD,
@@ -41,6 +45,7 @@ export const plans: Readonly<Record<PlanName, Plan>> = {
     concurrentTasks: 3,
     apiRequestsPerHour: 1_000,
     members: 5,
+    weight: 2,
   },
   pro: {
     priceNanoUsd: 149 * USD,
@@ -49,8 +54,9 @@ export const plans: Readonly<Record<PlanName, Plan>> = {
     concurrentTasks: 10,
     apiRequestsPerHour: 10_000,
     members: 20,
+    weight: 4,
   },
-  enterprise: withoutLimits,
+  enterprise: { ...withoutLimits, weight: 8 },
   self_hosted: withoutLimits,
 };
 

@@ -91,7 +91,11 @@ CREATE TABLE runs (
   worker_id text,
   lease_until timestamptz,
   wake_at timestamptz,
+  -- That of its task.
+  priority int NOT NULL DEFAULT 0,
   queued_at timestamptz NOT NULL DEFAULT clock_now(),
+  -- Whose turn it is within a workspace, the earliest first (run_turn).
+  turn_at timestamptz NOT NULL,
   ended_at timestamptz,
   CHECK ((state IN ('admitted', 'claimed')) = (slot_no IS NOT NULL)),
   CHECK ((state = 'claimed') = (lease_until IS NOT NULL)),
@@ -102,11 +106,68 @@ CREATE TABLE runs (
 CREATE UNIQUE INDEX runs_slot ON runs (workspace_id, slot_no) WHERE slot_no IS NOT NULL;
 CREATE UNIQUE INDEX runs_open ON runs (workspace_id, task_id) WHERE state <> 'ended';
 CREATE INDEX runs_task ON runs (workspace_id, task_id);
-CREATE INDEX runs_queued ON runs (queued_at) WHERE state = 'queued';
-CREATE INDEX runs_admitted ON runs (workspace_id, queued_at, id) WHERE state = 'admitted';
+CREATE INDEX runs_queued ON runs (workspace_id, turn_at, id) WHERE state = 'queued';
+CREATE INDEX runs_admitted ON runs (workspace_id, turn_at, id) WHERE state = 'admitted';
 CREATE INDEX runs_lease ON runs (lease_until) WHERE state = 'claimed';
 CREATE INDEX runs_wake ON runs (wake_at) WHERE state = 'parked' AND wake_at IS NOT NULL;
 CALL make_tenant_table('runs', 'SELECT, INSERT, UPDATE', 'SELECT, UPDATE');
+
+-- A level of priority is worth ten minutes of waiting: a run waits at most that much longer for each level that others
+-- are above it, so what is urgent goes first and nothing waits for ever. As one stored moment, so that an index has the order.
+CREATE FUNCTION run_turn() RETURNS trigger LANGUAGE plpgsql SET search_path = public, pg_temp
+AS $$
+BEGIN
+  NEW.turn_at := NEW.queued_at - NEW.priority * interval '10 minutes';
+  RETURN NEW;
+END
+$$;
+CREATE TRIGGER run_turn BEFORE INSERT OR UPDATE OF queued_at, priority ON runs FOR EACH ROW EXECUTE FUNCTION run_turn();
+
+-- Workspaces in which a slot may be given out since somebody looked: a run is queued, a slot is free, the number of
+-- slots changed. Only inserted by whom it happens to, so that nobody waits for a lock; taken out by admit_runs.
+CREATE TABLE slot_changes (
+  workspace_id text COLLATE "C" NOT NULL REFERENCES workspaces,
+  id bigint GENERATED ALWAYS AS IDENTITY,
+  PRIMARY KEY (workspace_id, id)
+);
+CREATE INDEX slot_changes_in_order ON slot_changes (id);
+CALL make_tenant_table('slot_changes', 'INSERT', 'SELECT, INSERT, UPDATE, DELETE', 'SELECT, INSERT');
+
+CREATE FUNCTION note_slot_change() RETURNS trigger LANGUAGE plpgsql SET search_path = public, pg_temp
+AS $$
+BEGIN
+  INSERT INTO slot_changes (workspace_id) VALUES (NEW.workspace_id);
+  RETURN NULL;
+END
+$$;
+CREATE TRIGGER run_created AFTER INSERT ON runs FOR EACH ROW WHEN (NEW.state = 'queued') EXECUTE FUNCTION note_slot_change();
+CREATE TRIGGER run_queued AFTER UPDATE OF state ON runs FOR EACH ROW WHEN (NEW.state = 'queued' AND OLD.state <> 'queued') EXECUTE FUNCTION note_slot_change();
+CREATE TRIGGER run_left_slot AFTER UPDATE OF slot_no ON runs FOR EACH ROW WHEN (NEW.slot_no IS NULL AND OLD.slot_no IS NOT NULL) EXECUTE FUNCTION note_slot_change();
+
+-- Whose turn it is among workspaces: those that are ready have a run that a worker can claim, and the one with the
+-- lowest pass comes first. See `claim` for how it grows.
+CREATE TABLE run_queues (
+  workspace_id text COLLATE "C" PRIMARY KEY REFERENCES workspaces,
+  ready boolean NOT NULL DEFAULT false,
+  pass bigint NOT NULL
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+CREATE INDEX run_queues_ready ON run_queues (pass, workspace_id) WHERE ready;
+CREATE INDEX run_queues_pass ON run_queues (pass);
+CALL make_tenant_table('run_queues', 'SELECT', 'SELECT, INSERT, UPDATE');
+
+-- A workspace that was not ready comes in at the pass of whoever is next, or later when it was ahead of it: who rests
+-- saves up nothing, and nobody gains by coming back again and again.
+CREATE FUNCTION note_run_ready() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
+AS $$
+DECLARE
+  present bigint := coalesce((SELECT q.pass FROM run_queues q WHERE q.ready ORDER BY q.pass LIMIT 1), (SELECT max(q.pass) FROM run_queues q), 0);
+BEGIN
+  INSERT INTO run_queues AS q (workspace_id, ready, pass) VALUES (NEW.workspace_id, true, present)
+    ON CONFLICT (workspace_id) DO UPDATE SET ready = true, pass = CASE WHEN q.ready THEN q.pass ELSE greatest(q.pass, present) END;
+  RETURN NULL;
+END
+$$;
+CREATE TRIGGER run_ready AFTER UPDATE OF state ON runs FOR EACH ROW WHEN (NEW.state = 'admitted' AND OLD.state <> 'admitted') EXECUTE FUNCTION note_run_ready();
 
 -- One worker's try of a run. The run token is valid exactly as long as this attempt holds the lease.
 CREATE TABLE attempts (

@@ -12,6 +12,7 @@ CREATE TABLE limits (
   PRIMARY KEY (workspace_id, meter, level, scope_id, version)
 );
 CALL make_tenant_table('limits', 'SELECT', 'SELECT, INSERT', 'SELECT, INSERT');
+CREATE TRIGGER slots_changed AFTER INSERT ON limits FOR EACH ROW WHEN (NEW.meter = 'concurrent_tasks') EXECUTE FUNCTION note_slot_change();
 
 -- The balance of one budget level and period. period: 'all', a UTC month '2026-11', or a UTC day '2026-11-23'.
 -- The level 'overrun' is the platform's own account: what a provider charged beyond a hold.

@@ -171,79 +171,87 @@ END
 $$;
 GRANT EXECUTE ON FUNCTION park_run TO guildhall_app;
 
--- Gives free slots to queued runs, workspace by workspace. The workspace's row serialises its slots; a workspace that
--- another process is serving is skipped, not waited for. After a limit was lowered nothing starts until fewer run.
-CREATE FUNCTION admit_runs() RETURNS int
+-- Gives free slots to queued runs of up to `at_most` workspaces in which something changed, the earliest change first.
+-- The workspace's row serialises its slots; one that another process is serving is passed over, not waited for. After a
+-- limit was lowered nothing starts until fewer run.
+CREATE FUNCTION admit_runs(at_most int) RETURNS int
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
 AS $$
 DECLARE
-  w record;
+  w text;
+  seen text[] := '{}';
   slots int;
   free int;
   given int := 0;
   pair record;
 BEGIN
-  FOR w IN
-    SELECT x.workspace_id FROM workspaces x WHERE x.workspace_id IN (SELECT DISTINCT r.workspace_id FROM runs r WHERE r.state = 'queued')
-      ORDER BY x.workspace_id FOR NO KEY UPDATE SKIP LOCKED
   LOOP
+    EXIT WHEN cardinality(seen) = at_most;
+    SELECT c.workspace_id INTO w FROM slot_changes c WHERE c.workspace_id <> ALL (seen) ORDER BY c.id LIMIT 1;
+    EXIT WHEN NOT FOUND;
+    seen := seen || w;
+    PERFORM 1 FROM workspaces x WHERE x.workspace_id = w FOR NO KEY UPDATE SKIP LOCKED;
+    CONTINUE WHEN NOT FOUND;
+    -- All that are there now, unless it is a flood. What happens from here on leaves a change of its own.
+    DELETE FROM slot_changes c WHERE c.workspace_id = w AND c.id IN (SELECT x.id FROM slot_changes x WHERE x.workspace_id = w LIMIT 1000 FOR UPDATE SKIP LOCKED);
     slots := 256;
     SELECT least(coalesce(l.amount, 256), 256)::int INTO slots FROM limits l
-      WHERE l.workspace_id = w.workspace_id AND l.meter = 'concurrent_tasks' AND l.level = 'workspace' ORDER BY l.version DESC LIMIT 1;
+      WHERE l.workspace_id = w AND l.meter = 'concurrent_tasks' AND l.level = 'workspace' ORDER BY l.version DESC LIMIT 1;
     slots := coalesce(slots, 256);
-    SELECT slots - count(*) INTO free FROM runs r WHERE r.workspace_id = w.workspace_id AND r.slot_no IS NOT NULL;
+    SELECT slots - count(*) INTO free FROM runs r WHERE r.workspace_id = w AND r.slot_no IS NOT NULL;
     CONTINUE WHEN free <= 0;
     FOR pair IN
       SELECT q.id, s.slot FROM
         (SELECT x.id, row_number() OVER () AS n FROM
-          (SELECT r.id FROM runs r JOIN tasks t ON t.workspace_id = r.workspace_id AND t.id = r.task_id
-            WHERE r.workspace_id = w.workspace_id AND r.state = 'queued' ORDER BY t.priority DESC, r.queued_at, r.id LIMIT free FOR UPDATE OF r SKIP LOCKED) x) q
+          (SELECT r.id FROM runs r WHERE r.workspace_id = w AND r.state = 'queued' ORDER BY r.turn_at, r.id LIMIT free FOR UPDATE SKIP LOCKED) x) q
         JOIN (SELECT g AS slot, row_number() OVER (ORDER BY g) AS n FROM generate_series(1, slots) g
-          WHERE NOT EXISTS (SELECT 1 FROM runs o WHERE o.workspace_id = w.workspace_id AND o.slot_no = g)) s USING (n)
+          WHERE NOT EXISTS (SELECT 1 FROM runs o WHERE o.workspace_id = w AND o.slot_no = g)) s USING (n)
     LOOP
-      UPDATE runs r SET state = 'admitted', slot_no = pair.slot WHERE r.workspace_id = w.workspace_id AND r.id = pair.id AND r.state = 'queued';
-      IF FOUND THEN given := given + 1; END IF;
+      UPDATE runs r SET state = 'admitted', slot_no = pair.slot WHERE r.workspace_id = w AND r.id = pair.id;
+      given := given + 1;
+      free := free - 1;
     END LOOP;
+    -- Somebody has a queued run locked: who looks next finds it, if it is still queued then.
+    IF free > 0 AND EXISTS (SELECT FROM runs r WHERE r.workspace_id = w AND r.state = 'queued') THEN
+      INSERT INTO slot_changes (workspace_id) VALUES (w);
+    END IF;
   END LOOP;
   RETURN given;
 END
 $$;
 
 -- Leases admitted runs to a worker, one per token hash. The new epoch fences every earlier attempt.
--- The workspaces take turns: the oldest run of each, then the second oldest, and so on. Those with fewer claimed runs come
--- first, then those whose last turn is longest ago, for runs that end at once leave nothing to count. So a workspace
--- that comes anew waits for one run of each other workspace at most, however many they have waiting.
-CREATE FUNCTION claim(worker text, lease interval, token_hashes text[])
+-- The workspace with the lowest pass is next, and each claim adds to its pass
+--   (1 + its claimed runs) / the weight of its plan, in millionths.
+-- So of two that always have work, one whose plan weighs double starts double as often; and who has much running, for
+-- its runs are long, starts the less often for it. Every claim takes a workspace past the pass at which a newcomer comes
+-- in: with k others ready it waits for k claims at most, however many runs they have waiting. Claims that are made at
+-- the same time may each be one more.
+-- weights: {plan: weight}, from 1.
+CREATE FUNCTION claim(worker text, lease interval, token_hashes text[], weights jsonb)
   RETURNS TABLE (workspace_id text, run_id text, task_id text, epoch int, token_no int)
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
 AS $$
 DECLARE
   wanted int := coalesce(array_length(token_hashes, 1), 0);
-  in_turn text[];
-  w text;
+  passed_over text[] := '{}';
+  q run_queues;
   c runs;
   n int := 0;
-  taken_before int;
 BEGIN
-  IF wanted = 0 THEN RETURN; END IF;
-  -- From one workspace to the next in the index, past all the runs between them.
-  WITH RECURSIVE active AS (
-    (SELECT r.workspace_id AS id, r.queued_at FROM runs r WHERE r.state = 'admitted' ORDER BY r.workspace_id, r.queued_at, r.id LIMIT 1)
-    UNION ALL
-    SELECT following.workspace_id, following.queued_at FROM active a CROSS JOIN LATERAL
-      (SELECT r.workspace_id, r.queued_at FROM runs r WHERE r.state = 'admitted' AND r.workspace_id > a.id ORDER BY r.workspace_id, r.queued_at, r.id LIMIT 1) following
-  ), busy AS (
-    SELECT r.workspace_id AS id, count(*) AS claimed FROM runs r WHERE r.state = 'claimed' GROUP BY r.workspace_id
-  )
-  SELECT array_agg(a.id ORDER BY coalesce(b.claimed, 0),
-      (SELECT max(t.started_at) FROM attempts t WHERE t.workspace_id = a.id) NULLS FIRST, a.queued_at, a.id)
-    INTO in_turn FROM active a LEFT JOIN busy b ON b.id = a.id;
   LOOP
-    taken_before := n;
-    FOREACH w IN ARRAY coalesce(in_turn, '{}') LOOP
-      EXIT WHEN n = wanted;
-      SELECT r.* INTO c FROM runs r WHERE r.workspace_id = w AND r.state = 'admitted' ORDER BY r.queued_at, r.id LIMIT 1 FOR UPDATE SKIP LOCKED;
-      CONTINUE WHEN NOT FOUND;
+    EXIT WHEN n = wanted;
+    SELECT x.* INTO q FROM run_queues x WHERE x.ready AND x.workspace_id <> ALL (passed_over) ORDER BY x.pass, x.workspace_id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED;
+    IF NOT FOUND THEN
+      -- Others are claiming of all that are ready. They may leave something, so it is worth to wait for the first of them.
+      EXIT WHEN n > 0;
+      SELECT x.* INTO q FROM run_queues x WHERE x.ready AND x.workspace_id <> ALL (passed_over) ORDER BY x.pass, x.workspace_id LIMIT 1 FOR NO KEY UPDATE;
+      EXIT WHEN NOT FOUND;
+    END IF;
+    SELECT r.* INTO c FROM runs r WHERE r.workspace_id = q.workspace_id AND r.state = 'admitted' ORDER BY r.turn_at, r.id LIMIT 1 FOR UPDATE SKIP LOCKED;
+    IF NOT FOUND THEN
+      passed_over := passed_over || q.workspace_id;
+    ELSE
       n := n + 1;
       UPDATE runs r SET state = 'claimed', epoch = c.epoch + 1, worker_id = worker, lease_until = clock_now() + lease WHERE r.workspace_id = c.workspace_id AND r.id = c.id;
       INSERT INTO attempts (workspace_id, run_id, epoch, worker_id, token_hash) VALUES (c.workspace_id, c.id, c.epoch + 1, worker, token_hashes[n]);
@@ -251,8 +259,11 @@ BEGIN
       PERFORM append_event(c.workspace_id, c.task_id, 'run.claimed', jsonb_build_object('run_id', c.id, 'attempt', c.epoch + 1, 'worker_id', worker));
       workspace_id := c.workspace_id; run_id := c.id; task_id := c.task_id; epoch := c.epoch + 1; token_no := n;
       RETURN NEXT;
-    END LOOP;
-    EXIT WHEN n = wanted OR n = taken_before;
+      q.pass := q.pass + 1000000 * (SELECT count(*) FROM runs r WHERE r.workspace_id = q.workspace_id AND r.slot_no IS NOT NULL AND r.state = 'claimed')
+        / coalesce((SELECT (weights->>w.plan)::int FROM workspaces w WHERE w.workspace_id = q.workspace_id), 1);
+    END IF;
+    UPDATE run_queues x SET pass = q.pass, ready = EXISTS (SELECT FROM runs r WHERE r.workspace_id = q.workspace_id AND r.state = 'admitted')
+      WHERE x.workspace_id = q.workspace_id;
   END LOOP;
 END
 $$;
@@ -432,5 +443,5 @@ GRANT EXECUTE ON FUNCTION append_audit(text, text, text, text, text, text), appe
   budget_room(text, text, budget_key) TO guildhall_app;
 GRANT EXECUTE ON FUNCTION budget_room(text, text, budget_key) TO guildhall_definer;
 GRANT EXECUTE ON FUNCTION commit_spending(json, json, json), mark_dispatched(text, text, text), run_active(text, text, int, text), take_journal(text, text, int, text, text), lease_agent_time(text, text, int, int, bigint),
-  return_agent_time(text, text, int, bigint), process_seen(text, text), reap_holds(interval, interval, int), admit_runs(), claim(text, interval, text[]), heartbeat(text, interval, jsonb),
+  return_agent_time(text, text, int, bigint), process_seen(text, text), reap_holds(interval, interval, int), admit_runs(int), claim(text, interval, text[], jsonb), heartbeat(text, interval, jsonb),
   release_run(text, text, int, text), reap_runs(interval, int), wake_due_runs(), wake_limited_runs() TO guildhall_ledger;

@@ -40,6 +40,24 @@ const lost: readonly Rule[] = [
   },
   {
     law: "I1",
+    name: "a run queues only while no slot is free, or somebody is yet to look",
+    counts: counted("runs WHERE state = 'queued'"),
+    finds: `SELECT q.workspace_id, q.queued, q.slots, q.taken FROM (
+        SELECT r.workspace_id, count(*) FILTER (WHERE r.state = 'queued') AS queued, count(r.slot_no) AS taken,
+          least(coalesce((SELECT l.amount FROM limits l WHERE l.workspace_id = r.workspace_id AND l.meter = 'concurrent_tasks' AND l.level = 'workspace'
+            ORDER BY l.version DESC LIMIT 1), 256), 256) AS slots
+        FROM runs r WHERE r.state = 'queued' OR r.slot_no IS NOT NULL GROUP BY r.workspace_id) q
+      WHERE q.queued > 0 AND q.taken < q.slots AND NOT EXISTS (SELECT FROM slot_changes c WHERE c.workspace_id = q.workspace_id)`,
+  },
+  {
+    law: "I1",
+    name: "a run that can be claimed is in the queue of its workspace",
+    counts: counted("runs WHERE state = 'admitted'"),
+    finds: `SELECT r.workspace_id, r.id AS run_id, r.slot_no FROM runs r LEFT JOIN run_queues q ON q.workspace_id = r.workspace_id AND q.ready
+      WHERE r.state = 'admitted' AND q.workspace_id IS NULL`,
+  },
+  {
+    law: "I1",
     name: "a parked run has something that still can wake it",
     counts: counted("runs WHERE state = 'parked'"),
     finds: `SELECT t.workspace_id, t.id AS task_id, r.id AS run_id, t.parked FROM runs r

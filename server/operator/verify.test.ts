@@ -206,6 +206,12 @@ const corruptions: readonly [law: Law, rule: string, sql: string][] = [
     `UPDATE runs SET state = 'queued', ended_at = NULL WHERE id = '$ended.run'`,
   ],
   ["I1", "agree on who is working", `UPDATE tasks SET state = 'queued' WHERE id = '$working.task'`],
+  ["I1", "no slot is free", `DELETE FROM slot_changes`],
+  [
+    "I1",
+    "in the queue of its workspace",
+    `UPDATE runs SET state = 'admitted', slot_no = 9 WHERE state = 'queued'; UPDATE run_queues SET ready = false`,
+  ],
   [
     "I1",
     "open attempt of its epoch",

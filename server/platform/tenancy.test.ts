@@ -40,6 +40,7 @@ const reviewedDefiners = [
   "mark_dispatched",
   "mark_undelivered",
   "note_refused_demand",
+  "note_run_ready",
   "process_ended",
   "process_seen",
   "raise_alerts",

@@ -224,7 +224,7 @@ export function insertTask(task: NewTask): Statement {
             cost_limit_nano_usd, wall_time_limit_ms, agent_time_limit_ms, model_call_limit, tool_call_limit, created_by, delegation_key)
           VALUES (current_workspace(), $1, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $18)
       ), run AS (
-        INSERT INTO runs (workspace_id, id, task_id) VALUES (current_workspace(), $2, $1)
+        INSERT INTO runs (workspace_id, id, task_id, priority) VALUES (current_workspace(), $2, $1, $10)
       ), stream AS (
         INSERT INTO streams (workspace_id, id, last_seq) VALUES (current_workspace(), $1, 1)
       ), event AS (

@@ -94,6 +94,7 @@ export type TaskOptions = {
   wallTimeLimitMs?: number;
   modelCallLimit?: number;
   toolCallLimit?: number;
+  priority?: number;
 };
 
 /** A queued task with its run and its first event, as `POST /v1/tasks` leaves it. */
@@ -109,10 +110,10 @@ export async function createQueuedRun(
   const costLimitNanoUsd = options.costLimitNanoUsd ?? 500_000_000;
   await admin.query(
     `INSERT INTO tasks (workspace_id, id, agent_id, title, prompt, parent_task_id, root_task_id, depth,
-       cost_limit_nano_usd, wall_time_limit_ms, agent_time_limit_ms, model_call_limit, tool_call_limit, created_by)
+       cost_limit_nano_usd, wall_time_limit_ms, agent_time_limit_ms, model_call_limit, tool_call_limit, created_by, priority)
      VALUES ($1, $2, $3, 'Test task', $4, $5,
        coalesce((SELECT p.root_task_id FROM tasks p WHERE p.workspace_id = $1 AND p.id = $5), $2),
-       coalesce((SELECT p.depth + 1 FROM tasks p WHERE p.workspace_id = $1 AND p.id = $5), 0), $6, $7, $8, $9, $10, $11)`,
+       coalesce((SELECT p.depth + 1 FROM tasks p WHERE p.workspace_id = $1 AND p.id = $5), 0), $6, $7, $8, $9, $10, $11, $12)`,
     [
       workspaceId,
       taskId,
@@ -125,13 +126,13 @@ export async function createQueuedRun(
       options.modelCallLimit ?? 200,
       options.toolCallLimit ?? 1_000,
       `user:${tenant.userId}`,
+      options.priority ?? 0,
     ],
   );
-  await admin.query(`INSERT INTO runs (workspace_id, id, task_id) VALUES ($1, $2, $3)`, [
-    workspaceId,
-    runId,
-    taskId,
-  ]);
+  await admin.query(
+    `INSERT INTO runs (workspace_id, id, task_id, priority) VALUES ($1, $2, $3, $4)`,
+    [workspaceId, runId, taskId, options.priority ?? 0],
+  );
   await admin.query(`SELECT append_event($1, $2, 'task.created', $3)`, [
     workspaceId,
     taskId,

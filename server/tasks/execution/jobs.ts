@@ -11,6 +11,19 @@ export type RunJobsConfig = {
   intervalMs: number;
 };
 
+/** Rounds of admission in a row, each with workspaces of its own; what is left then has the next turn. */
+const ADMISSION_ROUNDS = 50;
+
+async function admitAll(db: Db): Promise<number> {
+  let all = 0;
+  for (let round = 0; round < ADMISSION_ROUNDS; round++) {
+    const given = await admitRuns(db);
+    if (given === 0) break;
+    all += given;
+  }
+  return all;
+}
+
 export type RunJobs = {
   start(): void;
   /** A slot is free, a limit was raised or money came back: look now. */
@@ -74,7 +87,7 @@ export function createRunJobs(deps: {
     wake_due_runs: () => wakeDueRuns(db),
     wake_limited_runs: () => wakeLimitedRuns(db),
     wake_unpriced_runs: () => wakeUnpricedRuns(db, pricedModels),
-    admit_runs: () => admitRuns(db),
+    admit_runs: () => admitAll(db),
   };
   const closed = new AbortController();
   let pause = new AbortController();

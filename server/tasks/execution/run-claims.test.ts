@@ -58,18 +58,27 @@ it("one claim takes the oldest run of each workspace, then the second oldest of 
   expect(ofFirst.map((one) => one.runId)).toEqual(rows.map((row) => row.id));
 });
 
-it("a claim passes over what another one is taking, and takes what is behind it", async () => {
+it("of claims at the same time none takes what another one takes, and none goes without while something is left", async () => {
   await withAdmitted(8);
   const other = new pg.Client({ connectionString: ownerUrl });
   await other.connect();
   try {
     await other.query("BEGIN");
     const taken = await other.query<{ run_id: string }>(
-      "SELECT run_id FROM claim('wrk_other', interval '10 minutes', ARRAY['1', '2', '3', '4', '5'])",
+      "SELECT run_id FROM claim('wrk_other', interval '10 minutes', ARRAY['1', '2', '3', '4', '5'], '{}')",
     );
     expect(taken.rowCount).toBe(5);
-    const claimed = await claim(5);
+    const claiming = claim(5);
+    await expect
+      .poll(async () => {
+        const { rows } = await admin.query<{ waiting: boolean }>(
+          "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) OR NOT granted AND locktype = 'transactionid') AS waiting",
+        );
+        return rows[0]?.waiting;
+      })
+      .toBe(true);
     await other.query("COMMIT");
+    const claimed = await claiming;
     expect(claimed).toHaveLength(3);
     const all = [...claimed.map((one) => one.runId), ...taken.rows.map((row) => row.run_id)];
     expect(new Set(all).size).toBe(8);

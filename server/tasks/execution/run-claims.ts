@@ -1,3 +1,4 @@
+import { plans } from "../../ledger/plans.ts";
 import type { Db } from "../../platform/db.ts";
 import { formatRunToken, newRunSecret } from "../../platform/run-token.ts";
 import { Secret } from "../../platform/secret.ts";
@@ -20,6 +21,12 @@ type ClaimRow = {
   token_no: number;
 };
 
+const weights = JSON.stringify(
+  Object.fromEntries(Object.entries(plans).map(([name, plan]) => [name, plan.weight])),
+);
+/** Workspaces in which one transaction looks for free slots. */
+const ADMIT_AT_MOST = 64;
+
 /** Gives free slots to queued runs, then leases up to `atMost` admitted runs to the worker. */
 export async function claimRuns(
   db: Db,
@@ -29,8 +36,8 @@ export async function claimRuns(
   const secrets = Array.from({ length: claim.atMost }, newRunSecret);
   const rows = await db.ledger<ClaimRow>({
     name: "claim",
-    text: `SELECT workspace_id, run_id, task_id, epoch, token_no FROM claim($1, $2 * interval '1 millisecond', $3)`,
-    values: [claim.workerId, claim.leaseMs, secrets.map((secret) => secret.hash)],
+    text: `SELECT workspace_id, run_id, task_id, epoch, token_no FROM claim($1, $2 * interval '1 millisecond', $3, $4)`,
+    values: [claim.workerId, claim.leaseMs, secrets.map((secret) => secret.hash), weights],
   });
   return rows.map((row) => {
     const { workspace_id: workspaceId, run_id: runId, task_id: taskId, epoch } = row;
@@ -40,12 +47,12 @@ export async function claimRuns(
   });
 }
 
-/** -> how many queued runs got a slot */
+/** Looks where something changed since the last time, in a bounded number of workspaces. -> how many queued runs got a slot */
 export async function admitRuns(db: Db): Promise<number> {
   const [row] = await db.ledger<{ given: number }>({
     name: "admit_runs",
-    text: "SELECT admit_runs() AS given",
-    values: [],
+    text: "SELECT admit_runs($1) AS given",
+    values: [ADMIT_AT_MOST],
   });
   return row?.given ?? 0;
 }

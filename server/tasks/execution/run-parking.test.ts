@@ -229,17 +229,3 @@ it("a run that parked with a time is woken when it has come, and not before", as
   expect(await wakeDueRuns(db)).toBe(1);
   expect(await runState(run.runId)).toEqual({ state: "queued", slot_no: null });
 });
-
-it("higher priority starts first within a workspace, then whoever waits longest", async () => {
-  const tenant = await createTenant(admin, { concurrentTasks: 2 });
-  const runs: Awaited<ReturnType<typeof createQueuedRun>>[] = [];
-  for (const priority of [0, 0, 5]) {
-    const run = await createQueuedRun(admin, tenant);
-    await admin.query("UPDATE tasks SET priority = $2 WHERE id = $1", [run.taskId, priority]);
-    runs.push(run);
-  }
-  await admitRuns(db);
-  const states: unknown[] = [];
-  for (const run of runs) states.push((await runState(run.runId))["state"]);
-  expect(states).toEqual(["admitted", "queued", "admitted"]);
-});

@@ -81,7 +81,7 @@ export async function readQueuedTasks(tx: WorkspaceTx): Promise<WaitingTask[]> {
   const rows = await tx.query<Omit<Row, "parked">>({
     name: "limit_queued_tasks",
     text: `SELECT t.id, t.title, t.agent_id, r.queued_at AS since FROM runs r JOIN tasks t ON t.workspace_id = r.workspace_id AND t.id = r.task_id
-      WHERE r.workspace_id = current_workspace() AND r.state = 'queued' ORDER BY t.priority DESC, r.queued_at, r.id LIMIT ${MOST_NAMED}`,
+      WHERE r.workspace_id = current_workspace() AND r.state = 'queued' ORDER BY r.turn_at, r.id LIMIT ${MOST_NAMED}`,
     values: [],
   });
   return rows.map(({ id, title, agent_id: agentId, since }) => ({
