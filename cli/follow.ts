@@ -1,4 +1,5 @@
 import type { Event } from "@guildhall/sdk/contract/event.ts";
+import type { Parked } from "@guildhall/sdk/contract/task.ts";
 import type { Context } from "./context.ts";
 import { type ExitCode, exitCode } from "./exit.ts";
 import { duration, plain, usd } from "./format.ts";
@@ -53,11 +54,18 @@ function endLine(progress: Progress): void {
   progress.midLine = false;
 }
 
-/** Paused until somebody or the calendar changes something; what open calls hold comes back by itself, and soon. */
-async function isPaused(context: Context, taskId: string): Promise<boolean> {
-  const { state, parked } = await context.client.tasks.get(taskId);
-  return state === "paused" && !(parked?.kind === "limit" && parked.status === "reserved");
+/**
+ * Paused until somebody or the calendar changes something. What open calls hold comes back by itself, and soon. Told from
+ * the beginning, an old pause may be over: only one that still holds counts.
+ */
+async function staysPaused(context: Context, event: Event): Promise<boolean> {
+  if (event.type !== "task.paused" || isSoonOver(event.data)) return false;
+  const { state, parked } = await context.client.tasks.get(event.stream_id);
+  return state === "paused" && !(parked !== null && isSoonOver(parked));
 }
+
+const isSoonOver = (parked: Parked): boolean =>
+  parked.kind === "limit" && parked.status === "reserved";
 
 /** The whole cost, that of delegated tasks included; the events of this task tell only of its own calls. */
 async function spentOn(context: Context, taskId: string): Promise<string> {
@@ -88,8 +96,7 @@ async function printEvents(options: {
   for await (const event of context.client.tasks.stream(taskId, { after })) {
     if (context.json) context.print(JSON.stringify(event));
     else show(event, progress);
-    // Told from the beginning, an old pause may be over; only one that still holds ends the watching.
-    if (event.type === "task.paused" && (await isPaused(context, taskId))) return exitCode.limit;
+    if (await staysPaused(context, event)) return exitCode.limit;
     if (event.type === "task.succeeded") {
       endLine(progress);
       if (!context.json) context.print(`✓ done · ${await spentOn(context, taskId)}`);

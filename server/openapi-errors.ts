@@ -101,6 +101,10 @@ export const errorCatalogue: Readonly<Record<string, { status: number; meaning: 
   },
   task_already_ended: { status: 409, meaning: "The task succeeded or failed before." },
   task_not_found: { status: 404, meaning: "The workspace has no such task." },
+  too_many_streams: {
+    status: 429,
+    meaning: "One user or API key follows 50 tasks at once by streams of events.",
+  },
   unauthenticated: { status: 401, meaning: "No credential, or one that is not valid (any more)." },
   unsupported_media_type: { status: 415, meaning: "The route does not read this content type." },
   upload_empty: { status: 400, meaning: "The multipart body has no file." },

@@ -97,6 +97,15 @@ const additions: Readonly<Record<string, (operation: Operation) => void>> = {
       },
     ];
   },
+  streamTaskEvents(operation) {
+    operation.responses = {
+      ...operation.responses,
+      "200": {
+        description: "Server-sent events",
+        content: { "text/event-stream": { schema: { type: "string" } } },
+      },
+    };
+  },
   createUpload(operation) {
     const file = { type: "string", format: "binary" };
     const properties = { files: { type: "array", items: file } };

@@ -21,6 +21,7 @@ import type {
   setOverageSchema,
   Usage,
 } from "../contract/workspace.ts";
+import { followEvents } from "./follow-events.ts";
 import { type ClientOptions, createHttp, type Http } from "./http.ts";
 
 export type EventPage = z.infer<typeof eventListSchema>;
@@ -56,19 +57,12 @@ function tasksOf(http: Http) {
         query: { after: options.after, wait_ms: options.waitMs },
         ...(options.signal ? { signal: options.signal } : {}),
       }),
-    /** All events from a cursor on, live, until the task has ended. */
-    async *stream(
+    /** All events from a cursor on, live, until the task has ended; one request, however long that takes. */
+    stream: (
       id: string,
       options: { after?: number; signal?: AbortSignal } = {},
-    ): AsyncGenerator<Event, void, undefined> {
-      let after = options.after ?? 0;
-      for (;;) {
-        const page = await this.events(id, { ...options, after, waitMs: 20_000 });
-        yield* page.data;
-        after = page.data.at(-1)?.seq ?? after;
-        if (page.closed && after >= page.last_seq) return;
-      }
-    },
+    ): AsyncGenerator<Event, void, undefined> =>
+      followEvents({ http, taskId: id, after: 0, ...options }),
     artifacts: (id: string): Promise<{ data: Artifact[] }> =>
       http.json("GET", `/v1/tasks/${segment(id)}/artifacts`),
   };

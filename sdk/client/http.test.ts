@@ -187,25 +187,6 @@ test("the token is asked for before each try, so that an expired one is replaced
   ]);
 });
 
-test("a stream asks from its cursor on, page by page, and ends with the task", async () => {
-  const page = (seqs: number[], closed: boolean, lastSeq: number): Answer =>
-    json(200, { data: seqs.map((seq) => ({ seq })), closed, last_seq: lastSeq });
-  const { url, seen } = await serve(
-    page([3, 4], false, 4),
-    page([], false, 4),
-    page([5], true, 6),
-    page([6], true, 6),
-  );
-  const events: number[] = [];
-  for await (const event of createClient({ baseUrl: url, token: "t" }).tasks.stream("task_1", {
-    after: 2,
-  }))
-    events.push(event.seq);
-  expect(events).toEqual([3, 4, 5, 6]);
-  const cursors = seen.map((asked) => new URL(asked.url, url).searchParams.get("after"));
-  expect(cursors).toEqual(["2", "4", "4", "5"]);
-});
-
 test("an id cannot lead to another address", async () => {
   const { url, seen } = await serve(json(200, {}));
   await createClient({ baseUrl: url, token: "t" }).tasks.get("../me?x=1#y");

@@ -1,4 +1,4 @@
-import { ConnectionError, toGuildhallError } from "./errors.ts";
+import { ConnectionError, retryAfterMs, toGuildhallError } from "./errors.ts";
 
 export type ClientOptions = {
   /** Origin of the API, for example `http://127.0.0.1:4000`. */
@@ -30,23 +30,18 @@ const RETRIED_STATUS = new Set([429, 502, 503, 504]);
 
 const LONGEST_PAUSE_MS = 20_000;
 
-/**
- * How long to wait before the next try, milliseconds: what `Retry-After` asks for, in seconds or as a date (RFC 9110
- * section 10.2.3), otherwise twice as long after each failed try. At most 20 s.
- */
+/** How long to wait before the next try, milliseconds: what `Retry-After` asks for, otherwise twice as long after each failed try. At most 20 s. */
 export function retryPauseMs(options: {
   retryAfter: string | null;
   failedTries: number;
   nowMs: number;
 }): number {
-  const text = options.retryAfter?.trim() ?? "";
-  const askedMs = /^\d+$/.test(text) ? Number(text) * 1_000 : Date.parse(text) - options.nowMs;
-  const pauseMs = Number.isNaN(askedMs) ? 200 * 2 ** options.failedTries : Math.max(0, askedMs);
-  return Math.min(LONGEST_PAUSE_MS, pauseMs);
+  const askedMs = retryAfterMs(options.retryAfter, options.nowMs);
+  return Math.min(LONGEST_PAUSE_MS, askedMs ?? 200 * 2 ** options.failedTries);
 }
 
 /** Ends early, with the reason, when the request is no longer wanted. */
-function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
+export function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
   return new Promise((resolve, reject) => {
     const abort = (): void => {
       clearTimeout(timer);

@@ -155,3 +155,12 @@ export const eventListSchema = z.object({
   last_seq: z.int(),
   /** True once the stream takes no more events. */ closed: z.boolean(),
 });
+
+/** Query of `GET /v1/tasks/:id/events/stream`. */
+export const streamEventsSchema = listEventsSchema.pick({ after: true });
+
+/**
+ * What the stream sends last, as the server-sent event `end`, when the task takes no more events. A stream that stops
+ * without it was interrupted: go on with another one after the last `seq`.
+ */
+export const streamEndSchema = z.object({ last_seq: z.int() });

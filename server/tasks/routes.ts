@@ -1,6 +1,5 @@
-import type { FastifyReply, FastifyRequest } from "fastify";
+import type { FastifyRequest } from "fastify";
 import { z } from "zod";
-import { eventListSchema, listEventsSchema } from "@guildhall/sdk/contract/event.ts";
 import {
   answerQuestionSchema,
   createTaskSchema,
@@ -14,6 +13,7 @@ import type { Http } from "../platform/http.ts";
 import type { Caller } from "./caller.ts";
 import { parseIdempotencyKey } from "./idempotency.ts";
 import type { Questions } from "./questions.ts";
+import { addEventRoutes } from "./routes-events.ts";
 import { LIST_TEXT_CHARS } from "./task-queries.ts";
 import type { Tasks } from "./tasks.ts";
 
@@ -23,23 +23,6 @@ const idParams = z.object({ id: z.string() });
 export function callerOf(request: FastifyRequest): Caller {
   const { workspaceId, actor } = principalOf(request);
   return { workspaceId, actor, origin: request.clientAddress };
-}
-
-/** For routes that wait: a signal per answer that aborts when it can no longer be read, or the server is about to close. */
-function createWaitSignals(app: Http): (reply: FastifyReply) => AbortSignal {
-  const waiting = new Set<AbortController>();
-  app.addHook("preClose", async () => {
-    for (const controller of waiting) controller.abort();
-  });
-  return (reply) => {
-    const controller = new AbortController();
-    waiting.add(controller);
-    reply.raw.once("close", () => {
-      waiting.delete(controller);
-      controller.abort();
-    });
-    return controller.signal;
-  };
 }
 
 function addCreateTask(app: Http, tasks: Tasks): void {
@@ -99,41 +82,12 @@ function addReadTasks(app: Http, tasks: Tasks): void {
   });
 }
 
-function addReadEvents(app: Http, tasks: Tasks): void {
-  const signalOf = createWaitSignals(app);
-
-  app.route({
-    method: "GET",
-    url: "/v1/tasks/:id/events",
-    config: { access: "tasks:read" },
-    // Thousands of stored events: they are what the contract's types let writers write, and are not parsed again.
-    serializerCompiler: () => JSON.stringify,
-    schema: {
-      operationId: "listTaskEvents",
-      tags: ["Tasks"],
-      summary: "Read a task's events from a cursor on",
-      description:
-        "Events are numbered 1, 2, 3, ... without a gap. With `wait_ms` the answer waits for the first new event. The stream is complete when `closed` is true and you have `last_seq`.",
-      params: idParams,
-      querystring: listEventsSchema,
-      response: { 200: eventListSchema },
-    },
-    handler: (request, reply) =>
-      tasks.events({
-        workspaceId: principalOf(request).workspaceId,
-        id: request.params.id,
-        query: request.query,
-        signal: signalOf(reply),
-      }),
-  });
-}
-
 /** Tasks, their events, cancelling them, and answers to what their agents ask. */
 export function addTaskRoutes(app: Http, options: { tasks: Tasks; questions: Questions }): void {
   const { tasks, questions } = options;
   addCreateTask(app, tasks);
   addReadTasks(app, tasks);
-  addReadEvents(app, tasks);
+  addEventRoutes(app, tasks);
 
   app.route({
     method: "POST",
