@@ -6,7 +6,7 @@ const alertFacts = {
   level: z.enum(["task", "agent", "key", "workspace", "owner"]),
   /** The task, agent, API key, workspace or billing account. */
   scope_id: z.string(),
-  /** UTC month such as 2026-11, or `all`. */
+  /** UTC month such as 2026-11, or `all`; of `api_requests` the hour of the alert, such as 2026-11-25T13. */
   period: z.string(),
   /** A limit that is changed counts anew. */
   limit_version: z.int(),

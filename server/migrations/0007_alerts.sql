@@ -188,7 +188,7 @@ $$;
 
 -- Looks at the limited balances and raises what they have reached: up to `at_most` balances of agents, keys and workspaces per
 -- look (the next look goes on where this one ended), those of the tasks that are under way or ended since the last look,
--- slots, and the limits above the workspaces. The count of members changes rarely: only `with_counts`. At most 200 alerts
+-- slots, and the limits above the workspaces. Members and API requests change slowly beside their limits: only `with_counts`. At most 200 alerts
 -- at a time, so that a look ends within the statement timeout; the next ones come with the next look.
 -- -> how many alerts were raised, and those of the operator; no row while another process looks.
 CREATE FUNCTION raise_alerts(at_most int, with_counts boolean) RETURNS TABLE (raised int, top jsonb)
@@ -200,6 +200,7 @@ DECLARE
   this_month text := to_char(moment AT TIME ZONE 'UTC', 'YYYY-MM');
   -- What was admitted before the month turned is booked in the old one for as long as a call may last.
   since text := to_char((moment - interval '15 minutes') AT TIME ZONE 'UTC', 'YYYY-MM');
+  this_minute int := floor(extract(epoch FROM moment) / 60);
   k text[];
   upto text[];
   alert limit_alerts;
@@ -233,6 +234,15 @@ BEGIN
           AND x.scope_id = s.workspace_id ORDER BY x.version DESC LIMIT 1) l
         WHERE l.amount IS NOT NULL
       UNION ALL
+      -- API requests by the hour in which they were counted. A minute that is over counts as leased, for who died told
+      -- nothing more; the last two as far as nodes have told. A window that reaches into the next hour tells nothing twice.
+      SELECT s.workspace_id, 'api_requests', 'workspace', s.workspace_id, to_char(moment AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24'), l.version, l.amount, s.used, s.leased - s.used
+        FROM (SELECT r.workspace_id, sum(r.granted)::bigint AS leased, sum(CASE WHEN r.minute < this_minute - 1 THEN r.granted ELSE r.spent END)::bigint AS used
+          FROM request_leases r WHERE with_counts AND r.minute >= this_minute - 60 GROUP BY r.workspace_id) s,
+        LATERAL (SELECT x.version, x.amount FROM limits x WHERE x.workspace_id = s.workspace_id AND x.meter = 'api_requests' AND x.level = 'workspace'
+          AND x.scope_id = s.workspace_id ORDER BY x.version DESC LIMIT 1) l
+        WHERE l.amount IS NOT NULL
+      UNION ALL
       SELECT s.workspace_id, 'members', 'workspace', s.workspace_id, this_month, l.version, l.amount, s.used, 0
         FROM (SELECT m.workspace_id, count(*) AS used FROM memberships m WHERE with_counts GROUP BY m.workspace_id) s,
         LATERAL (SELECT x.version, x.amount FROM limits x WHERE x.workspace_id = s.workspace_id AND x.meter = 'members' AND x.level = 'workspace'
@@ -247,7 +257,8 @@ BEGIN
       CROSS JOIN LATERAL crossed_thresholds(b.limit_amount, b.posted, b.posted + b.held + coalesce(r.needed, 0), r.needed IS NOT NULL) x
       WHERE (b.posted >= b.limit_amount / 2 OR r.needed IS NOT NULL OR b.meter = 'concurrent_tasks')
         AND NOT EXISTS (SELECT FROM limit_alerts a WHERE a.workspace_id = b.workspace_id AND a.meter = b.meter AND a.level = b.level AND a.scope_id = b.scope_id
-          AND a.period = b.period AND a.limit_version = b.limit_version AND a.kind = x.kind AND a.percent = x.percent)
+          AND (a.period = b.period OR b.meter = 'api_requests' AND a.at > moment - interval '1 hour')
+          AND a.limit_version = b.limit_version AND a.kind = x.kind AND a.percent = x.percent)
       ORDER BY b.workspace_id, b.meter, b.level, b.scope_id, x.percent LIMIT 200
   LOOP
     IF raise_limit_alert(alert) THEN raised := raised + 1; END IF;
