@@ -3,6 +3,7 @@ import { join, resolve } from "node:path";
 import type { Config } from "./platform/config.ts";
 import { closeAll } from "./platform/close-all.ts";
 import { makeDataFolder } from "./platform/data-folder.ts";
+import { requireDataFolderVersion } from "./platform/data-folder-version.ts";
 import { createDb, type Db, type DbRole } from "./platform/db.ts";
 import { startEmbeddedPostgres } from "./platform/postgres-server/embedded-postgres.ts";
 import { AppError } from "./platform/errors.ts";
@@ -116,6 +117,7 @@ function openDb(options: {
  */
 export async function openInstallation(config: Config, log: Logger): Promise<Installation> {
   const dataDir = await makeDataFolder(resolve(config.GUILDHALL_DATA_DIR));
+  await requireDataFolderVersion(dataDir);
   const lock: InstanceLock = await acquireInstanceLock(dataDir);
   const undo: (() => Promise<void>)[] = [() => lock.release()];
   async function close(): Promise<void> {
