@@ -13,7 +13,7 @@ import { addMetricsRoute, isLocalOnly } from "./operator/metrics-route.ts";
 import type { Clock } from "./platform/clock.ts";
 import type { Config } from "./platform/config.ts";
 import type { Db } from "./platform/db.ts";
-import type { FileStore } from "./platform/file-store.ts";
+import type { FileStore } from "./platform/file-store/file-store.ts";
 import { createHttp, type Http } from "./platform/http.ts";
 import type { Logger } from "./platform/log.ts";
 import type { RequestLimits } from "./platform/request-limits.ts";

@@ -7,7 +7,7 @@ import type { Clock } from "./platform/clock.ts";
 import type { Config } from "./platform/config.ts";
 import type { Db } from "./platform/db.ts";
 import { every, type Recurring } from "./platform/every.ts";
-import type { FileStore } from "./platform/file-store.ts";
+import type { FileStore } from "./platform/file-store/file-store.ts";
 import type { Logger } from "./platform/log.ts";
 import { relayOutbox } from "./platform/outbox.ts";
 import { createNativeRuntime } from "./runtimes/native/native.ts";

@@ -21,7 +21,8 @@ import { closeAll } from "./platform/close-all.ts";
 import type { Config } from "./platform/config.ts";
 import { AppError } from "./platform/errors.ts";
 import { every } from "./platform/every.ts";
-import { createFileStore } from "./platform/file-store.ts";
+import type { FileStore } from "./platform/file-store/file-store.ts";
+import { openFileStore } from "./platform/file-store/open-file-store.ts";
 import { newId } from "./platform/ids.ts";
 import type { Logger } from "./platform/log.ts";
 import { createRequestLimits, type RequestLimits } from "./platform/request-limits.ts";
@@ -170,7 +171,7 @@ async function startApi(
     provider: ModelProvider;
     identity: Identity;
     execution: ReturnType<typeof createExecution>;
-    files: ReturnType<typeof createFileStore>;
+    files: FileStore;
     requestLimits: RequestLimits;
     gatewayUrl: string;
     upkeep: Upkeep;
@@ -251,7 +252,8 @@ export async function startGuildhall(options: StartOptions): Promise<Guildhall> 
       closers,
     });
     print(`▸ gateway    ${gatewayUrl}`);
-    const files = createFileStore({ root: join(dataDir, "files") });
+    const { files, description: filesLieAt } = await openFileStore(config, dataDir);
+    if (config.S3_BUCKET !== undefined) print(`▸ files      ${filesLieAt}`);
     const execution = createExecution({
       config,
       db,

@@ -14,10 +14,6 @@ export const errorCatalogue: Readonly<Record<string, { status: number; meaning: 
     meaning:
       "The workspace's API requests of the last 60 minutes are used up; Retry-After says when the next one fits.",
   },
-  artifact_content_missing: {
-    status: 500,
-    meaning: "The file is listed, but its content is gone from the server's disk.",
-  },
   artifact_not_found: { status: 404, meaning: "The workspace has no such artifact." },
   bad_request: {
     status: 400,
@@ -27,6 +23,10 @@ export const errorCatalogue: Readonly<Record<string, { status: number; meaning: 
   body_too_large: {
     status: 413,
     meaning: "JSON bodies have at most 1 MB; files go through uploads.",
+  },
+  content_missing: {
+    status: 500,
+    meaning: "The file is listed, but its content is gone from the file store.",
   },
   database_unavailable: {
     status: 503,
@@ -94,6 +94,10 @@ export const errorCatalogue: Readonly<Record<string, { status: number; meaning: 
   sign_in_link_invalid: {
     status: 401,
     meaning: "The one-time link was used before or is older than 10 minutes.",
+  },
+  storage_unavailable: {
+    status: 503,
+    meaning: "The file store cannot be reached at the moment. Nothing was half kept; try again.",
   },
   storage_full: {
     status: 507,

@@ -13,6 +13,12 @@ describe("settings", () => {
     ["no address", { MODEL_BASE_URL: "models" }, "MODEL_BASE_URL"],
     ["a budget of nothing", { LOCAL_BUDGET_NANO_USD: "0" }, "LOCAL_BUDGET_NANO_USD"],
     ["heartbeats that come too late", { HEARTBEAT_MS: "5000" }, "HEARTBEAT_MS"],
+    ["a service without a bucket", { S3_ENDPOINT: "http://127.0.0.1:9000" }, "S3_BUCKET"],
+    [
+      "a key without its secret",
+      { S3_BUCKET: "files", S3_ACCESS_KEY_ID: "id" },
+      "S3_SECRET_ACCESS_KEY",
+    ],
     ["everybody as a proxy", { TRUSTED_PROXIES: "10.0.0.1, 0.0.0.0/0" }, "TRUSTED_PROXIES"],
     ["a limit that is not known", { RATE_LIMITS: "users=1/60" }, "RATE_LIMITS"],
     ["a limit of nothing", { RATE_LIMITS: "user=0/60" }, "RATE_LIMITS"],

@@ -116,6 +116,28 @@ export const configSchema = z.object({
     .min(1)
     .default(1_000)
     .describe("Most files in one upload"),
+  S3_BUCKET: z
+    .string()
+    .min(1)
+    .optional()
+    .describe(
+      "Bucket that files are kept in, which every worker can reach; without it they lie in the data folder of this machine",
+    ),
+  S3_ENDPOINT: z
+    .url({ protocol: /^https?$/ })
+    .optional()
+    .describe("Service that speaks S3; default: that of AWS in the region"),
+  S3_REGION: z.string().min(1).default("us-east-1").describe("Region of the bucket"),
+  S3_ACCESS_KEY_ID: z
+    .string()
+    .min(1)
+    .optional()
+    .describe("Key id for the bucket; without it what AWS gives this machine is used"),
+  S3_SECRET_ACCESS_KEY: secret.optional().describe("Secret of that key"),
+  S3_PATH_STYLE: z
+    .enum(["0", "1"])
+    .default("0")
+    .describe("1 names the bucket in the path, not the host, as MinIO and its like want"),
   AGENT_SECOND_NANO_USD: nanoUsd
     .default(0)
     .describe("What a second of agent time costs the operator, nano-USD"),
@@ -192,6 +214,18 @@ const rules: readonly Rule[] = [
       NODE_ENV !== "production" || (GUILDHALL_SECRET?.reveal().length ?? 0) >= 32,
     message:
       "must have at least 32 characters in production; set it to the output of `openssl rand -base64 48` and keep it",
+  },
+  {
+    field: "S3_BUCKET",
+    holds: ({ S3_BUCKET, S3_ENDPOINT, S3_ACCESS_KEY_ID }) =>
+      S3_BUCKET !== undefined || (S3_ENDPOINT === undefined && S3_ACCESS_KEY_ID === undefined),
+    message: "is missing, and S3_ENDPOINT or S3_ACCESS_KEY_ID mean nothing without it",
+  },
+  {
+    field: "S3_SECRET_ACCESS_KEY",
+    holds: ({ S3_ACCESS_KEY_ID, S3_SECRET_ACCESS_KEY }) =>
+      (S3_ACCESS_KEY_ID === undefined) === (S3_SECRET_ACCESS_KEY === undefined),
+    message: "and S3_ACCESS_KEY_ID must be set together, or neither",
   },
   {
     field: "TRUSTED_PROXIES",

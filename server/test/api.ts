@@ -8,7 +8,8 @@ import { type ApiOptions, createApi } from "../api.ts";
 import { createIdentity, type Identity } from "../identity/identity.ts";
 import { createRequestLeases } from "../ledger/request-leases.ts";
 import { systemClock } from "../platform/clock.ts";
-import { createFileStore, type FileStore } from "../platform/file-store.ts";
+import type { FileStore } from "../platform/file-store/file-store.ts";
+import { createLocalFileStore } from "../platform/file-store/open-file-store.ts";
 import { newId } from "../platform/ids.ts";
 import { createLogger } from "../platform/log.ts";
 import { createRequestLimits } from "../platform/request-limits.ts";
@@ -24,6 +25,8 @@ export type TestApi = TestDatabase & {
   base: string;
   identity: Identity;
   files: FileStore;
+  /** Where the contents lie. */
+  filesFolder: string;
   eventBell: EventBell;
   /** What was rung, in order: `ready`, or the id of the task that ended. */
   rung: string[];
@@ -55,7 +58,8 @@ export async function startTestApi(
   const { db, admin } = database;
   const clock = options.clock ?? systemClock;
   const identity = createIdentity({ db, clock, rootSecret: testRootSecret });
-  const files = createFileStore({ root: join(folder, "files") });
+  const filesFolder = join(folder, "files");
+  const files = createLocalFileStore(filesFolder);
   const eventBell = createEventBell();
   const rung: string[] = [];
   const api = await createApi({
@@ -102,6 +106,7 @@ export async function startTestApi(
     base,
     identity,
     files,
+    filesFolder,
     eventBell,
     rung,
     keyWith,

@@ -10,7 +10,7 @@ import { seedAgents } from "../agents/agents.ts";
 import { createGateway } from "../gateway/gateway.ts";
 import { createLedger } from "../ledger/ledger.ts";
 import { systemClock } from "../platform/clock.ts";
-import { createFileStore } from "../platform/file-store.ts";
+import { createLocalFileStore } from "../platform/file-store/open-file-store.ts";
 import { newId } from "../platform/ids.ts";
 import { createLogger } from "../platform/log.ts";
 import { Secret } from "../platform/secret.ts";
@@ -71,7 +71,7 @@ export async function openStage({ db }: Pick<TestDatabase, "db">, options: Stage
     },
   });
   const { url: gatewayUrl } = await gateway.listen({ port: 0, host: "127.0.0.1" });
-  const files = createFileStore({ root: join(dataDir, "files") });
+  const files = createLocalFileStore(join(dataDir, "files"));
   const closers: (() => Promise<void>)[] = [];
   onTestFinished(async () => {
     for (const close of closers.toReversed()) await close();

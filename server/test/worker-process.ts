@@ -4,7 +4,7 @@ import { z } from "zod";
 import { createLedger } from "../ledger/ledger.ts";
 import { systemClock } from "../platform/clock.ts";
 import { createDb } from "../platform/db.ts";
-import { createFileStore } from "../platform/file-store.ts";
+import { createLocalFileStore } from "../platform/file-store/open-file-store.ts";
 import { newId } from "../platform/ids.ts";
 import { createLogger } from "../platform/log.ts";
 import { createNativeRuntime } from "../runtimes/native/native.ts";
@@ -65,7 +65,7 @@ function start(settings: z.infer<typeof workerProcessSchema>): void {
       [...builtIn.filter((tool) => tool.name !== sendMessage.name), sendMessage],
       { onUnexpected: ({ tool, error }) => log.error({ err: error, tool }, "a tool broke") },
     ),
-    files: createFileStore({ root: join(dataDir, "files") }),
+    files: createLocalFileStore(join(dataDir, "files")),
     dataDir,
     gatewayUrl,
     clock: systemClock,

@@ -1,6 +1,6 @@
 import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
-import type { FileStore } from "../../platform/file-store.ts";
+import type { FileStore } from "../../platform/file-store/file-store.ts";
 import { hasCode } from "../../platform/system-error.ts";
 import { openRunFolder, type RunFolder } from "../../tools/run-folder.ts";
 import { placeDelegatedFiles } from "../files/delegated-files.ts";
@@ -30,7 +30,7 @@ async function place(
   const sizes = new Map(entries.map((entry) => [entry.path, entry.sizeBytes]));
   for (const { path, sizeBytes, sha256 } of wanted)
     if (sizes.get(path) !== sizeBytes)
-      await folder.copyIn(files.open({ workspaceId, sha256 }), path);
+      await folder.copyIn(await files.open({ workspaceId, sha256 }), path);
 }
 
 /**

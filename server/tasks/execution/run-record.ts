@@ -1,6 +1,6 @@
 import type { EventBody } from "@guildhall/sdk/contract/event.ts";
 import type { Db, WorkspaceTx } from "../../platform/db.ts";
-import type { FileStore } from "../../platform/file-store.ts";
+import type { FileStore } from "../../platform/file-store/file-store.ts";
 import type { Logger } from "../../platform/log.ts";
 import type { RunRecord } from "../../runtimes/runtime.ts";
 import type { RunFolder } from "../../tools/run-folder.ts";

@@ -1,4 +1,6 @@
-import { readFile, rm, stat } from "node:fs/promises";
+import { rm, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { text } from "node:stream/consumers";
 import { expect, it } from "vitest";
 import { createTestDatabase } from "../../test/database.ts";
 import {
@@ -106,9 +108,9 @@ it("a run's folder is gone once the run is over, and what it wrote is in the fil
     [taskId],
   );
   const [report] = rows;
-  const text = await readFile(stage.files.path({ workspaceId, sha256: report!.sha256 }), "utf8");
-  expect(Buffer.byteLength(text)).toBe(report!.size);
-  expect(text).toContain("sales.csv");
+  const written = await text(await stage.files.open({ workspaceId, sha256: report!.sha256 }));
+  expect(Buffer.byteLength(written)).toBe(report!.size);
+  expect(written).toContain("sales.csv");
 });
 
 it("an input that is missing from the file store fails its own task, and nobody else's", async () => {
@@ -122,11 +124,7 @@ it("an input that is missing from the file store fails its own task, and nobody 
     prompt,
     inputs: { "gone.csv": "a\n1\n" },
   });
-  const { rows } = await admin.query<{ sha256: string }>(
-    "SELECT sha256 FROM upload_files WHERE workspace_id = $1",
-    [workspaceId],
-  );
-  await rm(stage.files.path({ workspaceId, sha256: rows[0]!.sha256 }));
+  await rm(join(stage.dataDir, "files", workspaceId), { recursive: true });
   const whole = await giveTask(database, {
     stage,
     tenant,

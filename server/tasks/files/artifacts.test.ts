@@ -115,7 +115,7 @@ test("an artifact whose content is gone is our fault, said so, and not an empty 
     "INSERT INTO artifacts (workspace_id, id, task_id, run_id, path, size_bytes, sha256) VALUES ($1, $2, $3, $4, 'gone.txt', 3, $5)",
     [mine.workspaceId, id, taskId, runId, "0".repeat(64)],
   );
-  await expectProblem(await open(id), 500, "artifact_content_missing");
+  await expectProblem(await open(id), 500, "content_missing");
 });
 
 test("an unknown query is refused", async () => {

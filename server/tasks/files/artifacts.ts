@@ -3,7 +3,7 @@ import type { Readable } from "node:stream";
 import type { Artifact } from "@guildhall/sdk/contract/task.ts";
 import type { Db } from "../../platform/db.ts";
 import { AppError } from "../../platform/errors.ts";
-import type { FileStore } from "../../platform/file-store.ts";
+import type { FileStore } from "../../platform/file-store/file-store.ts";
 import { findArtifacts, findTask } from "../task-queries.ts";
 import { taskNotFound } from "../task-errors.ts";
 
@@ -18,7 +18,7 @@ export type ArtifactContent = {
 export type Artifacts = {
   /** By path. Throws `task_not_found` (404). */
   list(workspaceId: string, taskId: string): Promise<Artifact[]>;
-  /** Throws `artifact_not_found` (404). */
+  /** Throws `artifact_not_found` (404) and what the file store throws. */
   open(workspaceId: string, id: string): Promise<ArtifactContent>;
 };
 
@@ -80,18 +80,8 @@ export function createArtifacts(options: { db: Db; files: FileStore }): Artifact
         }),
       );
       if (!row) throw artifactNotFound();
-      const key = { workspaceId, sha256: row.sha256 };
-      const sizeBytes = await files.size(key);
-      if (sizeBytes === undefined) {
-        throw new AppError({
-          code: "artifact_content_missing",
-          status: 500,
-          publicMessage: "The file is known, but its content is not on this server's disk.",
-          hint: "Tell the operator the request id.",
-          internal: `content ${row.sha256} of ${id} is missing`,
-        });
-      }
-      return { path: row.path, sizeBytes, sha256: row.sha256, stream: files.open(key) };
+      const { path, size_bytes: sizeBytes, sha256 } = row;
+      return { path, sizeBytes, sha256, stream: await files.open({ workspaceId, sha256 }) };
     },
   };
 }

@@ -1,6 +1,6 @@
 import type { WorkspaceTx } from "../../platform/db.ts";
 import { AppError } from "../../platform/errors.ts";
-import type { FileStore, StoredFile } from "../../platform/file-store.ts";
+import type { FileStore, StoredFile } from "../../platform/file-store/file-store.ts";
 import type { RunFolder } from "../../tools/run-folder.ts";
 
 /** What a delegated task wrote, under the path that it gets in the folder of the run that delegated it. */
@@ -50,7 +50,7 @@ export async function placeDelegatedFiles(
   for (const { path, sha256 } of wanted) {
     if (present.has(path)) continue;
     try {
-      await folder.copyIn(files.open({ workspaceId, sha256 }), path);
+      await folder.copyIn(await files.open({ workspaceId, sha256 }), path);
     } catch (error) {
       if (!(error instanceof AppError)) throw error;
       leftOut.add(path);

@@ -1,6 +1,6 @@
 import { readdir } from "node:fs/promises";
 import { connect } from "node:net";
-import { dirname } from "node:path";
+import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { expect, test } from "vitest";
 import { uploadSchema } from "@guildhall/sdk/contract/task.ts";
@@ -9,7 +9,7 @@ import { type Caller, expectProblem, startTestApi } from "../../test/api.ts";
 
 // 1,000 bytes and 5 files at most.
 const api = await startTestApi();
-const { admin, base, files, send } = api;
+const { admin, base, files, filesFolder, send } = api;
 const mine = await api.caller();
 
 type Part = readonly [path: string, content: string];
@@ -28,9 +28,13 @@ async function keptBy({ workspaceId }: Caller): Promise<{ rows: number; files: n
     "SELECT count(*)::int AS n FROM uploads WHERE workspace_id = $1",
     [workspaceId],
   );
-  const folder = dirname(dirname(files.path({ workspaceId, sha256: sha256Hex("") })));
-  const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch(() => []);
-  return { rows: rows[0]!.n, files: entries.filter((entry) => entry.isFile()).length };
+  const folders = [join(filesFolder, workspaceId), join(filesFolder, ".incoming")];
+  const entries = await Promise.all(
+    folders.map((folder) =>
+      readdir(folder, { recursive: true, withFileTypes: true }).catch(() => []),
+    ),
+  );
+  return { rows: rows[0]!.n, files: entries.flat().filter((entry) => entry.isFile()).length };
 }
 
 test("files are kept with their folders, sizes and hashes", async () => {
@@ -47,7 +51,7 @@ test("files are kept with their folders, sizes and hashes", async () => {
     { path: "Übersicht – 1.md", size_bytes: 3, sha256: sha256Hex("# x") },
   ]);
   const key = { workspaceId: mine.workspaceId, sha256: sha256Hex("a,b\n1,2\n") };
-  expect(await text(files.open(key))).toBe("a,b\n1,2\n");
+  expect(await text(await files.open(key))).toBe("a,b\n1,2\n");
 });
 
 test("two files with the same content are both there", async () => {

@@ -2,7 +2,7 @@ import type { Upload } from "@guildhall/sdk/contract/task.ts";
 import { appendAudit } from "../../audit/audit.ts";
 import type { Db, WorkspaceTx } from "../../platform/db.ts";
 import { AppError, type FieldProblem } from "../../platform/errors.ts";
-import type { FileStore, StagedFile } from "../../platform/file-store.ts";
+import type { FileStore, StagedFile } from "../../platform/file-store/file-store.ts";
 import { newId } from "../../platform/ids.ts";
 import type { Caller } from "../caller.ts";
 import { createUploadPaths, type UploadPaths } from "./upload-paths.ts";
@@ -99,13 +99,13 @@ export function createUploads(options: {
 
   async function stage(
     file: IncomingFile,
-    upload: { workspaceId: string; paths: UploadPaths; maxBytes: number },
+    upload: { paths: UploadPaths; maxBytes: number },
   ): Promise<KeptFile> {
-    const { workspaceId, maxBytes } = upload;
+    const { maxBytes } = upload;
     const accepted = upload.paths.add(file.path);
     if ("problem" in accepted) throw pathInvalid(accepted.problem);
     try {
-      const staged = await store.stage({ workspaceId, stream: file.stream, maxBytes });
+      const staged = await store.stage({ stream: file.stream, maxBytes });
       return { path: accepted.path, staged };
     } catch (error) {
       if (error instanceof AppError && error.code === "file_too_large")
@@ -123,17 +123,19 @@ export function createUploads(options: {
       try {
         for await (const file of files) {
           if (kept.length === limits.maxFiles) throw tooMany(limits.maxFiles);
-          const next = await stage(file, { workspaceId, paths, maxBytes: leftBytes });
+          const next = await stage(file, { paths, maxBytes: leftBytes });
           leftBytes -= next.staged.sizeBytes;
           kept.push(next);
         }
         if (kept.length === 0) throw noFiles();
         // Contents first: a row never names a content that is not there.
-        for (const { staged } of kept) await staged.keep();
+        await store.keep(
+          workspaceId,
+          kept.map(({ staged }) => staged),
+        );
         return await db.withWorkspace(workspaceId, (tx) => insertUpload(tx, caller, kept));
-      } catch (error) {
+      } finally {
         await Promise.all(kept.map(({ staged }) => staged.discard()));
-        throw error;
       }
     },
     requireFits(contentLength) {

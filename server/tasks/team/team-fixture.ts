@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { Readable } from "node:stream";
 import { afterAll, onTestFinished } from "vitest";
 import { systemClock } from "../../platform/clock.ts";
-import { createFileStore } from "../../platform/file-store.ts";
+import { createLocalFileStore } from "../../platform/file-store/open-file-store.ts";
 import { newId } from "../../platform/ids.ts";
 import { Secret } from "../../platform/secret.ts";
 import type { TestDatabase } from "../../test/database.ts";
@@ -44,7 +44,7 @@ export type Seat = ClaimedRun & {
 export async function openTeam({ db, admin }: Pick<TestDatabase, "db" | "admin">) {
   const dataDir = await mkdtemp(join(tmpdir(), "guildhall-team-"));
   afterAll(() => rm(dataDir, { recursive: true, force: true }));
-  const files = createFileStore({ root: join(dataDir, "files") });
+  const files = createLocalFileStore(join(dataDir, "files"));
   const registry = createToolRegistry(teamTools, {
     onUnexpected: ({ error }) => {
       throw error;

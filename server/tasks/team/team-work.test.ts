@@ -120,7 +120,7 @@ test("with one slot a task that delegates gives its slot to the child, gets it b
   );
   // What came back lies in its folder, but only what it wrote itself is its own work.
   expect(written.rows).toHaveLength(1);
-  const stored = stage.files.open({
+  const stored = await stage.files.open({
     workspaceId: tenant.workspaceId,
     sha256: written.rows[0]!.sha256,
   });

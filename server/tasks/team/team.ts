@@ -2,7 +2,7 @@ import type { EventBody } from "@guildhall/sdk/contract/event.ts";
 import { readMail, sendMail, type MailCall } from "../../agents/mail.ts";
 import type { Db, WorkspaceTx } from "../../platform/db.ts";
 import { invariant } from "../../platform/errors.ts";
-import type { FileStore } from "../../platform/file-store.ts";
+import type { FileStore } from "../../platform/file-store/file-store.ts";
 import { newId } from "../../platform/ids.ts";
 import { storableText } from "../../platform/storable-json.ts";
 import type { RunFolder } from "../../tools/run-folder.ts";
