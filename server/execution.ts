@@ -16,6 +16,8 @@ import { createRunJobs } from "./tasks/execution/jobs.ts";
 import { createWorker } from "./tasks/execution/worker.ts";
 import { createBuiltInTools } from "./tools/built-in-tools.ts";
 import { createToolRegistry } from "./tools/tools.ts";
+import { forgetOldDeadWakes } from "./platform/transport/dead-wakes.ts";
+import type { WakeUp } from "./wake-up.ts";
 
 /** A gateway that has not been heard of for so long is dead; it says that it lives every few seconds. */
 const DEAD_AFTER_MS = 15_000;
@@ -28,9 +30,6 @@ const HOUR_MS = 3_600_000;
 
 export type Execution = {
   start(): void;
-  /** A run may be claimable, or money or a slot came back. */
-  wake(): void;
-  taskEnded(taskId: string): void;
   close(options: { drainMs: number }): Promise<void>;
 };
 
@@ -44,6 +43,25 @@ function billingJobs({ config, db, log }: { config: Config; db: Db; log: Logger 
   ];
 }
 
+/** What is left behind by the dead, or is kept long enough. */
+function housekeeping({ db, ledger, log }: { db: Db; ledger: Ledger; log: Logger }): Recurring[] {
+  return [
+    every(5_000, {
+      name: "reap_holds",
+      log,
+      run: () =>
+        ledger.reapHolds({
+          deadAfterMs: DEAD_AFTER_MS,
+          heldForMs: HELD_FOR_MS,
+          atMost: REAP_AT_MOST,
+        }),
+    }),
+    every(HOUR_MS, { name: "forget_old_answers", log, run: () => forgetOldAnswers(db) }),
+    every(HOUR_MS, { name: "forget_old_dead_wakes", log, run: () => forgetOldDeadWakes(db) }),
+    every(HOUR_MS, { name: "forget_old_journal", log, run: () => forgetOldJournal(db) }),
+  ];
+}
+
 /** Worker and scheduler of this process: claims and executes runs, takes back what the dead have left. */
 export function createExecution(options: {
   config: Config;
@@ -53,9 +71,10 @@ export function createExecution(options: {
   dataDir: string;
   gatewayUrl: string;
   clock: Clock;
+  wakeUp: WakeUp;
   log: Logger;
 }): Execution {
-  const { config, db, ledger, log } = options;
+  const { config, db, log, wakeUp } = options;
   const tools = createToolRegistry(
     createBuiltInTools({ scratchFolder: join(options.dataDir, "scratch") }),
     {
@@ -68,6 +87,7 @@ export function createExecution(options: {
     ...options,
     runtimeFor: () => runtime,
     tools,
+    passOn: wakeUp.passOn,
     config: {
       concurrency: config.WORKER_CONCURRENCY,
       leaseMs: config.LEASE_MS,
@@ -79,50 +99,41 @@ export function createExecution(options: {
   const jobs = createRunJobs({
     db,
     log,
-    onReady: () => worker.wake(),
+    onReady() {
+      worker.wake();
+      if (!worker.hasRoom()) wakeUp.passOn();
+    },
     config: { graceMs: config.LEASE_GRACE_MS, intervalMs: config.POLL_MS },
   });
-  function wake(): void {
-    jobs.wake();
-    worker.wake();
-  }
   const recurring: Recurring[] = [
     every(config.POLL_MS, {
       name: "relay_outbox",
       log,
-      // Every topic so far says the same: there may be something to run.
-      run: () =>
-        relayOutbox(db, () => {
-          wake();
-          return Promise.resolve();
-        }),
+      run: () => relayOutbox(db, (rows) => wakeUp.relayed(rows)),
     }),
     ...billingJobs(options),
-    every(5_000, {
-      name: "reap_holds",
-      log,
-      run: () =>
-        ledger.reapHolds({
-          deadAfterMs: DEAD_AFTER_MS,
-          heldForMs: HELD_FOR_MS,
-          atMost: REAP_AT_MOST,
-        }),
-    }),
-    every(HOUR_MS, { name: "forget_old_answers", log, run: () => forgetOldAnswers(db) }),
-    every(HOUR_MS, { name: "forget_old_journal", log, run: () => forgetOldJournal(db) }),
+    ...housekeeping(options),
   ];
+  let serving: { stop(): Promise<void> } | undefined;
   return {
     start() {
       worker.start();
       jobs.start();
+      serving = wakeUp.serve({
+        wake({ limits }) {
+          if (limits) jobs.wake();
+          worker.wake();
+        },
+        hasRoom: worker.hasRoom,
+        room: worker.room,
+        ended: worker.cancelled,
+      });
       for (const job of recurring) job.start();
     },
-    wake,
-    taskEnded: (taskId) => worker.cancelled(taskId),
     async close({ drainMs }) {
       await Promise.all(recurring.map((job) => job.close()));
       await jobs.close();
-      await worker.close({ drainMs });
+      await Promise.all([serving?.stop(), worker.close({ drainMs })]);
     },
   };
 }

@@ -31,6 +31,7 @@ import { hasCode } from "./platform/system-error.ts";
 import { createSockets } from "./sockets.ts";
 import { createUpkeep, succeedGateway, type Upkeep } from "./upkeep.ts";
 import { createEventBell } from "./tasks/event-bell.ts";
+import { createWakeUp, openTransport, type WakeUp } from "./wake-up.ts";
 
 export type Guildhall = {
   url: string;
@@ -170,7 +171,7 @@ async function startApi(
     installation: Installation;
     provider: ModelProvider;
     identity: Identity;
-    execution: ReturnType<typeof createExecution>;
+    wakeUp: WakeUp;
     files: FileStore;
     requestLimits: RequestLimits;
     gatewayUrl: string;
@@ -179,8 +180,7 @@ async function startApi(
   },
 ): Promise<string> {
   const { config, log } = options;
-  const { installation, provider, identity, execution, files, requestLimits, upkeep, closers } =
-    parts;
+  const { installation, provider, identity, wakeUp, files, requestLimits, upkeep, closers } = parts;
   const { db } = installation;
   const eventBell = createEventBell();
   const folder = await openPage(installation.dataDir);
@@ -193,7 +193,7 @@ async function startApi(
     identity,
     requestLimits,
     requestLeases: openRequestLeases(options, installation, closers),
-    bell: { runReady: () => execution.wake(), taskEnded: (taskId) => execution.taskEnded(taskId) },
+    bell: wakeUp.bell,
     eventBell,
     model: { simulated: provider.simulated, baseUrl: provider.baseUrl },
     gateway: { baseUrl: config.GATEWAY_PUBLIC_URL ?? parts.gatewayUrl },
@@ -235,6 +235,14 @@ export async function startGuildhall(options: StartOptions): Promise<Guildhall> 
     print(
       `▸ database   ${installation.database}, ${installation.migrationsApplied} migrations applied, data in ${dataDir}`,
     );
+    const transport = await openTransport({
+      config,
+      listenUrl: installation.platformUrl,
+      db,
+      log,
+    });
+    const wakeUp = createWakeUp({ transport, db, log });
+    closers.add(() => wakeUp.close());
     const provider = await openModelProvider(config);
     closers.add(() => provider.close());
     print(
@@ -256,6 +264,7 @@ export async function startGuildhall(options: StartOptions): Promise<Guildhall> 
     if (config.S3_BUCKET !== undefined) print(`▸ files      ${filesLieAt}`);
     const execution = createExecution({
       config,
+      wakeUp,
       db,
       ledger,
       files,
@@ -272,7 +281,7 @@ export async function startGuildhall(options: StartOptions): Promise<Guildhall> 
       installation,
       provider,
       identity,
-      execution,
+      wakeUp,
       files,
       requestLimits,
       gatewayUrl,

@@ -48,6 +48,13 @@ export const configSchema = z.object({
     .min(1)
     .optional()
     .describe("The same database past a connection pooler, for migrations and LISTEN"),
+  REDIS_URL: z
+    .url({ protocol: /^rediss?$/ })
+    .transform((text) => new Secret(text))
+    .optional()
+    .describe(
+      "Redis 7 with maxmemory-policy noeviction, which then wakes the workers (BullMQ) instead of LISTEN/NOTIFY",
+    ),
   GUILDHALL_SECRET: secret
     .optional()
     .describe(

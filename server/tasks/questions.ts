@@ -95,7 +95,7 @@ export function createQuestions(options: {
         answerQuestion(tx, request),
       );
       options.eventBell.ring(task.id);
-      options.bell.runReady();
+      options.bell.runReady(task.id);
       return task;
     },
   };

@@ -28,8 +28,8 @@ import {
 
 /** What others in the process are told, after commit. Hints: whoever misses one looks by itself soon after. */
 export type TaskBell = {
-  /** A run may be claimable: a task was made, or a slot became free. */
-  runReady(): void;
+  /** The run of this task may be claimable; without an id: of any, because a limit was raised or a slot became free. */
+  runReady(taskId?: string): void;
   /** A task ended from outside its run: whoever executes it should stop now. */
   taskEnded(taskId: string): void;
 };
@@ -232,7 +232,7 @@ export function createTasks(options: {
         { caller, route: "POST /v1/tasks", key: idempotencyKey, body },
         (tx) => createTask(tx, { caller, body }),
       );
-      if (!outcome.replayed) bell.runReady();
+      if (!outcome.replayed) bell.runReady(outcome.answer.id);
       return outcome;
     },
     get: (workspaceId, id) => db.withWorkspace(workspaceId, (tx) => detail(tx, id)),

@@ -90,6 +90,7 @@ export function startWorker(
     config?: Partial<WorkerConfig>;
     /** Instead of the built-in tools of the same names, or beside them. */
     extraTools?: readonly SealedTool[];
+    passOn?: () => void;
   } = {},
 ): Worker {
   const { config, extraTools = [], ...deps } = options;

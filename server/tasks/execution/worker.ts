@@ -2,6 +2,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { newId } from "../../platform/ids.ts";
 import { claimRuns, isRunOver } from "./run-claims.ts";
 import { listRunFolders, removeRunFolder } from "./run-folder-setup.ts";
+import { createBell, createWaitingRoom } from "./worker-bell.ts";
 import { createWorkerRuns, type WorkerDeps } from "./worker-runs.ts";
 
 export type Worker = {
@@ -14,6 +15,10 @@ export type Worker = {
   cancelled(id: string): void;
   /** How many runs are executed now. */
   running(): number;
+  /** True while it would claim a run. */
+  hasRoom(): boolean;
+  /** Resolves when there is room, or never will be again. */
+  room(): Promise<void>;
   /**
    * Claims nothing more, lets runs come to the end of their step, stops them after `drainMs`, and hands them over.
    * Resolves when every run has been handed over or has ended; with the database away, a little later: then the leases
@@ -27,31 +32,6 @@ const LAST_WRITES_MS = 5_000;
 /** Runs that are claimed with one statement. */
 const CLAIM_AT_MOST = 16;
 
-/** A bell that remembers one ring, so that work which arrives while it is being looked for is not overlooked. */
-function createBell() {
-  let rung = false;
-  let waiting: (() => void) | undefined;
-  return {
-    ring() {
-      rung = true;
-      waiting?.();
-    },
-    async next(timeoutMs: number): Promise<void> {
-      if (!rung) {
-        const timeout = new AbortController();
-        const rings = new Promise<void>((resolve) => (waiting = resolve));
-        await Promise.race([
-          rings,
-          delay(timeoutMs, undefined, { signal: timeout.signal }).catch(() => undefined),
-        ]);
-        timeout.abort();
-        waiting = undefined;
-      }
-      rung = false;
-    },
-  };
-}
-
 /** Removes what runs that are over left on the disk when their worker died. */
 async function sweepRunFolders({ db, dataDir, log }: WorkerDeps): Promise<void> {
   try {
@@ -62,10 +42,12 @@ async function sweepRunFolders({ db, dataDir, log }: WorkerDeps): Promise<void> 
   }
 }
 
-/** Claims runs and executes them. One per process; any number of processes. */
-export function createWorker(deps: WorkerDeps): Worker {
-  const { db, clock, config, log } = deps;
-  const { leaseMs } = config;
+/**
+ * Claims runs and executes them. One per process; any number of processes. `passOn` is called when there may be work
+ * that it leaves to others: it has filled up, or hands over what it had.
+ */
+export function createWorker(deps: WorkerDeps & { passOn?(): void }): Worker {
+  const { db, clock, config, log, passOn = () => undefined } = deps;
   const id = newId("wrk");
   const bell = createBell();
   const drain = new AbortController();
@@ -74,18 +56,26 @@ export function createWorker(deps: WorkerDeps): Worker {
     ...deps,
     workerId: id,
     isDraining: () => drain.signal.aborted,
-    // Its end may have freed a slot or made another run ready.
-    onEnd: bell.ring,
+    onEnd() {
+      // Its end may have freed a slot or made another run ready.
+      bell.ring();
+      room.look();
+      if (drain.signal.aborted) passOn();
+    },
   });
   let loops: Promise<unknown> = Promise.resolve();
+
+  const hasRoom = (): boolean => !drain.signal.aborted && runs.size < config.concurrency;
+  const room = createWaitingRoom(() => hasRoom() || drain.signal.aborted);
 
   /** -> true when there may be more to claim */
   async function claimOnce(): Promise<boolean> {
     const atMost = Math.min(config.concurrency - runs.size, CLAIM_AT_MOST);
     if (atMost <= 0) return false;
     const sentAtMs = clock.monotonicMs();
-    const claims = await claimRuns(db, { workerId: id, leaseMs, atMost });
+    const claims = await claimRuns(db, { workerId: id, leaseMs: config.leaseMs, atMost });
     for (const claim of claims) runs.begin(claim, sentAtMs);
+    if (claims.length === atMost && !hasRoom()) passOn();
     return claims.length === atMost;
   }
 
@@ -118,9 +108,12 @@ export function createWorker(deps: WorkerDeps): Worker {
     cancelled: (taskOrRunId) =>
       runs.stop({ kind: "lost" }, (claim) => [claim.runId, claim.taskId].includes(taskOrRunId)),
     running: () => runs.size,
+    hasRoom,
+    room: room.until,
     async close({ drainMs }) {
       drain.abort();
       bell.ring();
+      room.look();
       const timer = setTimeout(() => runs.stop({ kind: "shutdown" }), drainMs);
       const handedOver = (async () => {
         await runs.allEnded();

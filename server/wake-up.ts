@@ -1,0 +1,132 @@
+import { z } from "zod";
+import type { Config } from "./platform/config.ts";
+import type { Db } from "./platform/db.ts";
+import type { Logger } from "./platform/log.ts";
+import type { OutboxRow } from "./platform/outbox.ts";
+import { keepDeadWake } from "./platform/transport/dead-wakes.ts";
+import { createPostgresTransport } from "./platform/transport/postgres-transport.ts";
+import type { DeadWake, Transport } from "./platform/transport/transport.ts";
+import type { TaskBell } from "./tasks/tasks.ts";
+
+/** Who executes runs in this process. */
+export type LocalWorker = {
+  /** Look for runs; with `limits` also for those that a limit or a missing slot had held up. */
+  wake(options: { limits: boolean }): void;
+  hasRoom(): boolean;
+  /** Resolves when it has room, or never will again. */
+  room(): Promise<void>;
+  ended(taskId: string): void;
+};
+
+/**
+ * The bell of this process joined with those of the others. Work rings here when this process has room for it, else
+ * elsewhere; the end of a task is told to all.
+ */
+export type WakeUp = {
+  bell: TaskBell;
+  /** There may be work that this process does not take. */
+  passOn(): void;
+  /** What the outbox tells: rows are facts that were committed, and their tellers may have died before they rang. */
+  relayed(rows: readonly OutboxRow[]): Promise<void>;
+  /** From now on work may come here; `stop` before the worker drains. */
+  serve(worker: LocalWorker): { stop(): Promise<void> };
+  transport: Pick<Transport, "name" | "counts" | "isConnected">;
+  close(): Promise<void>;
+};
+
+/** Topics of the outbox that need a worker only; every other one may have changed a limit. */
+const WORK_TOPICS: ReadonlySet<string> = new Set(["run.ready", "slot.free"]);
+const outboxPayload = z.object({ task_id: z.string().optional() });
+
+/** Writes down a payload that fits no schema; the log has it in any case. */
+function keepDead(db: Db, log: Logger) {
+  return async ({ transport, payload, reason }: DeadWake): Promise<void> => {
+    await keepDeadWake(db, { source: transport, payload, reason }).catch((error: unknown) =>
+      log.warn({ err: error }, "a wake that fits no schema was not written down"),
+    );
+  };
+}
+
+/**
+ * The transport that the settings choose. Throws `redis_eviction_policy`, `redis_too_old` and `redis_refused`; a Redis
+ * that cannot be reached keeps nobody from starting.
+ */
+export async function openTransport(options: {
+  config: Pick<Config, "REDIS_URL">;
+  /** Of a role of the server itself, past any pooler. */
+  listenUrl: string;
+  db: Db;
+  log: Logger;
+}): Promise<Transport> {
+  const { config, listenUrl, db, log } = options;
+  const onDead = keepDead(db, log);
+  const url = config.REDIS_URL?.reveal();
+  if (url === undefined)
+    return createPostgresTransport({ connectionString: listenUrl, log, onDead });
+  // Loaded only where it is used: it is half a second of start.
+  const { checkRedis } = await import("./platform/transport/redis-check.ts");
+  const { createRedisTransport } = await import("./platform/transport/redis-transport.ts");
+  const checked = await checkRedis(url);
+  if (checked.status === "unreachable")
+    log.warn({ why: checked.why }, "Redis cannot be reached; tasks start by the poll until it can");
+  return createRedisTransport({ url, log, onDead });
+}
+
+export function createWakeUp(options: { transport: Transport; db: Db; log: Logger }): WakeUp {
+  const { transport, db, log } = options;
+  let local: LocalWorker | undefined;
+
+  function ready(taskIds: readonly string[], limits: boolean): void {
+    local?.wake({ limits });
+    if (local?.hasRoom() !== true) transport.send({ kind: "run_ready", taskIds });
+  }
+
+  return {
+    transport,
+    bell: {
+      runReady: (taskId) => (taskId === undefined ? ready([], true) : ready([taskId], false)),
+      taskEnded(taskId) {
+        local?.ended(taskId);
+        transport.send({ kind: "task_ended", taskIds: [taskId] });
+      },
+    },
+    passOn: () => transport.send({ kind: "run_ready", taskIds: [] }),
+    async relayed(rows) {
+      const ids: string[] = [];
+      for (const { topic, payload } of rows) {
+        const parsed = outboxPayload.safeParse(payload);
+        if (parsed.success) {
+          if (topic === "run.ready" && parsed.data.task_id !== undefined)
+            ids.push(parsed.data.task_id);
+          continue;
+        }
+        // It was said that there is something; the poll finds out what. Kept or not, the row must go.
+        const text = JSON.stringify({ topic, payload });
+        log.error({ topic, payload: text }, "an outbox row fits no schema and was put away");
+        await keepDeadWake(db, {
+          source: "outbox",
+          payload: text.slice(0, 2_000),
+          reason: parsed.error.issues.map((issue) => issue.message).join("; "),
+        }).catch((error: unknown) => log.warn({ err: error }, "it was not written down"));
+      }
+      ready(
+        ids,
+        rows.some(({ topic }) => !WORK_TOPICS.has(topic)),
+      );
+    },
+    serve(worker) {
+      local = worker;
+      const listening = transport.listen({
+        async ready({ taskIds }) {
+          await worker.room();
+          worker.wake({ limits: taskIds.length === 0 });
+        },
+        ended({ taskIds }) {
+          for (const taskId of taskIds) worker.ended(taskId);
+        },
+      });
+      return { stop: () => listening.stop() };
+    },
+    close: () => transport.close(),
+  };
+}
