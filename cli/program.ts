@@ -3,6 +3,7 @@ import { addAccountCommands } from "./commands/account.ts";
 import { addAlertCommands } from "./commands/alert.ts";
 import { addGatewayCommands } from "./commands/gateway.ts";
 import { addLimitCommands } from "./commands/limit.ts";
+import { addPlanCommands } from "./commands/plan.ts";
 import { addTaskCommands } from "./commands/task.ts";
 import { createRun, type Env } from "./run.ts";
 
@@ -19,4 +20,5 @@ export function addClientCommands(program: Command, env: Env): void {
   addAlertCommands(program, run);
   addGatewayCommands(program, run);
   addLimitCommands(program, run);
+  addPlanCommands(program, run);
 }

@@ -7,6 +7,7 @@ import { z } from "zod";
 import { alertListSchema, alertSchema } from "@guildhall/sdk/contract/alert.ts";
 import { eventListSchema, eventSchema } from "@guildhall/sdk/contract/event.ts";
 import * as limit from "@guildhall/sdk/contract/limit.ts";
+import { planSchema } from "@guildhall/sdk/contract/plan.ts";
 import * as task from "@guildhall/sdk/contract/task.ts";
 import * as workspace from "@guildhall/sdk/contract/workspace.ts";
 import type { Access } from "./identity/guard.ts";
@@ -73,6 +74,7 @@ function namedSchemas() {
     AccessToken: workspace.accessTokenSchema,
     Limit: workspace.limitSchema,
     LimitList: limit.limitListSchema,
+    Plan: planSchema,
     LimitRow: limit.limitRowSchema,
     SimulateCall: limit.simulateCallSchema,
     SimulatedCall: limit.simulatedCallSchema,

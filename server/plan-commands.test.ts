@@ -40,8 +40,15 @@ it("what the operator agreed, and what the workspace opted in to, stays when the
   await product.cli("operator", "plan", workspaceId, "free");
   expect(await limitOf("agent_time")).toBe(7_200_000);
   expect(await limitOf("model_cost")).toBe(10_500_000_000);
+  const account = await product.cli("account");
+  expect(account.stdout).toContain("plan free");
+  expect(account.stdout).toMatch(/model budget +\$0\.50\d* +– +\+ \$10\.00\d* +– +\$10\.50/);
+  expect(account.stdout).toMatch(/agent time +16 h 40 min +2 h 0 min/);
   await product.cli("operator", "agree", workspaceId, "agent_time", "plan");
   expect(await limitOf("agent_time")).toBe(60_000_000);
+  const minutes = await product.cli("limit", "overage", "60", "--meter", "agent_time");
+  expect(minutes.stdout).toContain("may use 1 h 0 min a month beyond what its plan includes");
+  expect(await limitOf("agent_time")).toBe(63_600_000);
 });
 
 it("a workspace cannot set itself more than its plan allows, and is told how much that is", async () => {

@@ -2,7 +2,8 @@ import { duration, parseUsd, table, usd } from "@guildhall/cli/format.ts";
 import type { Command } from "commander";
 import { type CommandFrame, type Env, withInstallation } from "./command-frame.ts";
 import type { LimitChanged } from "./ledger/plan-terms.ts";
-import { type PlanMeter, planMeters, type PlanName, planNames } from "./ledger/plans.ts";
+import { planMeters } from "@guildhall/sdk/contract/plan.ts";
+import { type PlanMeter, type PlanName, planNames } from "./ledger/plans.ts";
 import { AppError } from "./platform/errors.ts";
 
 /** Whom the audit names: who may run commands on the installation's own machine. */
@@ -84,7 +85,7 @@ async function limitAccount(
 ): Promise<void> {
   const { setAccountLimit } = await import("./ledger/plan-terms.ts");
   await withInstallation(env, async ({ db }) => {
-    const change = { billingAccountId: id, ...limit, actor: OPERATOR.actor };
+    const change = { billingAccountId: id, ...limit, ...OPERATOR };
     const version = await db.withPlatform((tx) => setAccountLimit(tx, change));
     if (json) return print(JSON.stringify({ billing_account_id: id, ...limit, version }));
     const { meter, amount } = limit;

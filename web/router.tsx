@@ -9,7 +9,14 @@ import {
 } from "@tanstack/react-router";
 import type { TaskState } from "@guildhall/sdk/contract/task.ts";
 import { session } from "./api/api.ts";
-import { agentsQuery, limitsQuery, meQuery, taskQuery, usageQuery } from "./api/queries.ts";
+import {
+  agentsQuery,
+  limitsQuery,
+  meQuery,
+  planQuery,
+  taskQuery,
+  usageQuery,
+} from "./api/queries.ts";
 import { isSignedOut } from "./api/session.ts";
 import { closeRealtime, openRealtime } from "./realtime/workspace.ts";
 import { RouteProblem } from "./routes/route-problem.tsx";
@@ -135,7 +142,11 @@ const limits = createRoute({
   getParentRoute: () => workspace,
   path: "/limits",
   loader: ({ context: { queries } }) =>
-    Promise.all([queries.ensureQueryData(agentsQuery), queries.ensureQueryData(limitsQuery)]),
+    Promise.all([
+      queries.ensureQueryData(agentsQuery),
+      queries.ensureQueryData(limitsQuery),
+      queries.ensureQueryData(planQuery),
+    ]),
   component: lazyRouteComponent(() => import("./routes/w/limits/limits-page.tsx"), "LimitsPage"),
   errorComponent: RouteProblem,
 });

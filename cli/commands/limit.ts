@@ -1,5 +1,6 @@
 import type { Command } from "commander";
 import type { LimitList, LimitRow, WaitingTask } from "@guildhall/sdk/contract/limit.ts";
+import { overageMeters } from "@guildhall/sdk/contract/plan.ts";
 import { setLimitSchema } from "@guildhall/sdk/contract/workspace.ts";
 import type { Context } from "../context.ts";
 import { type ExitCode, exitCode, UsageError } from "../exit.ts";
@@ -158,16 +159,23 @@ async function setLimit(context: Context, text: string, flags: SetFlags): Promis
   return exitCode.ok;
 }
 
-async function setOverage(context: Context, amount: string): Promise<ExitCode> {
-  const value = amount === "0" ? 0 : parseUsd(amount);
-  if (value === undefined)
-    throw new UsageError(`${amount}: give dollars, for example 10.00, or 0.`);
-  const overage = await context.client.limits.setOverage({ meter: "model_cost", amount: value });
-  const limit = overage.limit === null ? "" : `, ${usd(overage.limit)} in all`;
+async function setOverage(
+  context: Context,
+  text: string,
+  flags: { meter: string },
+): Promise<ExitCode> {
+  const meter = overageMeters.find((known) => known === flags.meter);
+  if (meter === undefined)
+    throw new UsageError(`--meter ${flags.meter}: one of ${overageMeters.join(", ")}.`);
+  const amount = text === "0" ? 0 : amountOf(text, meter);
+  if (amount === null) throw new UsageError(`${text}: overage has an amount; 0 is none.`);
+  const overage = await context.client.limits.setOverage({ meter, amount });
+  const limit = overage.limit === null ? "" : `, ${meterAmount(meter, overage.limit)} in all`;
+  const what = meter === "model_cost" ? "spend" : "use";
   context.print(
     context.json
       ? JSON.stringify(overage)
-      : `The workspace may spend ${usd(value)} a month beyond what its plan includes${limit}.`,
+      : `The workspace may ${what} ${meterAmount(meter, amount)} a month beyond what its plan includes${limit}.`,
   );
   return exitCode.ok;
 }
@@ -195,7 +203,10 @@ export function addLimitCommands(program: Command, run: Run): void {
     )
     .action(run(setLimit));
   limit
-    .command("overage <usd>")
-    .description("opt in to model cost beyond what the plan includes, dollars a month; 0 is none")
+    .command("overage <amount>")
+    .description(
+      "opt in to use beyond what the plan includes, dollars a month (or minutes, by --meter); 0 is none",
+    )
+    .option("--meter <meter>", `one of ${overageMeters.join(", ")}`, "model_cost")
     .action(run(setOverage));
 }

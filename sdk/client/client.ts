@@ -10,6 +10,7 @@ import type {
   Upload,
 } from "../contract/task.ts";
 import type { LimitList, simulateCallSchema, SimulatedCall } from "../contract/limit.ts";
+import type { WorkspacePlan } from "../contract/plan.ts";
 import type {
   Agent,
   apiKeyListSchema,
@@ -91,6 +92,8 @@ export function createClient(options: ClientOptions) {
     },
     agents: { list: (): Promise<{ data: Agent[] }> => http.json("GET", "/v1/agents") },
     usage: (): Promise<Usage> => http.json("GET", "/v1/usage"),
+    /** The workspace's plan, and what each of its own limits follows from. */
+    plan: (): Promise<WorkspacePlan> => http.json("GET", "/v1/plan"),
     me: (): Promise<Me> => http.json("GET", "/v1/me"),
     alerts: {
       /** Newest first; `before` is the `next_before` of the page before. */

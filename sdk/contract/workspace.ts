@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { limitMeters, settableLevels } from "./limit.ts";
+import { overageMeters } from "./plan.ts";
 
 export const agentSchema = z.object({
   id: z.string(),
@@ -155,7 +156,7 @@ export const limitSchema = setLimitSchema.extend({ scope_id: z.string(), version
 
 /** Body of `PUT /v1/limits/overage`. amount: nano-USD or milliseconds a month, by meter; 0 is none. */
 export const setOverageSchema = z.strictObject({
-  meter: z.enum(["model_cost", "agent_time"]),
+  meter: z.enum(overageMeters),
   amount: z.int().min(0),
 });
 /** Answer of `PUT /v1/limits/overage`: the overage, and the limit that is in force with it. */

@@ -15,7 +15,8 @@ import {
   setOwnCap,
   setPlan,
 } from "./plan-terms.ts";
-import { planMeters, type PlanName, plans } from "./plans.ts";
+import { planMeters } from "@guildhall/sdk/contract/plan.ts";
+import { type PlanName, plans } from "./plans.ts";
 
 const { db, admin } = await createTestDatabase();
 const ledger = createLedger({ db, processId: newId("wrk") });
@@ -151,7 +152,7 @@ it("a limit that is removed and set again knows what was used: periods outlive l
 it("a new workspace of the same payer gets nothing of a limit that the payer has used up", async () => {
   const first = await tenantOn("starter");
   const { billingAccountId } = first;
-  const limit = { billingAccountId, meter: "model_cost", amount: 3 * USD, actor: "test" } as const;
+  const limit = { billingAccountId, meter: "model_cost", amount: 3 * USD, ...by } as const;
   await db.withPlatform((tx) => setAccountLimit(tx, limit));
   expect(await spendAll(await claim(first), USD)).toBe(3 * USD);
   const second = await tenantOn("starter", { billingAccountId });
@@ -162,6 +163,19 @@ it("a new workspace of the same payer gets nothing of a limit that the payer has
   await expect(
     db.withPlatform((tx) => setAccountLimit(tx, { ...limit, billingAccountId: "ba_nobody" })),
   ).rejects.toMatchObject({ code: "billing_account_not_found" });
+  // Each workspace's audit says that the payer's limit was changed, and nothing from which the amount could be guessed.
+  const { rows } = await admin.query(
+    "SELECT action, target, before_hash, after_hash FROM audit_lines WHERE workspace_id = ANY ($1) AND action = 'account_limit.set' ORDER BY workspace_id, seq",
+    [[first.workspaceId, second.workspaceId]],
+  );
+  const line = (version: number) => ({
+    action: "account_limit.set",
+    target: `model_cost/owner/${billingAccountId}/v${version}`,
+    before_hash: null,
+    after_hash: null,
+  });
+  expect(rows).toHaveLength(3);
+  expect(rows).toEqual(expect.arrayContaining([line(1), line(2)]));
 });
 
 it("what was agreed replaces the plan's number and survives a change of plan, until it is taken back", async () => {

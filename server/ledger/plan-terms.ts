@@ -1,8 +1,9 @@
 import { z } from "zod";
-import { appendAudit } from "../audit/audit.ts";
+import { appendAudit, appendPlatformAudit } from "../audit/audit.ts";
 import { type Statement, speakFor, type Tx, type WorkspaceTx } from "../platform/db.ts";
 import { AppError } from "../platform/errors.ts";
-import { planLimits, type PlanMeter, planMeters, type PlanName } from "./plans.ts";
+import { planMeters } from "@guildhall/sdk/contract/plan.ts";
+import { planLimits, type PlanMeter, type PlanName } from "./plans.ts";
 
 // A workspace's own limit of a meter follows from its terms:
 //   in force = the lesser of what it allows itself and (what was agreed, or else its plan's number, plus opted-in overage)
@@ -135,8 +136,9 @@ export async function setOverage(
 }
 
 /**
- * The limit of a billing account, over all its workspaces together and in each month; null is none. Only from a platform
- * transaction. Throws `billing_account_not_found` (404). -> the version
+ * The limit of a billing account, over all its workspaces together and in each month; null is none. Each of them gets an
+ * audit line that says which version, and no hash of the amount: it tells of the others. Only from a platform transaction,
+ * which then speaks for the last of them. Throws `billing_account_not_found` (404). -> the version
  */
 export async function setAccountLimit(
   tx: Tx,
@@ -145,14 +147,28 @@ export async function setAccountLimit(
     meter: "model_cost" | "agent_time";
     amount: number | null;
     actor: string;
+    origin: string;
   },
 ): Promise<number> {
-  const { billingAccountId, meter, amount, actor } = change;
+  const { billingAccountId, meter, amount, actor, origin } = change;
   const [row] = await tx.query<{ version: number }>({
     text: "SELECT set_top_limit('owner', a.id, $2, $3, $4) AS version FROM billing_accounts a WHERE a.id = $1",
     values: [billingAccountId, meter, amount, actor],
   });
-  if (row) return row.version;
+  if (row) {
+    const owned = await tx.query<{ workspace_id: string }>({
+      text: "SELECT workspace_id FROM workspaces WHERE billing_account_id = $1 ORDER BY workspace_id",
+      values: [billingAccountId],
+    });
+    for (const { workspace_id: workspaceId } of owned)
+      await appendPlatformAudit(tx, workspaceId, {
+        actor,
+        origin,
+        action: "account_limit.set",
+        target: `${meter}/owner/${billingAccountId}/v${row.version}`,
+      });
+    return row.version;
+  }
   throw new AppError({
     code: "billing_account_not_found",
     status: 404,

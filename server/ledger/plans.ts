@@ -1,3 +1,5 @@
+import type { planMeters } from "@guildhall/sdk/contract/plan.ts";
+
 /** What a plan includes. Monthly unless said otherwise; null is no number of the plan's own. Operators may edit this table. */
 export type Plan = {
   /** Subscription per month, nano-USD. */
@@ -61,13 +63,6 @@ export const plans: Readonly<Record<PlanName, Plan>> = {
 };
 
 /** What a plan limits, per workspace. */
-export const planMeters = [
-  "model_cost",
-  "agent_time",
-  "concurrent_tasks",
-  "api_requests",
-  "members",
-] as const;
 export type PlanMeter = (typeof planMeters)[number];
 
 /** One limit of a workspace. amount: nano-USD, milliseconds or a count, by meter; null is no limit. */

@@ -1,6 +1,8 @@
 import { expect, test } from "vitest";
+import { planMeters, planSchema } from "@guildhall/sdk/contract/plan.ts";
 import { limitSchema, usageSchema } from "@guildhall/sdk/contract/workspace.ts";
 import { verifyAudit } from "../audit/audit.ts";
+import { setOverride, setPlan } from "../ledger/plan-terms.ts";
 import { type Caller, expectProblem, startTestApi, withoutRequestId } from "../test/api.ts";
 import { createAgent, createQueuedRun } from "../test/tenant.ts";
 
@@ -148,4 +150,52 @@ test("limits set at once get versions one after the other", async () => {
     answers.map(async (answer) => limitSchema.parse(await answer.json()).version),
   );
   expect(versions.toSorted((a, b) => a - b)).toEqual([1, 2, 3, 4, 5]);
+});
+
+test("GET /v1/plan tells what each limit follows from: included, agreed, overage, own cap, and who changed it", async () => {
+  const caller = await api.caller();
+  const by = { workspaceId: caller.workspaceId, actor: "operator", origin: "test" };
+  await db.withPlatform((tx) => setPlan(tx, { ...by, plan: "starter" }));
+  await db.withPlatform((tx) => setOverride(tx, { ...by, meter: "agent_time", amount: null }));
+  await send("PUT", "/v1/limits/overage", {
+    key: caller.key,
+    json: { meter: "model_cost", amount: 2_000_000_000 },
+  });
+  await put({ meter: "model_cost", level: "workspace", amount: 6_000_000_000 }, caller);
+  const read = async (key: string) =>
+    planSchema.parse(await (await send("GET", "/v1/plan", { key })).json());
+  const plan = await read(caller.key);
+  expect(plan).toMatchObject({ plan: "starter", price_nano_usd: 49_000_000_000 });
+  expect(plan.terms.map((term) => term.meter)).toEqual([...planMeters]);
+  expect(plan.terms[0]).toMatchObject({
+    meter: "model_cost",
+    included: 5_000_000_000,
+    agreed: null,
+    overage: 2_000_000_000,
+    overage_possible: true,
+    own_cap: 6_000_000_000,
+    most: 7_000_000_000,
+    in_force: 6_000_000_000,
+    version: 3,
+  });
+  expect(plan.terms[0]?.changed_by).toMatch(/^key:/);
+  expect(plan.terms[1]).toMatchObject({
+    included: 600_000_000,
+    agreed: { amount: null },
+    overage_possible: false,
+    most: null,
+    in_force: null,
+    changed_by: "operator",
+  });
+  // Without a plan of numbers nothing is included, and nobody changed anything.
+  const other = await read(mine.key);
+  expect(other.terms[1]).toMatchObject({
+    included: null,
+    most: null,
+    version: 0,
+    changed_by: null,
+  });
+  expect(other.terms[0]).toMatchObject({ in_force: 1_000 });
+  const reader = await api.keyWith(mine, ["tasks:read"]);
+  await expectProblem(await send("GET", "/v1/plan", { key: reader }), 403, "scope_missing");
 });

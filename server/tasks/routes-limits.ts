@@ -9,7 +9,9 @@ import {
   setLimitSchema,
   setOverageSchema,
 } from "@guildhall/sdk/contract/workspace.ts";
+import { planSchema } from "@guildhall/sdk/contract/plan.ts";
 import { principalOf } from "../identity/guard.ts";
+import { readPlan } from "../ledger/plan-reading.ts";
 import type { Db } from "../platform/db.ts";
 import type { Http } from "../platform/http.ts";
 import { readLimits } from "./limit-view/limit-view.ts";
@@ -17,7 +19,40 @@ import { simulateCall } from "./limit-view/simulate-call.ts";
 import type { Limits } from "./limits.ts";
 import { callerOf } from "./routes.ts";
 
-/** Limits of the workspace: how they stand, what they would say, and changing them. */
+function addPlanRoutes(app: Http, { db, limits }: { db: Db; limits: Limits }): void {
+  app.route({
+    method: "GET",
+    url: "/v1/plan",
+    config: { access: "usage:read" },
+    schema: {
+      operationId: "getPlan",
+      tags: ["Limits"],
+      summary: "The workspace's plan, and what its limits follow from",
+      description:
+        "What the plan includes, what was agreed with the operator instead, the overage that was opted in to, and what the workspace allows itself.",
+      response: { 200: planSchema },
+    },
+    handler: (request) => db.withWorkspace(principalOf(request).workspaceId, readPlan),
+  });
+
+  app.route({
+    method: "PUT",
+    url: "/v1/limits/overage",
+    config: { access: "limits:write" },
+    schema: {
+      operationId: "setOverage",
+      tags: ["Limits"],
+      summary: "Opt in to use beyond what the plan includes",
+      description:
+        "The limit in force is what the plan includes plus this much a month. At first it is 0: what is included pauses when it is used up.",
+      body: setOverageSchema,
+      response: { 200: overageSchema },
+    },
+    handler: (request) => limits.setOverage({ caller: callerOf(request), body: request.body }),
+  });
+}
+
+/** Limits of the workspace and its plan: how they stand, what they would say, and changing them. */
 export function addLimitRoutes(
   app: Http,
   options: { db: Db; limits: Limits; simulated: boolean },
@@ -61,22 +96,6 @@ export function addLimitRoutes(
   });
 
   app.route({
-    method: "PUT",
-    url: "/v1/limits/overage",
-    config: { access: "limits:write" },
-    schema: {
-      operationId: "setOverage",
-      tags: ["Limits"],
-      summary: "Opt in to use beyond what the plan includes",
-      description:
-        "The limit in force is what the plan includes plus this much a month. At first it is 0: what is included pauses when it is used up.",
-      body: setOverageSchema,
-      response: { 200: overageSchema },
-    },
-    handler: (request) => limits.setOverage({ caller: callerOf(request), body: request.body }),
-  });
-
-  app.route({
     method: "POST",
     url: "/v1/limits/simulate",
     config: { access: "usage:read" },
@@ -92,4 +111,6 @@ export function addLimitRoutes(
     handler: (request) =>
       db.withWorkspace(principalOf(request).workspaceId, (tx) => simulateCall(tx, request.body)),
   });
+
+  addPlanRoutes(app, options);
 }

@@ -54,6 +54,12 @@ export const limitsQuery = queryOptions({
   queryFn: () => call((client) => client.limits.list()),
 });
 
+/** The plan and what the workspace's own limits follow from; begins with the key of the limits, which change with it. */
+export const planQuery = queryOptions({
+  queryKey: [...limitsKey, "plan"],
+  queryFn: () => call((client) => client.plan()),
+});
+
 export const apiKeysQuery = queryOptions({
   queryKey: ["api-keys"],
   queryFn: async () => (await call((client) => client.apiKeys.list())).data,

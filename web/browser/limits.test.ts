@@ -101,6 +101,22 @@ describe.skipIf(chromium === undefined)("limits, questions and ends on the page"
     await page.keyboard.press("Escape");
   });
 
+  it("shows what the plan includes, and opts in to overage up to an amount", async () => {
+    const { page, product } = stage;
+    const workspaceId = new URL(page.url()).pathname.split("/")[2] ?? "";
+    await product.cli("limit", "set", "none");
+    await product.cli("operator", "plan", workspaceId, "starter");
+    await page.goto(`${product.url}/w/${workspaceId}/limits`);
+    const plan = page.getByRole("region", { name: "Plan starter, $49.00 a month" });
+    await plan.getByRole("button", { name: "Overage of Model cost" }).click();
+    const dialog = page.getByRole("dialog", { name: "Overage of Model cost" });
+    await dialog.getByLabel("Overage a month, US dollars").fill("2.50");
+    await dialog.getByText("The limit becomes $7.50, from the next call on.").waitFor();
+    await dialog.getByRole("button", { name: "Set overage" }).click();
+    await dialog.waitFor({ state: "detached" });
+    await plan.getByRole("row", { name: /^Model cost \$5\.00 \+ \$2\.50/ }).waitFor();
+  });
+
   it("asks nothing of any other origin and reports no error", () => {
     expect(stage.troubles).toEqual([]);
   });

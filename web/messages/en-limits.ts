@@ -65,6 +65,25 @@ export const limitMessages = {
   "change.remove": "No limit",
   "change.confirm": "Set limit",
 
+  "plan.title": "Plan {plan}",
+  "plan.price": ", {amount} a month",
+  "plan.about":
+    "What the plan includes, and how much beyond that you are ready to pay for in a month. With no overage, work pauses when what is included is used up.",
+  "plan.noNumbers": "It has no numbers of its own: only the limits below count.",
+  "plan.meter": "Meter",
+  "plan.included": "Included",
+  "plan.agreed": "{amount}, agreed",
+  "plan.overage": "Overage, at most",
+  "plan.ownCap": "Own limit",
+  "plan.inForce": "In force",
+  "plan.overageOf": "Overage of {name}",
+  "plan.overageStory":
+    "Work goes on beyond what the plan includes until this much more is used in the month. What is used beyond is charged.",
+  "plan.overage.model_cost": "Overage a month, US dollars",
+  "plan.overage.agent_time": "Overage a month, minutes",
+  "plan.overageWrong": "Give an amount; 0 is none.",
+  "plan.overageConfirm": "Set overage",
+
   "limits.title": "Limits",
   "limits.about":
     "Everything that can stop work. At a limit work pauses and is not lost; it goes on by itself.",

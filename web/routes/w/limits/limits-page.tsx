@@ -11,6 +11,7 @@ import { CommandLine } from "../../../ui/copy-button.tsx";
 import { PageHead } from "../../../ui/page-head.tsx";
 import { HistoryDialog } from "./history-dialog.tsx";
 import { LimitTable } from "./limit-table.tsx";
+import { PlanPanel } from "./plan-panel.tsx";
 import { SimulateDialog } from "./simulate-dialog.tsx";
 import { WaitingList } from "./waiting-list.tsx";
 import styles from "./limits-page.module.css";
@@ -68,6 +69,7 @@ export function LimitsPage() {
         {limits.simulated && <p className="dim">{t("sim.title")}</p>}
       </PageHead>
       <Stops stops={limits.stops} />
+      <PlanPanel />
       <LimitTable rows={limits.data} onHistory={setShown} />
       <CommandLine text="npx guildhall limit list" label={t("copy.commandLine")} />
       {shown !== undefined && (
