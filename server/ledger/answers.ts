@@ -86,6 +86,7 @@ export function readReconcile(answer: unknown): ReconcileOutcome {
 const agentTimeAnswer = z.discriminatedUnion("status", [
   z.object({ status: z.literal("granted"), ms: z.int() }),
   z.object({ status: z.literal("stale") }),
+  z.object({ status: z.literal("suspended"), reason: z.string() }),
   z.object({ status: z.literal("exhausted"), ...refusalShape }),
 ]);
 

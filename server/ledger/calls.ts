@@ -106,6 +106,8 @@ export type AgentTimeOutcome =
   /** May be less than asked for, when a limit is near. */
   | { status: "granted"; ms: number }
   | { status: "stale" }
+  /** The whole workspace is stopped; `reason` as in `GET /v1/me`. */
+  | { status: "suspended"; reason: string }
   | (Omit<Refusal, "status"> & { status: "exhausted" });
 
 export type RunFence = { workspaceId: string; runId: string; epoch: number };

@@ -136,3 +136,24 @@ it("a suspended workspace takes no further hold, and goes on once that is lifted
   await suspend(null);
   expect(await ledger.reserve(request(run))).toMatchObject({ status: "held" });
 });
+
+it("a suspended workspace books no further agent time, but is told what was booked; afterwards it goes on", async () => {
+  const run = await createClaimedRun(admin, await createTenant(admin));
+  const suspend = (reason: string | null) =>
+    admin.query(`UPDATE workspaces SET suspended = $2 WHERE workspace_id = $1`, [
+      run.workspaceId,
+      reason,
+    ]);
+  const book = (bookingNo: number) => ledger.leaseAgentTime({ ...run, bookingNo, sliceMs: 5_000 });
+  expect(await book(1)).toEqual({ status: "granted", ms: 5_000 });
+  await suspend("margin_guard");
+  expect(await book(2)).toEqual({ status: "suspended", reason: "margin_guard" });
+  expect(await book(1)).toEqual({ status: "granted", ms: 5_000 });
+  const { rows } = await admin.query<{ ms: string }>(
+    "SELECT sum(granted_ms) AS ms FROM time_slices WHERE run_id = $1",
+    [run.runId],
+  );
+  expect(Number(rows[0]?.ms)).toBe(5_000);
+  await suspend(null);
+  expect(await book(2)).toEqual({ status: "granted", ms: 5_000 });
+});

@@ -39,7 +39,11 @@ async function open(options: { sliceMs: number; lost: (request: number) => boole
     );
     return rows[0]!;
   }
-  return { time, booked, lease, requests: () => requests };
+  const suspend = () =>
+    admin.query("UPDATE workspaces SET suspended = 'operator' WHERE workspace_id = $1", [
+      run.workspaceId,
+    ]);
+  return { time, booked, lease, suspend, requests: () => requests };
 }
 
 it("a booking whose answer was lost is asked for again and not made twice", async () => {
@@ -75,4 +79,18 @@ it("time whose booking is answered only while the run stops is given back, too",
   const { slices, kept } = await booked();
   expect(slices).toBe(1);
   expect(kept).toBeLessThan(LONG_MS / 2);
+});
+
+it("a run of a suspended workspace stops where its booked time ends, and says why", async () => {
+  const { time, lease, suspend, requests } = await open({ sliceMs: 1_500, lost: () => false });
+  await time.start();
+  await suspend();
+  await expect
+    .poll(() => lease.stopped(), { timeout: 20_000 })
+    .toEqual({
+      kind: "agent_time",
+      reason: { kind: "suspended", reason: "operator" },
+    });
+  expect(requests()).toBe(2);
+  await time.end();
 });

@@ -25,7 +25,11 @@ export type AgentTimeDeps = {
 
 type Answer = Awaited<ReturnType<Ledger["leaseAgentTime"]>>;
 
-function toStop(answer: Extract<Answer, { status: "exhausted" }>) {
+function toStop(answer: Extract<Answer, { status: "exhausted" | "suspended" }>) {
+  if (answer.status === "suspended") {
+    const reason: ParkReason = { kind: "suspended", reason: answer.reason };
+    return { kind: "agent_time" as const, reason };
+  }
   const { status, level, scopeId, period, limit, posted, held, needed } = answer;
   const reason: ParkReason = {
     kind: "limit",
@@ -87,7 +91,7 @@ export function createAgentTime(deps: AgentTimeDeps): AgentTime {
   const { workspaceId, runId, epoch } = claim;
   const bookings = createBookings(deps);
   let startedAtMs = clock.monotonicMs();
-  let exhausted: ReturnType<typeof toStop> | undefined;
+  let refused: ReturnType<typeof toStop> | undefined;
   const timers = new Set<NodeJS.Timeout>();
   let closed = false;
   const endsAtMs = (): number => startedAtMs + bookings.bookedMs();
@@ -104,11 +108,11 @@ export function createAgentTime(deps: AgentTimeDeps): AgentTime {
     timers.add(timer);
   }
 
-  /** Stops the run when its booked time is over: by the limit's word, or because nobody could be asked. */
+  /** Stops the run when its booked time is over: by the ledger's word, or because nobody could be asked. */
   function expire(): void {
     if (closed) return;
     if (clock.monotonicMs() < endsAtMs()) at(endsAtMs(), expire);
-    else lease.stop(exhausted ?? { kind: "lost" });
+    else lease.stop(refused ?? { kind: "lost" });
   }
 
   async function book(): Promise<void> {
@@ -118,7 +122,8 @@ export function createAgentTime(deps: AgentTimeDeps): AgentTime {
         lease.stop({ kind: "lost" });
         return;
       case "exhausted":
-        exhausted = toStop(answer);
+      case "suspended":
+        refused = toStop(answer);
         return;
       default:
         at(endsAtMs() - answer.ms / 3, () => void renew());
