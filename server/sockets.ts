@@ -78,10 +78,9 @@ export function createSockets(options: {
     pollMs: POLL_MS,
     async mayConnect(request) {
       const key = addressKey(requestLimits.addressOf(request));
-      return (await requestLimits.take("socket_connect", key))?.allowed ?? true;
+      return requestLimits.take("socket_connect", key)?.allowed ?? true;
     },
-    maySend: async (userId) =>
-      (await requestLimits.take("socket_message", userId))?.allowed ?? true,
+    maySend: async (userId) => requestLimits.take("socket_message", userId)?.allowed ?? true,
     authenticate: (accessToken) => sessionOf(identity, accessToken),
     tailOf: (workspaceId, taskId, after) => tailOf(db, { workspaceId, taskId, after }),
     tasksOf: (workspaceId, ids) => db.withWorkspace(workspaceId, (tx) => findTasksById(tx, ids)),

@@ -42,12 +42,12 @@ export function createCallLimits(limits: RequestLimits): CallLimits {
   const keyOf = (request: IncomingMessage): string => addressKey(limits.addressOf(request));
 
   async function refuse(request: IncomingMessage, taken: NonNullable<Taken>): Promise<Refused> {
-    const flood = await limits.take("gateway_flood", keyOf(request));
+    const flood = limits.take("gateway_flood", keyOf(request));
     return { error: tooMany(taken.state), end: flood?.allowed === false };
   }
 
   async function failed(request: IncomingMessage): Promise<void> {
-    await limits.take("gateway_failed", keyOf(request));
+    limits.take("gateway_failed", keyOf(request));
   }
 
   return {
@@ -55,12 +55,12 @@ export function createCallLimits(limits: RequestLimits): CallLimits {
       const known = key !== undefined && limits.wasAccepted(key);
       if (!known) {
         for (const policy of ["gateway_flood", "gateway_failed"] as const) {
-          const looked = await limits.look(policy, keyOf(request));
+          const looked = limits.look(policy, keyOf(request));
           if (looked?.allowed === false) return refuse(request, looked);
         }
       }
       if (key === undefined) return undefined;
-      const taken = await limits.take("gateway_token", key);
+      const taken = limits.take("gateway_token", key);
       return taken?.allowed === false ? refuse(request, taken) : undefined;
     },
     watch: (request, key, client) => ({

@@ -22,7 +22,7 @@ async function refuse(
   at: { request: FastifyRequest; reply: FastifyReply; taken: NonNullable<Taken> },
 ): Promise<never> {
   const { request, reply, taken } = at;
-  const flood = await limits.take("flood", addressKey(request.clientAddress));
+  const flood = limits.take("flood", addressKey(request.clientAddress));
   if (flood?.allowed === false) void reply.header("connection", "close");
   addRateLimit(reply, taken.state);
   throw rateLimited(taken.state);
@@ -40,22 +40,22 @@ export function limitAddresses(app: Http, limits: RequestLimits): void {
   app.addHook("onRequest", async (request, reply) => {
     request.clientAddress = limits.addressOf(request.raw);
     const key = addressKey(request.clientAddress);
-    const flood = await limits.look("flood", key);
+    const flood = limits.look("flood", key);
     if (flood?.allowed === false) await refuse(limits, { request, reply, taken: flood });
-    const failed = await limits.look("failed_credential", key);
+    const failed = limits.look("failed_credential", key);
     if (failed?.allowed === false && !limits.wasAccepted(credentialOf(request)))
       await refuse(limits, { request, reply, taken: failed });
     const { access, policy } = request.routeOptions.config;
-    const taken = await limits.take("address", key);
+    const taken = limits.take("address", key);
     if (taken?.allowed === false) await refuse(limits, { request, reply, taken });
     if (access !== "public" || policy === undefined) return;
-    const own = await limits.take(policy, key);
+    const own = limits.take(policy, key);
     if (own?.allowed === false) await refuse(limits, { request, reply, taken: own });
   });
   // Before the answer leaves: who tries one credential after the other is counted each time.
   app.addHook("onSend", async (request, reply) => {
     if (reply.statusCode === 401)
-      await limits.take("failed_credential", addressKey(request.clientAddress));
+      limits.take("failed_credential", addressKey(request.clientAddress));
   });
 }
 
@@ -76,10 +76,10 @@ export function limitPrincipals(app: Http, limits: RequestLimits): void {
     limits.accepted(credentialOf(request));
     const counted: RatePolicyName[] = [];
     for (const policy of policiesOf(request)) {
-      const taken = await limits.take(policy, principal.actor);
+      const taken = limits.take(policy, principal.actor);
       if (taken?.allowed === false) {
         // What is refused by one limit does not use up another.
-        for (const earlier of counted) await limits.giveBack(earlier, principal.actor);
+        for (const earlier of counted) limits.giveBack(earlier, principal.actor);
         await refuse(limits, { request, reply, taken });
       }
       if (taken) addRateLimit(reply, taken.state);

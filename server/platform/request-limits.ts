@@ -1,11 +1,11 @@
 import type { IncomingMessage } from "node:http";
-import { RateLimiterMemory, RateLimiterRes } from "rate-limiter-flexible";
 import { createClientAddress } from "./client-address.ts";
 import type { Config } from "./config.ts";
 import { AppError } from "./errors.ts";
 import type { QuotaState } from "./rate-limit-headers.ts";
 import { ratePolicies, type RatePolicyName } from "./rate-policies.ts";
 import { sha256Hex } from "./secret.ts";
+import { createWindowCounter, type WindowCount, type WindowCounter } from "./window-counter.ts";
 
 /** A request that was counted, or was refused; undefined: the operator turned this limit off. */
 export type Taken = { allowed: boolean; state: QuotaState } | undefined;
@@ -14,27 +14,33 @@ export type RequestLimits = {
   /** Canonical address of the client, past trusted proxies. */
   addressOf(request: IncomingMessage): string;
   /** Counts a request. A refused one changes nothing of when the next one may come. */
-  take(policy: RatePolicyName, key: string): Promise<Taken>;
+  take(policy: RatePolicyName, key: string): Taken;
   /** Takes a counted request back, because it was refused for another reason. */
-  giveBack(policy: RatePolicyName, key: string): Promise<void>;
+  giveBack(policy: RatePolicyName, key: string): void;
   /** Where a limit stands, without counting. */
-  look(policy: RatePolicyName, key: string): Promise<Taken>;
+  look(policy: RatePolicyName, key: string): Taken;
   /** Remembers a credential that was accepted; it is told apart from those that are tried. */
   accepted(credential: string): void;
   wasAccepted(credential: string): boolean;
 };
 
 const MAX_KNOWN = 10_000;
+/** Addresses or users that one policy counts at once: some 3 MB each, and no more whoever sends from however many addresses. */
+const MOST_KEYS = 20_000;
 
-function stateOf(limiter: RateLimiterMemory, policy: string, result: RateLimiterRes): QuotaState {
-  return {
-    policy,
-    quota: limiter.points,
-    windowMs: limiter.duration * 1_000,
-    remaining: Math.max(0, result.remainingPoints),
-    resetMs: Math.max(0, result.msBeforeNext),
-  };
-}
+type Limiter = { counter: WindowCounter; quota: number; windowMs: number };
+
+const stateOf = (
+  policy: string,
+  limiter: Limiter,
+  { count, resetMs }: WindowCount,
+): QuotaState => ({
+  policy,
+  quota: limiter.quota,
+  windowMs: limiter.windowMs,
+  remaining: Math.max(0, limiter.quota - count),
+  resetMs,
+});
 
 /** Hashes of the credentials that were last accepted; the oldest go first. */
 function createKnownCredentials() {
@@ -56,36 +62,36 @@ function createKnownCredentials() {
 export function createRequestLimits(
   config: Partial<Pick<Config, "RATE_LIMITS" | "TRUSTED_PROXIES">>,
 ): RequestLimits {
-  const limiters = new Map<RatePolicyName, RateLimiterMemory>();
-  for (const [name, policy] of Object.entries(ratePolicies(config.RATE_LIMITS ?? "")))
-    if (policy !== null)
-      limiters.set(
-        name as RatePolicyName,
-        new RateLimiterMemory({ points: policy.requests, duration: policy.windowS }),
-      );
+  const limiters = new Map<string, Limiter>();
+  for (const [name, policy] of Object.entries(ratePolicies(config.RATE_LIMITS ?? ""))) {
+    if (policy === null) continue;
+    const windowMs = policy.windowS * 1_000;
+    const counter = createWindowCounter({
+      windowMs,
+      mostKeys: MOST_KEYS,
+      monotonicMs: () => performance.now(),
+    });
+    limiters.set(name, { counter, quota: policy.requests, windowMs });
+  }
   const known = createKnownCredentials();
 
   return {
     addressOf: createClientAddress(config.TRUSTED_PROXIES ?? ""),
-    async take(policy, key) {
+    take(policy, key) {
       const limiter = limiters.get(policy);
       if (!limiter) return undefined;
-      try {
-        return { allowed: true, state: stateOf(limiter, policy, await limiter.consume(key)) };
-      } catch (refused) {
-        if (!(refused instanceof RateLimiterRes)) throw refused;
-        return { allowed: false, state: stateOf(limiter, policy, refused) };
-      }
+      const counted = limiter.counter.add(key);
+      const allowed = counted.count <= limiter.quota;
+      return { allowed, state: stateOf(policy, limiter, counted) };
     },
-    async giveBack(policy, key) {
-      await limiters.get(policy)?.reward(key);
+    giveBack(policy, key) {
+      limiters.get(policy)?.counter.subtract(key);
     },
-    async look(policy, key) {
+    look(policy, key) {
       const limiter = limiters.get(policy);
-      const result = await limiter?.get(key);
-      if (!limiter || !result) return undefined;
-      const allowed = result.consumedPoints < limiter.points;
-      return { allowed, state: stateOf(limiter, policy, result) };
+      const counted = limiter?.counter.look(key);
+      if (!limiter || !counted) return undefined;
+      return { allowed: counted.count < limiter.quota, state: stateOf(policy, limiter, counted) };
     },
     accepted: known.add,
     wasAccepted: known.has,
