@@ -5,6 +5,7 @@ import { explainConfig, readConfig } from "./platform/config.ts";
 import { AppError } from "./platform/errors.ts";
 import { createLogger } from "./platform/log.ts";
 import { addPlanCommands } from "./plan-commands.ts";
+import { addStorageCommands } from "./storage-commands.ts";
 
 // The server's own parts are loaded by the commands that need them: all of them together take 0.7 s, which every
 // `guildhall task list` would pay.
@@ -304,4 +305,5 @@ export function addServerCommands(program: Command, env: Env): void {
     .option("--port <number>", "port of the page on 127.0.0.1; a free one by default")
     .action((options: { port?: string }) => orExplain(() => openStudio(env, options)));
   addPlanCommands(program, { env, orExplain, wantsJson });
+  addStorageCommands(program, { env, orExplain, wantsJson });
 }

@@ -44,7 +44,13 @@ function billingJobs({ config, db, log }: { config: Config; db: Db; log: Logger 
 }
 
 /** What is left behind by the dead, or is kept long enough. */
-function housekeeping({ db, ledger, log }: { db: Db; ledger: Ledger; log: Logger }): Recurring[] {
+function housekeeping(deps: {
+  db: Db;
+  ledger: Ledger;
+  files: FileStore;
+  log: Logger;
+}): Recurring[] {
+  const { db, ledger, files, log } = deps;
   return [
     every(5_000, {
       name: "reap_holds",
@@ -59,6 +65,7 @@ function housekeeping({ db, ledger, log }: { db: Db; ledger: Ledger; log: Logger
     every(HOUR_MS, { name: "forget_old_answers", log, run: () => forgetOldAnswers(db) }),
     every(HOUR_MS, { name: "forget_old_dead_wakes", log, run: () => forgetOldDeadWakes(db) }),
     every(HOUR_MS, { name: "forget_old_journal", log, run: () => forgetOldJournal(db) }),
+    every(HOUR_MS / 4, { name: "remove_unnamed_contents", log, run: () => files.removeUnnamed() }),
   ];
 }
 

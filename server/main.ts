@@ -125,6 +125,15 @@ async function startGateway(
   return { ledger, gateway, gatewayUrl: url };
 }
 
+async function openFiles(
+  { config, log, print }: StartOptions,
+  { dataDir, db }: Installation,
+): Promise<FileStore> {
+  const { files, description } = await openFileStore({ config, dataDir, db, log });
+  if (config.S3_BUCKET !== undefined) print(`▸ files      ${description}`);
+  return files;
+}
+
 async function ensureWorkspace({ config }: StartOptions, installation: Installation) {
   return ensureLocalWorkspace({
     db: installation.db,
@@ -260,8 +269,7 @@ export async function startGuildhall(options: StartOptions): Promise<Guildhall> 
       closers,
     });
     print(`▸ gateway    ${gatewayUrl}`);
-    const { files, description: filesLieAt } = await openFileStore(config, dataDir);
-    if (config.S3_BUCKET !== undefined) print(`▸ files      ${filesLieAt}`);
+    const files = await openFiles(options, installation);
     const execution = createExecution({
       config,
       wakeUp,

@@ -95,6 +95,11 @@ export const errorCatalogue: Readonly<Record<string, { status: number; meaning: 
     status: 401,
     meaning: "The one-time link was used before or is older than 10 minutes.",
   },
+  storage_quota_exceeded: {
+    status: 413,
+    meaning:
+      "The files would take more than the workspace may store; the problem tells quota_bytes, used_bytes and needed_bytes. Nothing was kept.",
+  },
   storage_unavailable: {
     status: 503,
     meaning: "The file store cannot be reached at the moment. Nothing was half kept; try again.",

@@ -4,7 +4,13 @@ import { request } from "../ledger/fixture.ts";
 import { createLedger } from "../ledger/ledger.ts";
 import { createLogger } from "../platform/log.ts";
 import { createTestDatabase } from "../test/database.ts";
-import { type ClaimedRun, createClaimedRun, createTenant, type Tenant } from "../test/tenant.ts";
+import {
+  type ClaimedRun,
+  createClaimedRun,
+  createContent,
+  createTenant,
+  type Tenant,
+} from "../test/tenant.ts";
 import { createMarginGuard } from "./margin-guard.ts";
 
 const { db, admin } = await createTestDatabase();
@@ -182,10 +188,7 @@ it("agent time, files and overrun count, each at the operator's rate, and files 
   const run = await createClaimedRun(admin, tenant, bigTask);
   await ledger.leaseAgentTime({ ...run, bookingNo: 1, sliceMs: 15_000 });
   await pay(run, 1_000, 1_250);
-  await admin.query(
-    "INSERT INTO artifacts (workspace_id, id, task_id, run_id, path, size_bytes, sha256) VALUES ($1, 'art_1', $2, $3, 'big', $4, 'x')",
-    [tenant.workspaceId, run.taskId, run.runId, 1_024 * 1_048_576],
-  );
+  await createContent(admin, tenant, 1_024 * 1_048_576);
   await admin.query(
     "UPDATE workspace_margins SET measured_at = measured_at - interval '1 hour' WHERE workspace_id = $1",
     [tenant.workspaceId],

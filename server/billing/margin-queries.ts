@@ -38,14 +38,14 @@ const termsOf = (meter: string): string =>
   `SELECT CASE WHEN x.is_overridden THEN x.override_amount ELSE x.included END AS included, x.overage FROM limit_terms x
         WHERE x.workspace_id = w.workspace_id AND x.meter = '${meter}' ORDER BY x.version DESC LIMIT 1`;
 
-/** Adding up files takes long in a big installation: `busyOnly` leaves it at what was measured last. */
+/** `busyOnly` leaves what files take at what was measured last. */
 export function readFigures(tx: Tx, busyOnly: boolean): Promise<FigureRow[]> {
   return tx.query<FigureRow>({
     name: busyOnly ? "margin_figures_busy" : "margin_figures",
     text: `SELECT w.workspace_id, w.plan, w.suspended, ${MONTH} AS period, coalesce(c.posted, 0) AS posted, coalesce(c.held, 0) AS held,
         coalesce(t.posted, 0) AS agent_time_ms, ct.included AS cost_included, coalesce(ct.overage, 0) AS cost_overage, tt.included AS agent_time_included, coalesce(tt.overage, 0) AS agent_time_overage,
         coalesce(o.posted, 0) AS overrun,
-        ${busyOnly ? "coalesce(m.storage_bytes, 0)" : "coalesce(f.bytes, 0)"} AS storage_bytes,
+        ${busyOnly ? "coalesce(m.storage_bytes, 0)" : "coalesce(f.used_bytes, 0)"} AS storage_bytes,
         m.storage_mib_s, extract(epoch FROM clock_now() - m.measured_at)::bigint AS elapsed_s, m.overrun_before, m.paused_held,
         EXISTS (SELECT FROM workspace_margins e WHERE e.workspace_id = w.workspace_id) AS measured_before
       FROM workspaces w
@@ -58,9 +58,7 @@ export function readFigures(tx: Tx, busyOnly: boolean): Promise<FigureRow[]> {
       ${
         busyOnly
           ? "WHERE w.workspace_id IN (SELECT r.workspace_id FROM runs r WHERE r.state = 'claimed')"
-          : `LEFT JOIN (SELECT s.workspace_id, sum(s.size_bytes)::bigint AS bytes FROM (
-              SELECT u.workspace_id, u.size_bytes FROM upload_files u UNION ALL SELECT a.workspace_id, a.size_bytes FROM artifacts a) s
-              GROUP BY s.workspace_id) f ON f.workspace_id = w.workspace_id`
+          : "LEFT JOIN workspace_storage f ON f.workspace_id = w.workspace_id"
       }
       ORDER BY w.workspace_id`,
     values: [],

@@ -123,6 +123,14 @@ export const configSchema = z.object({
     .min(1)
     .default(1_000)
     .describe("Most files in one upload"),
+  STORAGE_QUOTA_BYTES: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .default(10 * 1024 ** 3)
+    .describe(
+      "What a workspace may store in files when nothing else was agreed with it (guildhall operator storage); 0 is no quota",
+    ),
   S3_BUCKET: z
     .string()
     .min(1)

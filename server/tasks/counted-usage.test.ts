@@ -3,7 +3,7 @@ import { request } from "../ledger/fixture.ts";
 import { createLedger } from "../ledger/ledger.ts";
 import { newId } from "../platform/ids.ts";
 import { createTestDatabase } from "../test/database.ts";
-import { createClaimedRun, createTenant, type Tenant } from "../test/tenant.ts";
+import { createClaimedRun, createContent, createTenant, type Tenant } from "../test/tenant.ts";
 import { readUsage } from "./usage.ts";
 
 const { db, admin } = await createTestDatabase();
@@ -51,13 +51,15 @@ async function work(tenant: Tenant, calls: number): Promise<void> {
     workspaceId,
     uploadId,
   ]);
+  for (let n = 1; n <= calls; n++)
+    await admin.query(
+      `INSERT INTO upload_files (workspace_id, upload_id, path, size_bytes, sha256) VALUES ($1, $2, $3, $4, $5)`,
+      [workspaceId, uploadId, String(n), n * 100, await createContent(admin, tenant, n * 100)],
+    );
+  const written = await createContent(admin, tenant, 5_000);
   await admin.query(
-    `INSERT INTO upload_files (workspace_id, upload_id, path, size_bytes, sha256) SELECT $1, $2, g::text, g * 100, 'x' FROM generate_series(1, $3::int) g`,
-    [workspaceId, uploadId, calls],
-  );
-  await admin.query(
-    `INSERT INTO artifacts (workspace_id, id, task_id, run_id, path, size_bytes, sha256) VALUES ($1, $2, $3, $4, 'out', 5000, 'x')`,
-    [workspaceId, newId("art"), run.taskId, run.runId],
+    `INSERT INTO artifacts (workspace_id, id, task_id, run_id, path, size_bytes, sha256) VALUES ($1, $2, $3, $4, 'out', 5000, $5)`,
+    [workspaceId, newId("art"), run.taskId, run.runId, written],
   );
   await db.ledger({
     text: "SELECT count_socket_time($1, $2::jsonb)",

@@ -5,8 +5,9 @@ const MONTH = `to_char(clock_now() AT TIME ZONE 'UTC', 'YYYY-MM')`;
 const MONTH_START = `(date_trunc('month', clock_now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC')`;
 
 /**
- * What is counted and has no limit. Everything but socket time is summed from the rows that it is about, so it cannot
- * drift from them; each sum reads the rows of one month by an index, and storage those of the workspace.
+ * What is counted and has no limit. Everything but socket time and storage is summed from the rows that it is about, so it
+ * cannot drift from them; each sum reads the rows of one month by an index. Storage is the sum that the quota is held
+ * against, kept with each content that comes and goes.
  */
 export function readCounted(tx: WorkspaceTx): Promise<Usage["counted"]> {
   return tx.query({
@@ -22,8 +23,7 @@ export function readCounted(tx: WorkspaceTx): Promise<Usage["counted"]> {
           (4, 'cache_write_1h_tokens', t.cache_write_1h), (5, 'output_tokens', t.output)) AS x(place, meter, used)
         UNION ALL SELECT 6, 'tool_calls', count(*) FROM steps s WHERE s.workspace_id = current_workspace() AND s.kind = 'tool' AND s.started_at >= ${MONTH_START}
         UNION ALL SELECT 7, 'events', count(*) FROM events e WHERE e.workspace_id = current_workspace() AND e.at >= ${MONTH_START}
-        UNION ALL SELECT 8, 'storage_bytes', (SELECT coalesce(sum(f.size_bytes), 0) FROM upload_files f WHERE f.workspace_id = current_workspace())
-          + (SELECT coalesce(sum(a.size_bytes), 0) FROM artifacts a WHERE a.workspace_id = current_workspace())
+        UNION ALL SELECT 8, 'storage_bytes', sum(s.used_bytes) FROM workspace_storage s WHERE s.workspace_id = current_workspace()
         UNION ALL SELECT 9, 'socket_time', sum(o.open_ms) FROM socket_time o WHERE o.workspace_id = current_workspace() AND o.day >= ${MONTH}
       ) c ORDER BY c.place`,
     values: [],

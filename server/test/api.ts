@@ -51,6 +51,8 @@ export const testRootSecret = new Secret("a root secret of the tests, at least 3
 export async function startTestApi(
   options: Partial<Pick<ApiOptions, "clock" | "web" | "requestLimits" | "metrics">> & {
     config?: Partial<ApiOptions["config"]>;
+    /** What a workspace may store; without it there is no quota. */
+    quotaBytes?: number;
   } = {},
 ): Promise<TestApi> {
   const database = await createTestDatabase();
@@ -59,7 +61,8 @@ export async function startTestApi(
   const clock = options.clock ?? systemClock;
   const identity = createIdentity({ db, clock, rootSecret: testRootSecret });
   const filesFolder = join(folder, "files");
-  const files = createLocalFileStore(filesFolder);
+  const log = createLogger({ level: process.env["TEST_LOG_LEVEL"] ?? "silent" });
+  const files = createLocalFileStore({ db, log, filesFolder, quotaBytes: options.quotaBytes });
   const eventBell = createEventBell();
   const rung: string[] = [];
   const api = await createApi({
@@ -70,7 +73,7 @@ export async function startTestApi(
     requestLeases: createRequestLeases({ db, clock, nodeId: newId("wrk") }),
     eventBell,
     requestLimits: options.requestLimits ?? createRequestLimits({}),
-    log: createLogger({ level: process.env["TEST_LOG_LEVEL"] ?? "silent" }),
+    log,
     config: {
       PUBLIC_URL: undefined,
       MAX_UPLOAD_BYTES: 1_000,

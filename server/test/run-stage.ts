@@ -71,7 +71,7 @@ export async function openStage({ db }: Pick<TestDatabase, "db">, options: Stage
     },
   });
   const { url: gatewayUrl } = await gateway.listen({ port: 0, host: "127.0.0.1" });
-  const files = createLocalFileStore(join(dataDir, "files"));
+  const files = createLocalFileStore({ db, log, filesFolder: join(dataDir, "files") });
   const closers: (() => Promise<void>)[] = [];
   onTestFinished(async () => {
     for (const close of closers.toReversed()) await close();

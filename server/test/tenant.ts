@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import type pg from "pg";
 import { newId } from "../platform/ids.ts";
 import { formatRunToken, newRunSecret } from "../platform/run-token.ts";
@@ -28,6 +29,24 @@ export type TenantOptions = {
   /** Model of the agent. */
   model?: string;
 };
+
+/** Counts a content as if it lay in the file store, so that rows may name it. -> its SHA-256 */
+export async function createContent(
+  admin: pg.Client,
+  { workspaceId }: Pick<Tenant, "workspaceId">,
+  sizeBytes: number,
+): Promise<string> {
+  const sha256 = randomBytes(32).toString("hex");
+  await admin.query(
+    `INSERT INTO file_contents (workspace_id, sha256, size_bytes, object) VALUES ($1, $2, $3, $2)`,
+    [workspaceId, sha256, sizeBytes],
+  );
+  await admin.query(
+    `INSERT INTO workspace_storage AS s (workspace_id, used_bytes) VALUES ($1, $2) ON CONFLICT (workspace_id) DO UPDATE SET used_bytes = s.used_bytes + $2`,
+    [workspaceId, sizeBytes],
+  );
+  return sha256;
+}
 
 /** Inserts a workspace of its own, past the doors. Each call makes a new one, so tests of one file do not meet. */
 export async function createTenant(admin: pg.Client, options: TenantOptions = {}): Promise<Tenant> {

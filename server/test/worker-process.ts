@@ -65,7 +65,7 @@ function start(settings: z.infer<typeof workerProcessSchema>): void {
       [...builtIn.filter((tool) => tool.name !== sendMessage.name), sendMessage],
       { onUnexpected: ({ tool, error }) => log.error({ err: error, tool }, "a tool broke") },
     ),
-    files: createLocalFileStore(join(dataDir, "files")),
+    files: createLocalFileStore({ db, log, filesFolder: join(dataDir, "files") }),
     dataDir,
     gatewayUrl,
     clock: systemClock,

@@ -1,7 +1,12 @@
 import { rm } from "node:fs/promises";
 import type { Readable } from "node:stream";
-import type { ObjectStore } from "./object-store.ts";
+import type { Db } from "../db.ts";
+import type { Logger } from "../log.ts";
+import { findObject } from "./contents.ts";
+import { keepContents } from "./keep-contents.ts";
+import { contentMissing, type ObjectStore } from "./object-store.ts";
 import { createSpool, type Source } from "./spool.ts";
+import { removeUnnamedContents } from "./unnamed-contents.ts";
 
 /** Names a stored content: the workspace that owns it, and its SHA-256 in lower-case hex. */
 export type FileKey = { workspaceId: string; sha256: string };
@@ -10,30 +15,40 @@ export type StoredFile = { sha256: string; sizeBytes: number };
 /** A content that has arrived on this machine but is not part of the store yet. */
 export type StagedFile = StoredFile & { path: string; discard(): Promise<void> };
 
-/** Contents of uploads and artifacts, kept once per workspace under their SHA-256. */
+/**
+ * Contents of uploads, artifacts and run folders, kept and counted once per workspace under their SHA-256. Whoever
+ * stores one names it in a table of its own soon after: what nothing names is removed.
+ */
 export type FileStore = {
   /**
    * Stores a stream and answers only when the bytes are durable. Nothing is kept when it fails.
-   * Throws `file_too_large` (413) above `maxBytes`, `storage_full` (507) and `storage_unavailable` (503).
+   * Throws `file_too_large` (413) above `maxBytes`, `storage_quota_exceeded` (413) above the workspace's quota,
+   * `storage_full` (507) and `storage_unavailable` (503).
    */
   put(file: Source & { workspaceId: string }): Promise<StoredFile>;
   /** The first half of it, for contents that are kept together or not at all. The caller discards it in the end. */
   stage(source: Source): Promise<StagedFile>;
-  /** The second half: stores staged contents. Doing it again changes nothing. */
+  /** The second half: counts all of them against the quota or none, then stores them. Doing it again changes nothing. */
   keep(workspaceId: string, files: readonly StagedFile[]): Promise<void>;
   /** Reads a content from its start. Throws `content_missing` (500) when the workspace has none. */
   open(key: FileKey): Promise<Readable>;
+  /** Removes what nothing has named for `graceMs` (default: an hour). -> how many objects */
+  removeUnnamed(options?: { graceMs?: number }): Promise<number>;
 };
-
-/** Uploads to a service take a round trip each. */
-const AT_ONCE = 8;
 
 /**
  * Contents of workspaces over the disk or a service. Each workspace has its own copy: sharing would tell one tenant
- * what another has. `spoolFolder` lies on the same disk as local contents, so that a finished one is only renamed.
+ * what another has. `spoolFolder` lies on the same disk as local contents, so that a finished one only gets its name.
  */
-export function createFileStore(options: { objects: ObjectStore; spoolFolder: string }): FileStore {
-  const { objects } = options;
+export function createFileStore(options: {
+  db: Db;
+  objects: ObjectStore;
+  spoolFolder: string;
+  /** What a workspace may store when nothing else was agreed with it; none when absent. */
+  quotaBytes?: number | undefined;
+  log: Logger;
+}): FileStore {
+  const { db, objects, quotaBytes } = options;
   const write = createSpool(options.spoolFolder);
 
   async function stage(source: Source): Promise<StagedFile> {
@@ -41,14 +56,8 @@ export function createFileStore(options: { objects: ObjectStore; spoolFolder: st
     return { ...file, discard: () => rm(file.path, { force: true }) };
   }
 
-  async function keep(workspaceId: string, files: readonly StagedFile[]): Promise<void> {
-    const waiting = [...new Map(files.map((file) => [file.sha256, file])).values()];
-    const workers = Array.from({ length: Math.min(AT_ONCE, waiting.length) }, async () => {
-      for (let file = waiting.pop(); file !== undefined; file = waiting.pop())
-        await objects.put({ workspaceId, object: file.sha256 }, file);
-    });
-    await Promise.all(workers);
-  }
+  const keep: FileStore["keep"] = (workspaceId, files) =>
+    keepContents(db, { workspaceId, files, objects, quotaBytes });
 
   return {
     stage,
@@ -62,6 +71,13 @@ export function createFileStore(options: { objects: ObjectStore; spoolFolder: st
         await staged.discard();
       }
     },
-    open: ({ workspaceId, sha256 }) => objects.open({ workspaceId, object: sha256 }),
+    async open(key) {
+      const object = await findObject(db, key);
+      if (object === undefined)
+        throw contentMissing({ workspaceId: key.workspaceId, object: key.sha256 });
+      return objects.open({ workspaceId: key.workspaceId, object });
+    },
+    removeUnnamed: ({ graceMs } = {}) =>
+      removeUnnamedContents({ ...options, ...(graceMs === undefined ? {} : { graceMs }) }),
   };
 }

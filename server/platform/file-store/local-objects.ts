@@ -1,5 +1,6 @@
+import { randomBytes } from "node:crypto";
 import { createReadStream } from "node:fs";
-import { access, constants, copyFile, mkdir, open, rename, rm } from "node:fs/promises";
+import { access, constants, copyFile, link, mkdir, open, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { once } from "node:events";
 import { makeDataFolder } from "../data-folder.ts";
@@ -22,22 +23,24 @@ async function sync(path: string): Promise<void> {
   }
 }
 
-async function move(file: LocalFile, target: string): Promise<void> {
+/** Gives the file a second name, which appears at once and whole. */
+async function place(file: LocalFile, target: string): Promise<void> {
   try {
-    await rename(file.path, target);
+    await link(file.path, target);
   } catch (error) {
-    if (!hasCode(error, "EXDEV")) throw error;
-    // The folder lies on a disk of its own.
-    const part = `${target}.part`;
+    // The same bytes, put before or by somebody else.
+    if (hasCode(error, "EEXIST")) return;
+    if (!hasCode(error, "EXDEV", "EPERM", "ENOTSUP", "EMLINK")) throw error;
+    // A disk of its own, or one that knows no second names.
+    const part = `${target}.${randomBytes(8).toString("hex")}.part`;
     await copyFile(file.path, part);
     await sync(part);
     await rename(part, target);
-    await rm(file.path, { force: true });
   }
 }
 
 /**
- * Contents on the local disk, below `root`. They appear by rename, so a reader never sees half of one. The file that is
+ * Contents on the local disk, below `root`. They appear at once, so a reader never sees half of one. The file that is
  * put must be durable itself.
  */
 export function createLocalObjects(options: { root: string }): ObjectStore {
@@ -53,7 +56,7 @@ export function createLocalObjects(options: { root: string }): ObjectStore {
       const folder = dirname(target);
       try {
         await mkdir(folder, { recursive: true, mode: 0o700 });
-        await move(file, target);
+        await place(file, target);
         await sync(folder);
       } catch (error) {
         throw hasCode(error, "ENOSPC", "EDQUOT") ? storageFull(error) : error;

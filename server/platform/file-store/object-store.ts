@@ -17,7 +17,7 @@ export type ObjectStore = {
   readonly description: string;
   /** Proves that it can be written, read and deleted from. Throws `AppError` that says which setting to correct. */
   check(): Promise<void>;
-  /** Resolves when the content is durable. The file may be moved away. Doing it again changes nothing. */
+  /** Resolves when the content is durable. The file stays the caller's. Doing it again changes nothing. */
   put(name: ObjectName, file: LocalFile): Promise<void>;
   /** Reads from the start. Throws `content_missing` (500) when there is none. */
   open(name: ObjectName): Promise<Readable>;

@@ -1,5 +1,7 @@
 import { join } from "node:path";
 import type { Config } from "../config.ts";
+import type { Db } from "../db.ts";
+import type { Logger } from "../log.ts";
 import { createFileStore, type FileStore } from "./file-store.ts";
 import { createLocalObjects } from "./local-objects.ts";
 import type { ObjectStore } from "./object-store.ts";
@@ -8,6 +10,7 @@ import { createS3Objects } from "./s3-objects.ts";
 
 type StorageConfig = Pick<
   Config,
+  | "STORAGE_QUOTA_BYTES"
   | "S3_BUCKET"
   | "S3_REGION"
   | "S3_ENDPOINT"
@@ -28,28 +31,38 @@ function s3SettingsOf(config: StorageConfig): S3Settings | undefined {
   };
 }
 
-export function fileStoreOver(objects: ObjectStore, filesFolder: string): FileStore {
-  // On the disk of local contents, so that a finished one is only renamed.
-  return createFileStore({ objects, spoolFolder: join(filesFolder, ".incoming") });
+type Shared = { db: Db; log: Logger; quotaBytes?: number | undefined };
+
+/** A store over `objects`. What is unfinished waits on the disk of local contents, so that it only gets its name there. */
+export function fileStoreOver(
+  objects: ObjectStore,
+  { filesFolder, ...shared }: Shared & { filesFolder: string },
+): FileStore {
+  return createFileStore({ ...shared, objects, spoolFolder: join(filesFolder, ".incoming") });
 }
 
 /** A store on this machine's disk. */
-export function createLocalFileStore(filesFolder: string): FileStore {
-  return fileStoreOver(createLocalObjects({ root: filesFolder }), filesFolder);
+export function createLocalFileStore(options: Shared & { filesFolder: string }): FileStore {
+  return fileStoreOver(createLocalObjects({ root: options.filesFolder }), options);
 }
 
 /**
  * The file store that the settings choose: the disk, or a bucket when there is `S3_BUCKET`. Throws `AppError`
  * (`storage_not_usable`, `data_folder_not_writable`) with what to do when it cannot be worked with.
  */
-export async function openFileStore(
-  config: StorageConfig,
-  dataDir: string,
-): Promise<{ files: FileStore; description: string }> {
+export async function openFileStore(options: {
+  config: StorageConfig;
+  dataDir: string;
+  db: Db;
+  log: Logger;
+}): Promise<{ files: FileStore; description: string }> {
+  const { config, dataDir, db, log } = options;
   const filesFolder = join(dataDir, "files");
   const s3 = s3SettingsOf(config);
   const objects =
     s3 === undefined ? createLocalObjects({ root: filesFolder }) : await createS3Objects(s3);
   await objects.check();
-  return { files: fileStoreOver(objects, filesFolder), description: objects.description };
+  const quotaBytes = config.STORAGE_QUOTA_BYTES === 0 ? undefined : config.STORAGE_QUOTA_BYTES;
+  const files = fileStoreOver(objects, { db, log, filesFolder, quotaBytes });
+  return { files, description: objects.description };
 }

@@ -4,7 +4,7 @@ import { expect, test } from "vitest";
 import { artifactListSchema, taskDetailSchema } from "@guildhall/sdk/contract/task.ts";
 import { newId } from "../../platform/ids.ts";
 import { type Caller, expectProblem, startTestApi, withoutRequestId } from "../../test/api.ts";
-import { createQueuedRun } from "../../test/tenant.ts";
+import { createContent, createQueuedRun } from "../../test/tenant.ts";
 import { dispositionOf } from "./artifacts.ts";
 
 const api = await startTestApi();
@@ -113,7 +113,7 @@ test("an artifact whose content is gone is our fault, said so, and not an empty 
   const id = newId("art");
   await admin.query(
     "INSERT INTO artifacts (workspace_id, id, task_id, run_id, path, size_bytes, sha256) VALUES ($1, $2, $3, $4, 'gone.txt', 3, $5)",
-    [mine.workspaceId, id, taskId, runId, "0".repeat(64)],
+    [mine.workspaceId, id, taskId, runId, await createContent(admin, mine, 3)],
   );
   await expectProblem(await open(id), 500, "content_missing");
 });

@@ -54,6 +54,26 @@ test("files are kept with their folders, sizes and hashes", async () => {
   expect(await text(await files.open(key))).toBe("a,b\n1,2\n");
 });
 
+test("an upload beyond the workspace's quota is refused whole, with the figures, and a full one still takes what it has", async () => {
+  const small = await api.caller();
+  await api.admin.query(
+    "INSERT INTO workspace_storage (workspace_id, has_own_quota, own_quota_bytes) VALUES ($1, true, 10)",
+    [small.workspaceId],
+  );
+  const parts = [["a.txt", "01234567"] as const];
+  expect((await upload(parts, small)).status).toBe(201);
+  const before = await keptBy(small);
+  const refused = await upload([...parts, ["b.txt", "89a"]], small);
+  expect(await refused.clone().json()).toMatchObject({
+    quota_bytes: 10,
+    used_bytes: 8,
+    needed_bytes: 3,
+  });
+  await expectProblem(refused, 413, "storage_quota_exceeded");
+  expect(await keptBy(small)).toEqual(before);
+  expect((await upload([["copy.txt", "01234567"]], small)).status).toBe(201);
+});
+
 test("two files with the same content are both there", async () => {
   const response = await upload([
     ["a.txt", "same"],

@@ -6,6 +6,7 @@ import { afterAll, onTestFinished } from "vitest";
 import { systemClock } from "../../platform/clock.ts";
 import { createLocalFileStore } from "../../platform/file-store/open-file-store.ts";
 import { newId } from "../../platform/ids.ts";
+import { createLogger } from "../../platform/log.ts";
 import { Secret } from "../../platform/secret.ts";
 import type { TestDatabase } from "../../test/database.ts";
 import {
@@ -44,7 +45,8 @@ export type Seat = ClaimedRun & {
 export async function openTeam({ db, admin }: Pick<TestDatabase, "db" | "admin">) {
   const dataDir = await mkdtemp(join(tmpdir(), "guildhall-team-"));
   afterAll(() => rm(dataDir, { recursive: true, force: true }));
-  const files = createLocalFileStore(join(dataDir, "files"));
+  const log = createLogger({ level: "silent" });
+  const files = createLocalFileStore({ db, log, filesFolder: join(dataDir, "files") });
   const registry = createToolRegistry(teamTools, {
     onUnexpected: ({ error }) => {
       throw error;

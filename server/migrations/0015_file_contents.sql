@@ -1,0 +1,218 @@
+-- What lies in the file store: each content once per workspace, whoever names it. It is counted from before its first
+-- byte is sent until it has been taken out, so the sum is never below what the store holds for the workspace, except for
+-- what is being removed.
+--
+-- The name in the store has a number that is used once. So whoever removes an object of that name, however late, cannot
+-- hit the same content that came again meanwhile.
+CREATE SEQUENCE file_object_no;
+CREATE TABLE file_contents (
+  workspace_id text COLLATE "C" NOT NULL REFERENCES workspaces,
+  sha256 text COLLATE "C" NOT NULL,
+  size_bytes bigint NOT NULL CHECK (size_bytes >= 0),
+  object text COLLATE "C" NOT NULL,
+  -- When it was last asked for. What nothing names is kept for a while after that, for its name may be on its way.
+  touched_at timestamptz NOT NULL DEFAULT clock_now(),
+  PRIMARY KEY (workspace_id, sha256)
+);
+CALL make_tenant_table('file_contents', 'SELECT', 'SELECT, INSERT, UPDATE, DELETE');
+
+-- Counted, and on its way into the store: everybody who needs it sends it, and nothing can name it. That is why it is
+-- not a column of the other table.
+CREATE TABLE pending_contents (
+  workspace_id text COLLATE "C" NOT NULL REFERENCES workspaces,
+  sha256 text COLLATE "C" NOT NULL,
+  size_bytes bigint NOT NULL CHECK (size_bytes >= 0),
+  object text COLLATE "C" NOT NULL,
+  touched_at timestamptz NOT NULL DEFAULT clock_now(),
+  PRIMARY KEY (workspace_id, sha256)
+);
+CALL make_tenant_table('pending_contents', 'SELECT', 'SELECT, INSERT, UPDATE, DELETE');
+
+-- The row that everything which adds or takes out contents of a workspace locks first.
+CREATE TABLE workspace_storage (
+  workspace_id text COLLATE "C" PRIMARY KEY REFERENCES workspaces,
+  used_bytes bigint NOT NULL DEFAULT 0 CHECK (used_bytes >= 0),
+  -- In place of the installation's quota; NULL is no quota.
+  has_own_quota boolean NOT NULL DEFAULT false,
+  own_quota_bytes bigint CHECK (own_quota_bytes >= 0),
+  CHECK (has_own_quota OR own_quota_bytes IS NULL)
+);
+CALL make_tenant_table('workspace_storage', 'SELECT', 'SELECT, INSERT, UPDATE', 'SELECT, INSERT (workspace_id, has_own_quota, own_quota_bytes), UPDATE (has_own_quota, own_quota_bytes)');
+
+-- Objects that nothing names any more, until the store has said that they are gone.
+CREATE TABLE removed_objects (
+  workspace_id text COLLATE "C" NOT NULL REFERENCES workspaces,
+  object text COLLATE "C" NOT NULL,
+  removed_at timestamptz NOT NULL DEFAULT clock_now(),
+  PRIMARY KEY (workspace_id, object)
+);
+CALL make_tenant_table('removed_objects', 'SELECT', 'SELECT, INSERT, DELETE');
+
+-- What there is already lies under its SHA-256 alone.
+INSERT INTO file_contents (workspace_id, sha256, size_bytes, object)
+  SELECT DISTINCT ON (n.workspace_id, n.sha256) n.workspace_id, n.sha256, n.size_bytes, n.sha256
+    FROM (SELECT workspace_id, sha256, size_bytes FROM upload_files UNION ALL SELECT workspace_id, sha256, size_bytes FROM artifacts) n
+    ORDER BY n.workspace_id, n.sha256;
+INSERT INTO workspace_storage (workspace_id, used_bytes) SELECT c.workspace_id, sum(c.size_bytes) FROM file_contents c GROUP BY c.workspace_id;
+
+-- A name keeps its content: the key is checked under a lock that taking the content out waits for.
+ALTER TABLE upload_files ADD FOREIGN KEY (workspace_id, sha256) REFERENCES file_contents;
+ALTER TABLE artifacts ADD FOREIGN KEY (workspace_id, sha256) REFERENCES file_contents;
+CREATE INDEX upload_files_content ON upload_files (workspace_id, sha256);
+CREATE INDEX artifacts_content ON artifacts (workspace_id, sha256);
+CREATE POLICY reviewed_functions ON upload_files TO guildhall_definer USING (true) WITH CHECK (true);
+CREATE POLICY reviewed_functions ON artifacts TO guildhall_definer USING (true) WITH CHECK (true);
+GRANT SELECT ON upload_files, artifacts TO guildhall_definer;
+GRANT USAGE ON SEQUENCE file_object_no TO guildhall_definer;
+
+-- Makes room for contents of the transaction's workspace, all or none, before they are sent.
+-- wanted: [{sha256, size_bytes}, ...], each once; quota: the installation's, NULL is none
+-- -> {status: 'reserved', missing: [{sha256, object}]}: these are to be sent | {status: 'over_quota', quota_bytes, used_bytes, needed_bytes}
+CREATE FUNCTION reserve_contents(wanted jsonb, quota bigint) RETURNS jsonb
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
+AS $$
+DECLARE
+  workspace text := current_workspace();
+  s workspace_storage;
+  needed bigint;
+BEGIN
+  INSERT INTO workspace_storage (workspace_id) VALUES (workspace) ON CONFLICT DO NOTHING;
+  SELECT * INTO s FROM workspace_storage x WHERE x.workspace_id = workspace FOR UPDATE;
+  IF s.has_own_quota THEN quota := s.own_quota_bytes; END IF;
+  SELECT coalesce(sum(x.size_bytes), 0) INTO needed FROM jsonb_to_recordset(wanted) AS x(sha256 text, size_bytes bigint)
+    WHERE NOT EXISTS (SELECT FROM file_contents c WHERE c.workspace_id = workspace AND c.sha256 = x.sha256)
+      AND NOT EXISTS (SELECT FROM pending_contents p WHERE p.workspace_id = workspace AND p.sha256 = x.sha256);
+  IF needed > 0 AND s.used_bytes + needed > quota THEN
+    RETURN jsonb_build_object('status', 'over_quota', 'quota_bytes', quota, 'used_bytes', s.used_bytes, 'needed_bytes', needed);
+  END IF;
+  UPDATE file_contents c SET touched_at = clock_now() FROM jsonb_to_recordset(wanted) AS x(sha256 text) WHERE c.workspace_id = workspace AND c.sha256 = x.sha256;
+  INSERT INTO pending_contents (workspace_id, sha256, size_bytes, object)
+    SELECT workspace, x.sha256, x.size_bytes, x.sha256 || '.' || nextval('file_object_no') FROM jsonb_to_recordset(wanted) AS x(sha256 text, size_bytes bigint)
+      WHERE NOT EXISTS (SELECT FROM file_contents c WHERE c.workspace_id = workspace AND c.sha256 = x.sha256)
+    ON CONFLICT (workspace_id, sha256) DO UPDATE SET touched_at = excluded.touched_at;
+  IF needed > 0 THEN UPDATE workspace_storage x SET used_bytes = x.used_bytes + needed WHERE x.workspace_id = workspace; END IF;
+  RETURN (SELECT jsonb_build_object('status', 'reserved', 'missing', coalesce(jsonb_agg(jsonb_build_object('sha256', p.sha256, 'object', p.object)), '[]'))
+    FROM jsonb_to_recordset(wanted) AS x(sha256 text) JOIN pending_contents p ON p.workspace_id = workspace AND p.sha256 = x.sha256);
+END
+$$;
+
+-- The objects of these names are whole in the store: their contents may be named. -> those that were taken out meanwhile
+CREATE FUNCTION contents_stored(objects text[]) RETURNS text[]
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
+AS $$
+DECLARE
+  workspace text := current_workspace();
+BEGIN
+  PERFORM 1 FROM workspace_storage s WHERE s.workspace_id = workspace FOR UPDATE;
+  WITH arrived AS (
+    DELETE FROM pending_contents p USING unnest(objects) o WHERE p.workspace_id = workspace AND p.sha256 = left(o, 64) AND p.object = o RETURNING p.*
+  ) INSERT INTO file_contents (workspace_id, sha256, size_bytes, object) SELECT a.workspace_id, a.sha256, a.size_bytes, a.object FROM arrived a;
+  RETURN (SELECT coalesce(array_agg(o), '{}') FROM unnest(objects) o
+    WHERE NOT EXISTS (SELECT FROM file_contents c WHERE c.workspace_id = workspace AND c.sha256 = left(o, 64) AND c.object = o));
+END
+$$;
+
+CREATE FUNCTION is_named(workspace text, content text) RETURNS boolean
+  LANGUAGE sql STABLE SET search_path = public, pg_temp
+AS $$
+  SELECT EXISTS (SELECT FROM upload_files n WHERE n.workspace_id = workspace AND n.sha256 = content)
+    OR EXISTS (SELECT FROM artifacts n WHERE n.workspace_id = workspace AND n.sha256 = content)
+$$;
+
+-- Takes out contents that nothing names and nobody has asked for within the grace. Looks at so many after the given one,
+-- in order, so that a big installation is gone through in short statements.
+-- -> {taken_out, next: {workspace_id, sha256} | null}
+CREATE FUNCTION collect_contents(after_workspace text, after_sha256 text, grace interval, look_at int) RETURNS jsonb
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
+AS $$
+DECLARE
+  page record;
+  last record;
+  old text[];
+  taken bigint;
+  taken_out bigint := 0;
+BEGIN
+  SELECT * INTO last FROM (SELECT c.workspace_id, c.sha256, row_number() OVER (ORDER BY c.workspace_id, c.sha256) AS n FROM file_contents c
+    WHERE (c.workspace_id, c.sha256) > (after_workspace, after_sha256) ORDER BY c.workspace_id, c.sha256 LIMIT look_at) x ORDER BY x.n DESC LIMIT 1;
+  IF NOT FOUND THEN RETURN jsonb_build_object('taken_out', 0, 'next', NULL); END IF;
+  FOR page IN
+    SELECT c.workspace_id, array_agg(c.sha256) AS contents FROM file_contents c
+      WHERE (c.workspace_id, c.sha256) > (after_workspace, after_sha256) AND (c.workspace_id, c.sha256) <= (last.workspace_id, last.sha256)
+        AND c.touched_at < clock_now() - grace AND NOT is_named(c.workspace_id, c.sha256)
+      GROUP BY c.workspace_id ORDER BY c.workspace_id
+  LOOP
+    PERFORM 1 FROM workspace_storage s WHERE s.workspace_id = page.workspace_id FOR UPDATE;
+    -- Whoever names one of them from now on waits. What was named or asked for until now is seen by the next statements.
+    SELECT array_agg(l.sha256) INTO old FROM (SELECT c.sha256 FROM file_contents c
+      WHERE c.workspace_id = page.workspace_id AND c.sha256 = ANY (page.contents) AND c.touched_at < clock_now() - grace FOR UPDATE SKIP LOCKED) l;
+    WITH gone AS (
+      DELETE FROM file_contents c WHERE c.workspace_id = page.workspace_id AND c.sha256 = ANY (old) AND NOT is_named(c.workspace_id, c.sha256) RETURNING c.object, c.size_bytes
+    ), removing AS (
+      INSERT INTO removed_objects (workspace_id, object) SELECT page.workspace_id, g.object FROM gone g
+    ), less AS (
+      UPDATE workspace_storage s SET used_bytes = s.used_bytes - (SELECT coalesce(sum(g.size_bytes), 0) FROM gone g) WHERE s.workspace_id = page.workspace_id
+    ) SELECT count(*) INTO taken FROM gone;
+    taken_out := taken_out + taken;
+  END LOOP;
+  RETURN jsonb_build_object('taken_out', taken_out,
+    'next', CASE WHEN last.n = look_at THEN jsonb_build_object('workspace_id', last.workspace_id, 'sha256', last.sha256) END);
+END
+$$;
+
+-- The same for what was counted and never arrived. -> how many
+CREATE FUNCTION collect_pending_contents(grace interval, at_most int) RETURNS int
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
+AS $$
+DECLARE
+  page record;
+  taken int;
+  taken_out int := 0;
+BEGIN
+  FOR page IN
+    SELECT p.workspace_id, array_agg(p.sha256) AS contents FROM (SELECT * FROM pending_contents x WHERE x.touched_at < clock_now() - grace LIMIT at_most) p
+      GROUP BY p.workspace_id ORDER BY p.workspace_id
+  LOOP
+    PERFORM 1 FROM workspace_storage s WHERE s.workspace_id = page.workspace_id FOR UPDATE;
+    WITH gone AS (
+      DELETE FROM pending_contents p WHERE p.workspace_id = page.workspace_id AND p.sha256 = ANY (page.contents) AND p.touched_at < clock_now() - grace RETURNING p.object, p.size_bytes
+    ), removing AS (
+      INSERT INTO removed_objects (workspace_id, object) SELECT page.workspace_id, g.object FROM gone g
+    ), less AS (
+      UPDATE workspace_storage s SET used_bytes = s.used_bytes - (SELECT coalesce(sum(g.size_bytes), 0) FROM gone g) WHERE s.workspace_id = page.workspace_id
+    ) SELECT count(*) INTO taken FROM gone;
+    taken_out := taken_out + taken;
+  END LOOP;
+  RETURN taken_out;
+END
+$$;
+
+CREATE FUNCTION list_removed_objects(at_most int) RETURNS TABLE (workspace_id text, object text)
+  LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp
+AS $$
+  SELECT r.workspace_id, r.object FROM removed_objects r ORDER BY r.removed_at LIMIT at_most
+$$;
+
+-- gone: [{workspace_id, object}, ...]
+CREATE FUNCTION forget_removed_objects(gone jsonb) RETURNS void
+  LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp
+AS $$
+  DELETE FROM removed_objects r USING jsonb_to_recordset(gone) AS g(workspace_id text, object text) WHERE r.workspace_id = g.workspace_id AND r.object = g.object
+$$;
+
+DO $$
+DECLARE
+  f regprocedure;
+BEGIN
+  REVOKE EXECUTE ON FUNCTION is_named(text, text) FROM PUBLIC;
+  GRANT EXECUTE ON FUNCTION is_named(text, text) TO guildhall_definer;
+  GRANT CREATE ON SCHEMA public TO guildhall_definer;
+  FOREACH f IN ARRAY ARRAY['reserve_contents(jsonb, bigint)', 'contents_stored(text[])', 'collect_contents(text, text, interval, int)', 'collect_pending_contents(interval, int)',
+    'list_removed_objects(int)', 'forget_removed_objects(jsonb)']::regprocedure[] LOOP
+    EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', f);
+    EXECUTE format('ALTER FUNCTION %s OWNER TO guildhall_definer', f);
+  END LOOP;
+  REVOKE CREATE ON SCHEMA public FROM guildhall_definer;
+END
+$$;
+GRANT EXECUTE ON FUNCTION reserve_contents(jsonb, bigint), contents_stored(text[]) TO guildhall_app;
+GRANT EXECUTE ON FUNCTION collect_contents(text, text, interval, int), collect_pending_contents(interval, int), list_removed_objects(int), forget_removed_objects(jsonb) TO guildhall_ledger;
