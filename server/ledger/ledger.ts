@@ -64,6 +64,7 @@ export type Ledger = {
 const MAX_ITEMS = 128;
 /** While one waits for its fsync, another one computes. */
 const MAX_TRANSACTIONS = 3;
+const DAY_MS = 86_400_000;
 
 type Ask = { settlement: Settlement } | { reservation: ReserveRequest };
 
@@ -99,6 +100,23 @@ function createSpending(db: Db, processId: string) {
   });
 }
 
+type AgentTimeAsk = AgentTimeRequest | (RunFence & { unusedMs: number });
+
+/** Bookings and returns of agent time that arrive together are committed as one transaction. */
+function createAgentTime(db: Db) {
+  const group = createGroupCommit<AgentTimeAsk, unknown>({
+    maxItems: MAX_ITEMS,
+    maxTransactions: MAX_TRANSACTIONS,
+    async commit(items) {
+      const asks = items.map((item) => item.ask);
+      const rows = await db.ledger<{ answer: unknown }>(queries.commitAgentTime(asks));
+      return rows.map((row) => row.answer);
+    },
+  });
+  return (ask: AgentTimeAsk): Promise<unknown> =>
+    group.submit({ account: ask.workspaceId, id: ask.runId, ask });
+}
+
 type ReapRule = Parameters<Ledger["reapHolds"]>[0];
 
 /** One hold per transaction: several at once could not lock all their levels from leaf to root. */
@@ -119,6 +137,7 @@ async function reapHolds(db: Db, rule: ReapRule): Promise<{ voided: number; prov
 export function createLedger(deps: { db: Db; processId: string; clock?: Clock }): Ledger {
   const { db, processId } = deps;
   const spending = createSpending(db, processId);
+  const agentTime = createAgentTime(db);
 
   async function call(statement: Statement): Promise<unknown> {
     const [row] = await db.ledger<{ answer: unknown }>(statement);
@@ -173,10 +192,17 @@ export function createLedger(deps: { db: Db; processId: string; clock?: Clock })
       await call(queries.markUndelivered(request));
     },
     async leaseAgentTime(request) {
-      return answers.readAgentTime(await call(queries.leaseAgentTime(request)));
+      const { sliceMs } = request;
+      // Before it joins others, which a refusal by the database would hold up.
+      invariant(
+        Number.isSafeInteger(sliceMs) && sliceMs >= 1 && sliceMs <= DAY_MS,
+        `a slice of ${sliceMs} ms is impossible`,
+      );
+      return answers.readAgentTime(await agentTime(request));
     },
     async returnAgentTime(request) {
-      return (await call(queries.returnAgentTime(request))) === true;
+      if (!(request.unusedMs > 0)) return false;
+      return (await agentTime(request)) === true;
     },
     async processSeen(role) {
       await call(queries.processSeen({ processId, role }));

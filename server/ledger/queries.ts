@@ -112,19 +112,22 @@ export function markUndelivered(
   };
 }
 
-export function leaseAgentTime(request: AgentTimeRequest): Statement {
+/** A booking or a return; each run at most once. */
+export function commitAgentTime(
+  asks: readonly (AgentTimeRequest | (RunFence & { unusedMs: number }))[],
+): Statement {
+  const items = asks.map((ask) => ({
+    workspace_id: ask.workspaceId,
+    run_id: ask.runId,
+    epoch: ask.epoch,
+    ...("unusedMs" in ask
+      ? { unused_ms: ask.unusedMs }
+      : { booking_no: ask.bookingNo, slice_ms: ask.sliceMs }),
+  }));
   return {
-    name: "ledger_lease_agent_time",
-    text: "SELECT lease_agent_time($1, $2, $3, $4, $5) AS answer",
-    values: [request.workspaceId, request.runId, request.epoch, request.bookingNo, request.sliceMs],
-  };
-}
-
-export function returnAgentTime(request: RunFence & { unusedMs: number }): Statement {
-  return {
-    name: "ledger_return_agent_time",
-    text: "SELECT return_agent_time($1, $2, $3, $4) AS answer",
-    values: [request.workspaceId, request.runId, request.epoch, request.unusedMs],
+    name: "ledger_commit_agent_time",
+    text: "SELECT answer FROM commit_agent_time($1) ORDER BY place",
+    values: [JSON.stringify(items)],
   };
 }
 

@@ -384,6 +384,7 @@ $$;
 -- `booking_no` counts the bookings of the epoch from 1, so that whoever lost an answer asks again under the same number
 -- and is told what was booked then.
 -- -> {status: 'granted', ms} | {status: 'stale'} | {status: 'exhausted', level, scope_id, period, limit, posted, held, needed}
+--  | {status: 'suspended', reason}   the whole workspace is stopped
 CREATE FUNCTION lease_agent_time(workspace text, run text, an_epoch int, booking_no int, slice_ms bigint) RETURNS jsonb
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
 AS $$
@@ -393,6 +394,7 @@ DECLARE
   room bigint;
   granted bigint;
   booked int;
+  reason text;
   line ledger_lines;
 BEGIN
   IF NOT coalesce(slice_ms BETWEEN 1 AND 86400000, false) THEN
@@ -408,6 +410,9 @@ BEGIN
     FROM (SELECT x.granted_ms, row_number() OVER (ORDER BY x.slice_no) AS n FROM time_slices x
       WHERE x.workspace_id = workspace AND x.run_id = run AND x.epoch = an_epoch) s;
   IF granted IS NOT NULL THEN RETURN jsonb_build_object('status', 'granted', 'ms', granted); END IF;
+  -- What was booked before the suspension is honoured, like an open hold.
+  SELECT w.suspended INTO reason FROM workspaces w WHERE w.workspace_id = workspace;
+  IF reason IS NOT NULL THEN RETURN jsonb_build_object('status', 'suspended', 'reason', reason); END IF;
   IF booking_no IS DISTINCT FROM booked + 1 THEN
     RAISE EXCEPTION 'lease_agent_time: booking % follows %', booking_no, booked USING ERRCODE = 'GH002';
   END IF;

@@ -30,6 +30,7 @@ const reviewedDefiners = [
   "claim",
   "collect_contents",
   "collect_pending_contents",
+  "commit_agent_time",
   "commit_spending",
   "contents_stored",
   "count_socket_time",
