@@ -131,20 +131,23 @@ DECLARE
   k record;
 BEGIN
   FOR k IN
-    SELECT DISTINCT s.workspace_id, l.level, l.scope_id, l.period, l.rank
+    -- Materialised, for joined with balances first the levels of a spender would be looked up once for each of those.
+    WITH l AS MATERIALIZED (SELECT s.workspace_id, v.level, v.scope_id, v.period, v.rank
       FROM (SELECT DISTINCT u.workspace_id, u.spender_id FROM unnest(workspace_ids, spender_ids) u(workspace_id, spender_id)) s
-        CROSS JOIN LATERAL unnest(spender_levels(s.workspace_id, s.spender_id)) l
-      WHERE NOT EXISTS (SELECT FROM budgets x WHERE x.workspace_id = s.workspace_id AND x.meter = a_meter AND x.level = l.level AND x.scope_id = l.scope_id AND x.period = l.period)
-      ORDER BY l.rank, s.workspace_id, l.scope_id
+        CROSS JOIN LATERAL unnest(spender_levels(s.workspace_id, s.spender_id)) v)
+    SELECT DISTINCT l.workspace_id, l.level, l.scope_id, l.period, l.rank FROM l
+      WHERE NOT EXISTS (SELECT FROM budgets x WHERE x.workspace_id = l.workspace_id AND x.meter = a_meter AND x.level = l.level AND x.scope_id = l.scope_id AND x.period = l.period)
+      ORDER BY l.rank, l.workspace_id, l.scope_id
   LOOP
     PERFORM open_budget(k.workspace_id, a_meter, k.level, k.scope_id, k.period, k.rank);
   END LOOP;
+  WITH l AS MATERIALIZED (SELECT s.workspace_id, s.spender_id, v.level, v.scope_id, v.period
+    FROM (SELECT DISTINCT u.workspace_id, u.spender_id FROM unnest(workspace_ids, spender_ids) u(workspace_id, spender_id)) s
+      CROSS JOIN LATERAL unnest(spender_levels(s.workspace_id, s.spender_id)) v)
   INSERT INTO spend_paths AS p (workspace_id, spender_id, meter, day, budget_ids)
-    SELECT s.workspace_id, s.spender_id, a_meter, max(x.period) FILTER (WHERE x.level = 'platform'), array_agg(x.id ORDER BY x.rank)
-      FROM (SELECT DISTINCT u.workspace_id, u.spender_id FROM unnest(workspace_ids, spender_ids) u(workspace_id, spender_id)) s
-        CROSS JOIN LATERAL unnest(spender_levels(s.workspace_id, s.spender_id)) l
-        JOIN budgets x ON x.workspace_id = s.workspace_id AND x.meter = a_meter AND x.level = l.level AND x.scope_id = l.scope_id AND x.period = l.period
-      GROUP BY s.workspace_id, s.spender_id ORDER BY s.workspace_id, s.spender_id
+    SELECT l.workspace_id, l.spender_id, a_meter, max(x.period) FILTER (WHERE x.level = 'platform'), array_agg(x.id ORDER BY x.rank)
+      FROM l JOIN budgets x ON x.workspace_id = l.workspace_id AND x.meter = a_meter AND x.level = l.level AND x.scope_id = l.scope_id AND x.period = l.period
+      GROUP BY l.workspace_id, l.spender_id ORDER BY l.workspace_id, l.spender_id
     ON CONFLICT (workspace_id, spender_id, meter) DO UPDATE SET day = excluded.day, budget_ids = excluded.budget_ids WHERE p.day IS DISTINCT FROM excluded.day;
 END
 $$;

@@ -4,8 +4,7 @@
 -- asks: [{workspace_id, run_id, epoch, booking_no, slice_ms}, a return with unused_ms instead of the last two; each run once]
 -- -> place in asks from 1, and the answer
 CREATE FUNCTION commit_agent_time(asks json) RETURNS TABLE (place int, answer jsonb)
-  LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan
-  SET enable_seqscan = off SET enable_mergejoin = off SET enable_hashjoin = off
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
 AS $$
 DECLARE
   a record;
