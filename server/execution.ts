@@ -13,6 +13,7 @@ import { relayOutbox } from "./platform/outbox.ts";
 import { createNativeRuntime } from "./runtimes/native/native.ts";
 import { forgetOldAnswers } from "./tasks/idempotency.ts";
 import { createRunJobs } from "./tasks/execution/jobs.ts";
+import { forgetOldSnapshots } from "./tasks/execution/run-snapshot.ts";
 import { createWorker } from "./tasks/execution/worker.ts";
 import { createBuiltInTools } from "./tools/built-in-tools.ts";
 import { createToolRegistry } from "./tools/tools.ts";
@@ -65,7 +66,14 @@ function housekeeping(deps: {
     every(HOUR_MS, { name: "forget_old_answers", log, run: () => forgetOldAnswers(db) }),
     every(HOUR_MS, { name: "forget_old_dead_wakes", log, run: () => forgetOldDeadWakes(db) }),
     every(HOUR_MS, { name: "forget_old_journal", log, run: () => forgetOldJournal(db) }),
-    every(HOUR_MS / 4, { name: "remove_unnamed_contents", log, run: () => files.removeUnnamed() }),
+    every(HOUR_MS / 4, {
+      name: "remove_unnamed_contents",
+      log,
+      async run() {
+        await forgetOldSnapshots(db);
+        await files.removeUnnamed();
+      },
+    }),
   ];
 }
 

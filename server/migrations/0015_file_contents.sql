@@ -65,6 +65,74 @@ CREATE POLICY reviewed_functions ON artifacts TO guildhall_definer USING (true) 
 GRANT SELECT ON upload_files, artifacts TO guildhall_definer;
 GRANT USAGE ON SEQUENCE file_object_no TO guildhall_definer;
 
+-- The folder of a run as it was after its last stored step, without the inputs, which lie in their upload: where another
+-- worker goes on from. One state per run, changed in the transaction of the step; forgotten when the run is over.
+CREATE TABLE run_snapshots (
+  workspace_id text COLLATE "C" NOT NULL,
+  run_id text COLLATE "C" NOT NULL,
+  step_no int NOT NULL,
+  epoch int NOT NULL,
+  taken_at timestamptz NOT NULL DEFAULT clock_now(),
+  PRIMARY KEY (workspace_id, run_id),
+  FOREIGN KEY (workspace_id, run_id) REFERENCES runs
+);
+CALL make_tenant_table('run_snapshots', 'SELECT, INSERT, UPDATE', 'SELECT, UPDATE, DELETE');
+
+CREATE TABLE run_files (
+  workspace_id text COLLATE "C" NOT NULL,
+  run_id text COLLATE "C" NOT NULL,
+  path text COLLATE "C" NOT NULL,
+  -- NULL is an empty folder; the others follow from their files.
+  sha256 text COLLATE "C",
+  size_bytes bigint NOT NULL,
+  mode int NOT NULL CHECK (mode BETWEEN 0 AND 511),
+  PRIMARY KEY (workspace_id, run_id, path),
+  FOREIGN KEY (workspace_id, run_id) REFERENCES run_snapshots,
+  FOREIGN KEY (workspace_id, sha256) REFERENCES file_contents
+);
+CREATE INDEX run_files_content ON run_files (workspace_id, sha256);
+CALL make_tenant_table('run_files', 'SELECT, INSERT, UPDATE, DELETE', 'SELECT, DELETE');
+
+-- Brings the stored state of a run's folder to that after a step, fenced like the step: only the attempt that holds the
+-- lease can. changed: [{path, sha256, size_bytes, mode}, ...] -> false when the attempt is stale, and then nothing was written
+CREATE FUNCTION record_snapshot(run text, an_epoch int, a_step_no int, changed jsonb, removed text[]) RETURNS boolean
+  LANGUAGE plpgsql SET search_path = public, pg_temp
+AS $$
+DECLARE
+  workspace text := current_workspace();
+BEGIN
+  PERFORM 1 FROM runs r WHERE r.workspace_id = workspace AND r.id = run AND r.epoch = an_epoch AND r.state = 'claimed' AND r.lease_until > clock_now() FOR SHARE;
+  IF NOT FOUND THEN RETURN false; END IF;
+  INSERT INTO run_snapshots (workspace_id, run_id, step_no, epoch) VALUES (workspace, run, a_step_no, an_epoch)
+    ON CONFLICT (workspace_id, run_id) DO UPDATE SET step_no = excluded.step_no, epoch = excluded.epoch, taken_at = excluded.taken_at;
+  DELETE FROM run_files f WHERE f.workspace_id = workspace AND f.run_id = run AND f.path = ANY (removed);
+  INSERT INTO run_files (workspace_id, run_id, path, sha256, size_bytes, mode)
+    SELECT workspace, run, c.path, c.sha256, c.size_bytes, c.mode FROM jsonb_to_recordset(changed) AS c(path text, sha256 text, size_bytes bigint, mode int)
+    ON CONFLICT (workspace_id, run_id, path) DO UPDATE SET sha256 = excluded.sha256, size_bytes = excluded.size_bytes, mode = excluded.mode;
+  RETURN true;
+END
+$$;
+GRANT EXECUTE ON FUNCTION record_snapshot TO guildhall_app;
+
+-- Nobody goes on with a run that is over. -> how many snapshots were forgotten
+CREATE FUNCTION forget_snapshots(at_most int) RETURNS int
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
+AS $$
+DECLARE
+  s record;
+  forgotten int := 0;
+BEGIN
+  FOR s IN SELECT x.workspace_id, x.run_id FROM run_snapshots x JOIN runs r ON r.workspace_id = x.workspace_id AND r.id = x.run_id
+    WHERE r.state = 'ended' LIMIT at_most FOR UPDATE OF x SKIP LOCKED
+  LOOP
+    DELETE FROM run_files f WHERE f.workspace_id = s.workspace_id AND f.run_id = s.run_id;
+    DELETE FROM run_snapshots x WHERE x.workspace_id = s.workspace_id AND x.run_id = s.run_id;
+    forgotten := forgotten + 1;
+  END LOOP;
+  RETURN forgotten;
+END
+$$;
+
 -- Makes room for contents of the transaction's workspace, all or none, before they are sent.
 -- wanted: [{sha256, size_bytes}, ...], each once; quota: the installation's, NULL is none
 -- -> {status: 'reserved', missing: [{sha256, object}]}: these are to be sent | {status: 'over_quota', quota_bytes, used_bytes, needed_bytes}
@@ -117,6 +185,7 @@ CREATE FUNCTION is_named(workspace text, content text) RETURNS boolean
 AS $$
   SELECT EXISTS (SELECT FROM upload_files n WHERE n.workspace_id = workspace AND n.sha256 = content)
     OR EXISTS (SELECT FROM artifacts n WHERE n.workspace_id = workspace AND n.sha256 = content)
+    OR EXISTS (SELECT FROM run_files n WHERE n.workspace_id = workspace AND n.sha256 = content)
 $$;
 
 -- Takes out contents that nothing names and nobody has asked for within the grace. Looks at so many after the given one,
@@ -206,7 +275,7 @@ BEGIN
   REVOKE EXECUTE ON FUNCTION is_named(text, text) FROM PUBLIC;
   GRANT EXECUTE ON FUNCTION is_named(text, text) TO guildhall_definer;
   GRANT CREATE ON SCHEMA public TO guildhall_definer;
-  FOREACH f IN ARRAY ARRAY['reserve_contents(jsonb, bigint)', 'contents_stored(text[])', 'collect_contents(text, text, interval, int)', 'collect_pending_contents(interval, int)',
+  FOREACH f IN ARRAY ARRAY['forget_snapshots(int)', 'reserve_contents(jsonb, bigint)', 'contents_stored(text[])', 'collect_contents(text, text, interval, int)', 'collect_pending_contents(interval, int)',
     'list_removed_objects(int)', 'forget_removed_objects(jsonb)']::regprocedure[] LOOP
     EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', f);
     EXECUTE format('ALTER FUNCTION %s OWNER TO guildhall_definer', f);
@@ -215,4 +284,4 @@ BEGIN
 END
 $$;
 GRANT EXECUTE ON FUNCTION reserve_contents(jsonb, bigint), contents_stored(text[]) TO guildhall_app;
-GRANT EXECUTE ON FUNCTION collect_contents(text, text, interval, int), collect_pending_contents(interval, int), list_removed_objects(int), forget_removed_objects(jsonb) TO guildhall_ledger;
+GRANT EXECUTE ON FUNCTION forget_snapshots(int), collect_contents(text, text, interval, int), collect_pending_contents(interval, int), list_removed_objects(int), forget_removed_objects(jsonb) TO guildhall_ledger;

@@ -35,6 +35,7 @@ const reviewedDefiners = [
   "contents_stored",
   "count_socket_time",
   "forget_removed_objects",
+  "forget_snapshots",
   "freeze_model",
   "heartbeat",
   "lease_agent_time",

@@ -1,5 +1,6 @@
 import type { EventBody } from "@guildhall/sdk/contract/event.ts";
 import type { Agent } from "../agents/agents.ts";
+import type { AppError } from "../platform/errors.ts";
 import type { Logger } from "../platform/log.ts";
 import type { Secret } from "../platform/secret.ts";
 import type { RunFolder } from "../tools/run-folder.ts";
@@ -32,7 +33,12 @@ export type RunRecord = {
   /** The steps of all attempts so far, by step number from 1 without a gap. */
   loadSteps(): Promise<Step[]>;
   /**
-   * Stores a step. Whoever repeats a store whose answer was lost changes nothing. `wrote` also stores the file as an
+   * Keeps what a tool left in the run's folder, before its result is stored. When there is no room for it the folder is
+   * made what it was before the tool ran, and the refusal is answered.
+   */
+  keepFiles(): Promise<AppError | undefined>;
+  /**
+   * Stores a step, with the state of the run's folder. Whoever repeats a store whose answer was lost changes nothing. `wrote` also stores the file as an
    * artifact of the task, with its event.
    */
   saveStep(save: {

@@ -1,16 +1,28 @@
-import { appendFile } from "node:fs/promises";
+import {
+  appendFile,
+  mkdir,
+  readdir,
+  rm,
+  symlink,
+  writeFile as writeFileTo,
+} from "node:fs/promises";
 import { join } from "node:path";
+import { Readable } from "node:stream";
 import { z } from "zod";
 import { createLedger } from "../ledger/ledger.ts";
 import { systemClock } from "../platform/clock.ts";
-import { createDb } from "../platform/db.ts";
-import { createLocalFileStore } from "../platform/file-store/open-file-store.ts";
+import { createDb, type Db } from "../platform/db.ts";
+import { createLocalFileStore, fileStoreOver } from "../platform/file-store/open-file-store.ts";
+import { createS3Objects } from "../platform/file-store/s3-objects.ts";
 import { newId } from "../platform/ids.ts";
-import { createLogger } from "../platform/log.ts";
+import { createLogger, type Logger } from "../platform/log.ts";
+import { Secret } from "../platform/secret.ts";
 import { createNativeRuntime } from "../runtimes/native/native.ts";
 import { testPasswordOf } from "./postgres.ts";
 import { createBuiltInTools } from "../tools/built-in-tools.ts";
-import { createToolRegistry, defineTool } from "../tools/tools.ts";
+import { listFiles } from "../tools/builtin/list-files.ts";
+import { writeFile } from "../tools/builtin/write-file.ts";
+import { createToolRegistry, defineTool, type SealedTool } from "../tools/tools.ts";
 import { createWorker } from "../tasks/execution/worker.ts";
 
 /** What a test says to a worker of a process of its own, which it may kill. */
@@ -18,6 +30,22 @@ export const workerProcessSchema = z.object({
   databaseUrl: z.string(),
   dataDir: z.string(),
   gatewayUrl: z.string(),
+  /** Where contents lie when not in the data folder: a folder, or a bucket. */
+  files: z
+    .union([
+      z.object({ folder: z.string() }),
+      z.object({
+        bucket: z.string(),
+        region: z.string(),
+        endpoint: z.string(),
+        pathStyle: z.boolean(),
+        keyId: z.string(),
+        secret: z.string().transform((text) => new Secret(text)),
+      }),
+    ])
+    .optional(),
+  /** Kills itself in the middle of `write_file`, having done harm to the run's folder. */
+  diesWriting: z.boolean().default(false),
   /** File to which the tool `send_message` appends a line with its key, each time that it runs. */
   sentPath: z.string(),
   config: z.object({
@@ -45,7 +73,47 @@ export function createSendMessage(sentPath: string) {
   });
 }
 
-function start(settings: z.infer<typeof workerProcessSchema>): void {
+type Settings = z.infer<typeof workerProcessSchema>;
+
+/** Lists, and leaves notes and a program of its own, as an agent with a shell does. */
+export const listAndNote: SealedTool = {
+  ...listFiles,
+  async call(input, ctx) {
+    const outcome = await listFiles.call(input, ctx);
+    await ctx.folder.writeText("work/notes.txt", "notes about the list");
+    const program = Readable.from([Buffer.from("#!/bin/sh\n")]);
+    await ctx.folder.copyIn(program, "work/run.sh", { mode: 0o755 });
+    return outcome;
+  },
+};
+
+/** Half a file under its name, a changed one, a new and a removed one: then the process dies. */
+function createDyingWriter(dataDir: string): SealedTool {
+  return {
+    ...writeFile,
+    async call(_input, { idempotencyKey }) {
+      const runId = idempotencyKey.split("/")[0] ?? "";
+      const [workspaceId = ""] = await readdir(join(dataDir, "runs"));
+      const root = join(dataDir, "runs", workspaceId, runId);
+      await writeFileTo(join(root, "report.md"), "# Repo");
+      await writeFileTo(join(root, "work/notes.txt"), "spoilt, as long.....");
+      await mkdir(join(root, "left/over"), { recursive: true });
+      await symlink("/etc/passwd", join(root, "work/link"));
+      await rm(join(root, "work/run.sh"));
+      process.kill(process.pid, "SIGKILL");
+      return new Promise(() => undefined);
+    },
+  };
+}
+
+async function openFiles({ files, dataDir }: Settings, shared: { db: Db; log: Logger }) {
+  const filesFolder = join(dataDir, "files");
+  if (files === undefined) return createLocalFileStore({ ...shared, filesFolder });
+  if ("folder" in files) return createLocalFileStore({ ...shared, filesFolder: files.folder });
+  return fileStoreOver(await createS3Objects(files), { ...shared, filesFolder });
+}
+
+async function start(settings: Settings): Promise<void> {
   const { dataDir, gatewayUrl, config, sentPath } = settings;
   const log = createLogger({ level: "warn" });
   const url = new URL(settings.databaseUrl);
@@ -56,16 +124,18 @@ function start(settings: z.infer<typeof workerProcessSchema>): void {
   });
   const runtime = createNativeRuntime({ retryDelaysMs: [20, 40, 80] });
   const builtIn = createBuiltInTools({ scratchFolder: join(dataDir, "scratch") });
-  const sendMessage = createSendMessage(sentPath);
+  const replacing: SealedTool[] = [createSendMessage(sentPath)];
+  if (settings.diesWriting) replacing.push(listAndNote, createDyingWriter(dataDir));
+  const replaced = new Set(replacing.map((tool) => tool.name));
   const worker = createWorker({
     db,
     ledger: createLedger({ db, processId: newId("wrk") }),
     runtimeFor: () => runtime,
     tools: createToolRegistry(
-      [...builtIn.filter((tool) => tool.name !== sendMessage.name), sendMessage],
+      [...builtIn.filter((tool) => !replaced.has(tool.name)), ...replacing],
       { onUnexpected: ({ tool, error }) => log.error({ err: error, tool }, "a tool broke") },
     ),
-    files: createLocalFileStore({ db, log, filesFolder: join(dataDir, "files") }),
+    files: await openFiles(settings, { db, log }),
     dataDir,
     gatewayUrl,
     clock: systemClock,
@@ -82,4 +152,4 @@ function start(settings: z.infer<typeof workerProcessSchema>): void {
 }
 
 if (process.argv[1] === import.meta.filename)
-  start(workerProcessSchema.parse(JSON.parse(process.argv[2] ?? "")));
+  await start(workerProcessSchema.parse(JSON.parse(process.argv[2] ?? "")));

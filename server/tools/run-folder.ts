@@ -8,6 +8,7 @@ import {
   within,
   type FolderAccess,
 } from "./folder/access.ts";
+import { createKeeping, type FolderKeeping } from "./folder/keeping.ts";
 import { detectAnchoring, inspect, openPlainFile, type Anchoring } from "./folder/place.ts";
 import {
   requireFileSlot,
@@ -51,7 +52,7 @@ export type RunFolder = {
    * Stores an upload, also below `input/`. Stops reading at the first byte above a limit and leaves
    * nothing behind then. For the platform; agents write by `writeText`.
    */
-  copyIn(source: Readable, path: string): Promise<WrittenFile>;
+  copyIn(source: Readable, path: string, options?: { mode?: number }): Promise<WrittenFile>;
 };
 
 export type OpenRunFolderOptions = {
@@ -149,7 +150,9 @@ function createReading(access: FolderAccess): Reading {
   };
 }
 
-function createWriting(access: FolderAccess): Pick<RunFolder, "writeText" | "copyIn"> {
+function createWriting(
+  access: FolderAccess,
+): Pick<RunFolder, "writeText" | "copyIn"> & { forgetTotals(): void } {
   const { limits } = access;
   const inTurn = createTurns();
   /** Uploads arrive before anything else writes, so they may trust the count instead of walking. */
@@ -162,6 +165,9 @@ function createWriting(access: FolderAccess): Pick<RunFolder, "writeText" | "cop
   }
 
   return {
+    forgetTotals() {
+      knownTotals = undefined;
+    },
     async writeText(path, text) {
       const target = parseTarget(path);
       requireWritable(target);
@@ -177,14 +183,14 @@ function createWriting(access: FolderAccess): Pick<RunFolder, "writeText" | "cop
         return store({ target, totals, chunks: [bytes] });
       });
     },
-    async copyIn(source, path) {
+    async copyIn(source, path, { mode } = {}) {
       // A source that breaks before it is read must fail this call, not the process: reading it rethrows the error.
       source.on("error", () => undefined);
       try {
         const target = parseTarget(path);
         return await inTurn(async () => {
           const totals = knownTotals ?? sumFiles(await collect(access));
-          return store({ target, totals, chunks: bytesOf(source) });
+          return store({ target, totals, chunks: bytesOf(source), mode });
         });
       } finally {
         source.destroy();
@@ -193,10 +199,23 @@ function createWriting(access: FolderAccess): Pick<RunFolder, "writeText" | "cop
   };
 }
 
+/** A run's folder as the platform has it. */
+export type KeptFolder = RunFolder & FolderKeeping;
+
 /** Opens (and creates) the folder of a run. */
-export async function openRunFolder(options: OpenRunFolderOptions): Promise<RunFolder> {
+export async function openRunFolder(options: OpenRunFolderOptions): Promise<KeptFolder> {
   const { root, limits, racePoint, anchoring = detectAnchoring() } = options;
   await mkdir(root, { recursive: true, mode: 0o700 });
   const access = { anchoring, rootRealPath: await realpath(root), limits, racePoint };
-  return { ...createReading(access), ...createWriting(access) };
+  const { forgetTotals, ...writing } = createWriting(access);
+  const keeping = createKeeping(access);
+  return {
+    ...createReading(access),
+    ...writing,
+    ...keeping,
+    async prune(keep) {
+      forgetTotals();
+      await keeping.prune(keep);
+    },
+  };
 }

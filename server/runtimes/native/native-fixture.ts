@@ -160,6 +160,7 @@ export async function runNative(
         stored.events.push(...events);
         return Promise.resolve();
       },
+      keepFiles: () => Promise.resolve(undefined),
       postedNanoUsd: () => Promise.resolve(42),
       emit: (event) => void stored.events.push(event),
       emitText: (step, text) =>

@@ -1,3 +1,4 @@
+import type { AppError } from "../../platform/errors.ts";
 import { faultPoint } from "../../platform/fault-points.ts";
 import { storableText } from "../../platform/storable-json.ts";
 import type { ToolOutcome, ToolResult } from "../../tools/tools.ts";
@@ -95,6 +96,15 @@ function execute(ctx: RunContext, { name, input }: ToolUse, stepNo: number): Pro
   });
 }
 
+/** The result of a call whose files found no room. */
+function notKept(name: string, { publicMessage }: AppError): ToolResult {
+  return {
+    isError: true,
+    content: `What ${name} wrote was not kept, and the folder is as it was before the call. ${publicMessage} Write less, or tell the user that the storage is full.`,
+    summary: `The files of ${name} were not kept: the storage is full`,
+  };
+}
+
 export type ToolStepResult =
   | { status: "stored"; step: ToolStep }
   | { status: "parked"; outcome: RunOutcome };
@@ -115,8 +125,10 @@ async function runStarted(ctx: RunContext, step: ToolStep): Promise<ToolStepResu
     return { status: "parked", outcome: { status: "parked", state: "waiting", reason } };
   }
   const durationMs = Math.round(performance.now() - startedAt);
-  const done = withResult(step, outcome);
-  return { status: "stored", step: await finish(ctx, { step: done, result: outcome, durationMs }) };
+  const refusal = await ctx.record.keepFiles();
+  const result = refusal === undefined ? outcome : notKept(name, refusal);
+  const done = withResult(step, result);
+  return { status: "stored", step: await finish(ctx, { step: done, result, durationMs }) };
 }
 
 /** Runs one tool call: stored as started before it runs, and as done before anything follows. */

@@ -1,21 +1,8 @@
 import type { Artifact } from "@guildhall/sdk/contract/task.ts";
 import type { WorkspaceTx } from "../../platform/db.ts";
-import type { FileStore, StoredFile } from "../../platform/file-store/file-store.ts";
+import type { StoredFile } from "../../platform/file-store/file-store.ts";
 import { newId } from "../../platform/ids.ts";
-import type { RunFolder } from "../../tools/run-folder.ts";
 import type { Claim } from "./run-claims.ts";
-
-/** Copies a file that the agent wrote into the file store, where it outlives the run's folder. */
-export async function storeWrittenFile(
-  { folder, files, maxBytes }: { folder: RunFolder; files: FileStore; maxBytes: number },
-  file: { workspaceId: string; path: string },
-): Promise<StoredFile> {
-  const { handle } = await folder.openForRead(file.path);
-  await using opened = handle;
-  const stream = opened.createReadStream({ autoClose: false });
-  // Awaited here, for the file is closed when this function is left.
-  return await files.put({ workspaceId: file.workspaceId, stream, maxBytes });
-}
 
 /** Names a stored content as the task's artifact of that path; the newest content of a path wins. */
 export async function upsertArtifact(

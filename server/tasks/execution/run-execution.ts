@@ -12,9 +12,10 @@ import type { ToolRegistry } from "../../tools/tools.ts";
 import { createAgentTime } from "./run-agent-time.ts";
 import { finishRun, isRunOver, releaseRun, type Claim } from "./run-claims.ts";
 import { removeRunFolder, runFolderLimits, setUpRunFolder } from "./run-folder-setup.ts";
+import { createFolderState } from "./run-folder-state.ts";
 import type { RunLease } from "./run-lease.ts";
 import { parkRun } from "./run-parking.ts";
-import { DATABASE_RETRY_MS, isDatabaseAway } from "./run-fence.ts";
+import { isAway, RETRY_MS, whenReachable } from "./run-fence.ts";
 import { createRunRecord } from "./run-record.ts";
 import { loadRunTask } from "./run-task.ts";
 import { createTeam } from "../team/team.ts";
@@ -70,10 +71,15 @@ async function runToOutcome(deps: RunExecutionDeps, attempt: RunAttempt): Promis
     lease.signal.throwIfAborted();
     await agentTime.start();
     lease.signal.throwIfAborted();
-    const folder = await setUpRunFolder(deps, { workspaceId, runId, task });
+    const folder = await whenReachable(lease, () =>
+      setUpRunFolder(deps, { workspaceId, runId, task }),
+    );
     const { maxFileBytes } = runFolderLimits;
+    const recorded = task.snapshot ?? [];
+    const state = createFolderState({ ...deps, folder, workspaceId, maxFileBytes, recorded });
+    await whenReachable(lease, () => state.capture());
     const team = createTeam({ ...deps, folder, claim, lease, agentId: task.agent.id });
-    const record = createRunRecord({ ...deps, folder, maxFileBytes, claim, lease });
+    const record = createRunRecord({ ...deps, state, claim, lease });
     try {
       return await deps.runtimeFor(task.agent).run({
         run: { workspaceId, taskId, runId, attempt: epoch },
@@ -120,7 +126,7 @@ function outcomeOfError(error: unknown, { lease, claim }: RunAttempt, log: Logge
     case undefined:
       // Nothing is written, and the lease runs out: that counts as a failed attempt, so work that always ends here does
       // not go round for ever.
-      if (isDatabaseAway(error)) return { status: "lost" };
+      if (isAway(error)) return { status: "lost" };
       log.error({ err: error, run_id: claim.runId, task_id: claim.taskId }, "a run broke");
       return error instanceof AppError
         ? { status: "failed", cause: error.code, message: error.publicMessage }
@@ -164,9 +170,9 @@ async function settleOutcome(
       await writeOutcome(db, claim, outcome);
       return;
     } catch (error) {
-      if (!isDatabaseAway(error)) throw error;
+      if (!isAway(error)) throw error;
       log.warn({ err: error, run_id: claim.runId }, "the end of a run waits for the database");
-      await delay(DATABASE_RETRY_MS);
+      await delay(RETRY_MS);
     }
   }
 }

@@ -4,17 +4,20 @@ import { AppError } from "../../platform/errors.ts";
 import type { Claim } from "./run-claims.ts";
 import type { RunLease } from "./run-lease.ts";
 
-export const DATABASE_RETRY_MS = 200;
+export const RETRY_MS = 200;
 
 /** Thrown inside a fenced transaction when the attempt turns out to be stale; all of it is undone. */
 export class StaleAttempt extends Error {}
 
-/** True for what passes when the database is back. */
-export function isDatabaseAway(error: unknown): boolean {
-  return error instanceof AppError && error.code === "database_unavailable";
+/** True for what passes when the database, or the file store, is back. */
+export function isAway(error: unknown): boolean {
+  return (
+    error instanceof AppError &&
+    (error.code === "database_unavailable" || error.code === "storage_unavailable")
+  );
 }
 
-/** Does `work` now or when the database is back; by then the lease may be gone, and the signal ends the waiting. */
+/** Does `work` now or when what it needs is back; by then the lease may be gone, and the signal ends the waiting. */
 export async function whenReachable<T>(lease: RunLease, work: () => Promise<T>): Promise<T> {
   for (;;) {
     lease.signal.throwIfAborted();
@@ -22,8 +25,8 @@ export async function whenReachable<T>(lease: RunLease, work: () => Promise<T>):
       return await work();
     } catch (error) {
       lease.signal.throwIfAborted();
-      if (!isDatabaseAway(error)) throw error;
-      await delay(DATABASE_RETRY_MS, undefined, { signal: lease.signal }).catch(() => undefined);
+      if (!isAway(error)) throw error;
+      await delay(RETRY_MS, undefined, { signal: lease.signal }).catch(() => undefined);
     }
   }
 }

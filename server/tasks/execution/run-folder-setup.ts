@@ -2,8 +2,10 @@ import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { FileStore } from "../../platform/file-store/file-store.ts";
 import { hasCode } from "../../platform/system-error.ts";
-import { openRunFolder, type RunFolder } from "../../tools/run-folder.ts";
+import { openRunFolder, type KeptFolder, type RunFolder } from "../../tools/run-folder.ts";
 import { placeDelegatedFiles } from "../files/delegated-files.ts";
+import { restoreFolder } from "./run-folder-restore.ts";
+import type { KeptEntry } from "./run-snapshot.ts";
 import type { RunTask, StoredPath } from "./run-task.ts";
 
 export type RunFolderLimits = { maxFileBytes: number; maxTotalBytes: number; maxFiles: number };
@@ -33,24 +35,29 @@ async function place(
       await folder.copyIn(await files.open({ workspaceId, sha256 }), path);
 }
 
+/** What lies in the folder before the attempt's first step, inputs apart. A run that has recorded nothing yet begins with what earlier runs of the task wrote. */
+function firstState({ snapshot, artifacts }: RunTask): readonly KeptEntry[] {
+  return snapshot ?? artifacts.map((file) => ({ ...file, mode: 0o644 }));
+}
+
 /**
- * Opens the run's folder with the task's inputs under `input/`, and with what earlier attempts and delegated tasks
- * wrote, also when they ran on another machine. A folder that is there already stays as it is.
+ * Opens the run's folder and makes it exactly what it was after the run's last stored step, on whatever machine that was,
+ * with the task's inputs under `input/` and what delegated tasks wrote. What an attempt did after its last stored step
+ * is undone: that step runs again.
  */
 export async function setUpRunFolder(
   deps: { dataDir: string; files: FileStore },
   run: RunName & { task: RunTask },
-): Promise<RunFolder> {
+): Promise<KeptFolder> {
   const { workspaceId, task } = run;
   const folder = await openRunFolder({
     root: runFolderPath(deps.dataDir, run),
     limits: runFolderLimits,
   });
   const inputs = task.inputs.map((file) => ({ ...file, path: `input/${file.path}` }));
-  const written = new Set((await folder.listWritten()).map((file) => file.path));
-  const missing = task.artifacts.filter((file) => !written.has(file.path));
   const placing = { folder, files: deps.files, workspaceId };
-  await place(placing, [...inputs, ...missing]);
+  await place(placing, inputs);
+  await restoreFolder(placing, firstState(task));
   await placeDelegatedFiles(placing, task.delegated);
   return folder;
 }

@@ -3,6 +3,7 @@ import type { Db } from "../../platform/db.ts";
 import { invariant } from "../../platform/errors.ts";
 import { findDelegatedFiles, type DelegatedFile } from "../files/delegated-files.ts";
 import type { Claim } from "./run-claims.ts";
+import { findSnapshot, type KeptEntry } from "./run-snapshot.ts";
 
 /** A file that lies in the file store: an input of the task, or what an earlier attempt wrote. */
 export type StoredPath = { path: string; sizeBytes: number; sha256: string };
@@ -15,6 +16,8 @@ export type RunTask = {
   /** What is left of the wall-clock limit, milliseconds; not above 0 when it is over. */
   wallTimeLeftMs: number;
   inputs: readonly StoredPath[];
+  /** What is recorded of the run's folder, inputs apart; undefined when no step has changed it yet. */
+  snapshot: readonly KeptEntry[] | undefined;
   artifacts: readonly StoredPath[];
   /** What ended tasks that it delegated wrote. */
   delegated: readonly DelegatedFile[];
@@ -59,6 +62,7 @@ export function loadRunTask(db: Db, claim: Claim): Promise<RunTask> {
       toolCallLimit: task.tool_call_limit,
       wallTimeLeftMs: task.wall_time_left_ms,
       inputs: inputs.map(toStoredPath),
+      snapshot: await findSnapshot(tx, claim.runId),
       artifacts: artifacts.map(toStoredPath),
       delegated: await findDelegatedFiles(tx, taskId),
     };

@@ -23,6 +23,7 @@ import {
 import { claimRuns, finishRun, releaseRun } from "./run-claims.ts";
 import { createRunLease } from "./run-lease.ts";
 import { parkRun } from "./run-parking.ts";
+import type { FolderState } from "./run-folder-state.ts";
 import { createRunRecord } from "./run-record.ts";
 
 const database = await createTestDatabase();
@@ -259,8 +260,8 @@ it("a process that was frozen past its lease refuses by itself to write", async 
   const [claim] = await claimRuns(db, { workerId: "wrk_frozen", leaseMs: 60_000, atMost: 1 });
   const lease = createRunLease({ clock, leaseMs: workerConfig.leaseMs, sentAtMs: nowMs });
   onTestFinished(() => lease.close());
-  const folder = {} as RunContext["folder"];
-  const record = createRunRecord({ ...stage, folder, maxFileBytes: 1, claim: claim!, lease, log });
+  const state = {} as FolderState;
+  const record = createRunRecord({ ...stage, state, claim: claim!, lease, log });
   nowMs += workerConfig.leaseMs;
   const step = {
     kind: "tool",

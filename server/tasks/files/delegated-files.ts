@@ -52,7 +52,7 @@ export async function placeDelegatedFiles(
     try {
       await folder.copyIn(await files.open({ workspaceId, sha256 }), path);
     } catch (error) {
-      if (!(error instanceof AppError)) throw error;
+      if (!(error instanceof AppError) || error.code === "storage_unavailable") throw error;
       leftOut.add(path);
     }
   }

@@ -14,6 +14,7 @@ async function writeUnfinished(job: {
   address: string;
   chunks: Chunks;
   beforeEach: (fileBytes: number) => void;
+  mode: number | undefined;
 }): Promise<number> {
   const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
   await using handle = await open(job.address, flags, 0o644);
@@ -23,6 +24,7 @@ async function writeUnfinished(job: {
     job.beforeEach(fileBytes);
     await handle.writeFile(chunk);
   }
+  if (job.mode !== undefined) await handle.chmod(job.mode);
   return fileBytes;
 }
 
@@ -43,10 +45,10 @@ async function findReplaced(place: Place, target: Target) {
  */
 export async function storeFile(
   access: FolderAccess,
-  job: { target: Target; totals: FolderTotals; chunks: Chunks },
+  job: { target: Target; totals: FolderTotals; chunks: Chunks; mode?: number | undefined },
 ): Promise<{ sizeBytes: number; totals: FolderTotals }> {
   const { limits, racePoint } = access;
-  const { target, totals, chunks } = job;
+  const { target, totals, chunks, mode } = job;
   const { path } = target;
   return within(access, {
     segments: target.parents,
@@ -59,7 +61,7 @@ export async function storeFile(
       const beforeEach = (fileBytes: number) =>
         requireRoom({ limits, totals, replacedBytes, fileBytes, path });
       try {
-        const sizeBytes = await writeUnfinished({ address, chunks, beforeEach });
+        const sizeBytes = await writeUnfinished({ address, chunks, beforeEach, mode });
         await racePoint?.();
         await rename(address, place.child(target.name));
         const files = totals.files + (old === undefined ? 1 : 0);

@@ -13,6 +13,7 @@ export type WalkEntry = {
   sizeBytes: number;
   /** False for what takes space but cannot be opened: hard links, odd or unfinished names. */
   usable: boolean;
+  stats: Stats;
 };
 
 async function lookIfStillThere(address: string): Promise<Stats | undefined> {
@@ -44,20 +45,23 @@ export async function* walk(start: {
   /** Path of `place` relative to the root, '' for the root. */
   prefix: string;
   signal?: AbortSignal | undefined;
+  /** Leaves out a path and all below it. */
+  skip?: ((path: string) => boolean) | undefined;
 }): AsyncGenerator<WalkEntry> {
-  const { anchoring, place, prefix, signal } = start;
+  const { anchoring, place, prefix, signal, skip } = start;
   for (const name of await readdir(place.address)) {
     signal?.throwIfAborted();
+    const path = prefix === "" ? name : `${prefix}/${name}`;
+    if (skip?.(path) === true) continue;
     const stats = await lookIfStillThere(place.child(name));
     if (stats === undefined) continue;
-    const path = prefix === "" ? name : `${prefix}/${name}`;
     const usable = parseRelativePath(path).ok && refusedKind(stats) === undefined;
     if (stats.isFile()) {
-      yield { path, type: "file", sizeBytes: stats.size, usable };
+      yield { path, type: "file", sizeBytes: stats.size, usable, stats };
       continue;
     }
     if (!stats.isDirectory()) continue;
-    yield { path, type: "folder", sizeBytes: 0, usable };
+    yield { path, type: "folder", sizeBytes: 0, usable, stats };
     const child = await enterIfStillThere({
       anchoring,
       address: place.child(name),
@@ -66,7 +70,7 @@ export async function* walk(start: {
     });
     if (child === undefined) continue;
     try {
-      yield* walk({ anchoring, place: child, prefix: path, signal });
+      yield* walk({ anchoring, place: child, prefix: path, signal, skip });
     } finally {
       await child.close();
     }
