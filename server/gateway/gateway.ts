@@ -31,6 +31,7 @@ import { createRefusalLog } from "./budget/refusal-log.ts";
 import { createRunMemory } from "./budget/run-memory.ts";
 import { createSettlements } from "./budget/settlements.ts";
 import { credentialOf, refusalOfCredential, type KeyCheck } from "./spender.ts";
+import { createAnswersElsewhere } from "./answers-elsewhere.ts";
 import { createUndelivered } from "./budget/undelivered.ts";
 import { createUpstream, type UpstreamOptions } from "./upstream/upstream.ts";
 
@@ -203,6 +204,11 @@ function createMessagesDeps(
     settlements,
     settleWaitMs,
     undelivered: createUndelivered(),
+    answersElsewhere: createAnswersElsewhere({
+      ledger,
+      shutdown,
+      callTimeoutMs: limits.callTimeoutMs,
+    }),
     retries: createRetries(),
     orphans: createOrphans(MAX_ORPHANS),
   };

@@ -2,12 +2,13 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { RunSpender, Spender } from "../ledger/calls.ts";
 import type { Ledger } from "../ledger/ledger.ts";
 import type { Logger } from "../platform/log.ts";
+import type { AnswersElsewhere } from "./answers-elsewhere.ts";
 import type { JournalCipher } from "./budget/journal.ts";
 import type { Settlements } from "./budget/settlements.ts";
 import type { Undelivered, UndeliveredAnswer } from "./budget/undelivered.ts";
 import type { Client } from "./client.ts";
 import type { MessagesRequest } from "./request/request.ts";
-import { brokeOff, chargeNotDurable } from "./upstream/provider-error.ts";
+import { brokeOff, callInProgress, chargeNotDurable } from "./upstream/provider-error.ts";
 
 export type ReplayDeps = {
   ledger: Pick<Ledger, "takeJournal" | "markUndelivered">;
@@ -18,6 +19,8 @@ export type ReplayDeps = {
   shutdown: AbortSignal;
   /** How long a repeated call waits for the charge of the answer that it repeats. */
   settleWaitMs: number;
+  /** Waits for answers to the same call that come elsewhere. */
+  answersElsewhere: AnswersElsewhere;
 };
 
 export type MessagesCall = {
@@ -30,9 +33,9 @@ export type MessagesCall = {
 };
 
 /** Answers are kept for runs alone, which repeat their calls when a worker has died. */
-type RunCall = MessagesCall & { spender: RunSpender };
+export type RunCall = MessagesCall & { spender: RunSpender };
 
-type Taken = { holdId: string; body: Buffer };
+export type Taken = { holdId: string; body: Buffer };
 
 export function droppedHeader(request: MessagesRequest): Record<string, string> {
   return request.dropped.length === 0 ? {} : { "guildhall-dropped": request.dropped.join(",") };
@@ -85,7 +88,7 @@ export function watchDelivery(
   return { missed, stop };
 }
 
-function takeStored(deps: ReplayDeps, { spender, request }: RunCall) {
+export function takeStored(deps: Pick<ReplayDeps, "ledger">, { spender, request }: RunCall) {
   const { workspaceId, runId, epoch, tokenHash } = spender;
   const { requestHash } = request;
   return deps.ledger.takeJournal({ workspaceId, runId, epoch, tokenHash, requestHash });
@@ -143,6 +146,17 @@ async function takeUndelivered(
   }
 }
 
+/** -> the stored answer, also one that another gateway is still reading; `answered` when the client was told to come back */
+async function takeStoredAnywhere(
+  deps: ReplayDeps,
+  call: RunCall,
+): Promise<Taken | undefined | "answered"> {
+  const taken = (await takeStored(deps, call)) ?? (await deps.answersElsewhere.take(call));
+  if (taken === "in_progress") call.client.fail(callInProgress());
+  if (taken === "stopped") call.client.fail(brokeOff("shutdown"));
+  return taken === "in_progress" || taken === "stopped" ? "answered" : taken;
+}
+
 /**
  * Answers from the journal when this call has been paid for: by an earlier attempt of the run, or by this one when
  * the answer did not reach it. -> false: it has not, so it has to be made
@@ -156,7 +170,7 @@ export async function replay(deps: ReplayDeps, call: MessagesCall): Promise<bool
   // A run's first attempt has nothing else to repeat, unless its client says so.
   if (undelivered === undefined && spender.epoch <= 1 && !call.retried) return false;
   const taken = await (undelivered === undefined
-    ? takeStored(deps, call)
+    ? takeStoredAnywhere(deps, call)
     : takeUndelivered(deps, call, undelivered));
   if (taken === "answered") return true;
   if (taken === undefined) return false;

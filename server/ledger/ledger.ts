@@ -38,6 +38,20 @@ export type Ledger = {
   ): Promise<{ holdId: string; body: Buffer } | undefined>;
   /** The stored answer of this hold did not reach the attempt, which may take it once more. May be repeated. */
   markUndelivered(call: RunFence & { requestHash: string; holdId: string }): Promise<void>;
+  /**
+   * Calls of the run that are still being answered and that this attempt may now be repeating: those of earlier attempts,
+   * and its own at other processes, of the same model and not longer than `maxTokens`.
+   */
+  openCallsElsewhere(
+    call: RunFence & { tokenHash: string; model: string; maxTokens: number },
+  ): Promise<{ holdId: string; sameAttempt: boolean }[]>;
+  /**
+   * The stored answer of one of these holds to a call that this attempt asked for again before it had ended; each is given
+   * out so once per attempt.
+   */
+  takeMissed(
+    call: RunFence & { tokenHash: string; requestHash: string; holdIds: readonly string[] },
+  ): Promise<{ holdId: string; body: Buffer } | undefined>;
   /** Books agent time ahead of its use. Asked again under the same number, it answers what was booked, and books nothing. */
   leaseAgentTime(request: AgentTimeRequest): Promise<AgentTimeOutcome>;
   /** Gives unused agent time of this epoch back. False: the epoch is over, or took less than that. */
@@ -156,6 +170,11 @@ export function createLedger(deps: { db: Db; processId: string; clock?: Clock })
 
   const unresolved = createUnresolvedHolds({ clock: deps.clock ?? systemClock, settle });
 
+  async function takeAnswer(statement: Statement) {
+    const [row] = await db.ledger<{ hold_id: string; body: Buffer }>(statement);
+    return row && { holdId: row.hold_id, body: row.body };
+  }
+
   return {
     async reserve(request) {
       expectPossible(request);
@@ -182,14 +201,16 @@ export function createLedger(deps: { db: Db; processId: string; clock?: Clock })
     async isRunActive(request) {
       return (await call(queries.runActive(request))) === true;
     },
-    async takeJournal(request) {
-      const [row] = await db.ledger<{ hold_id: string; body: Buffer }>(
-        queries.takeJournal(request),
-      );
-      return row && { holdId: row.hold_id, body: row.body };
-    },
+    takeJournal: (request) => takeAnswer(queries.takeJournal(request)),
+    takeMissed: (request) => takeAnswer(queries.takeMissed(request)),
     async markUndelivered(request) {
       await call(queries.markUndelivered(request));
+    },
+    async openCallsElsewhere(request) {
+      const rows = await db.ledger<{ hold_id: string; same_attempt: boolean }>(
+        queries.openCallsElsewhere({ ...request, processId }),
+      );
+      return rows.map((row) => ({ holdId: row.hold_id, sameAttempt: row.same_attempt }));
     },
     async leaseAgentTime(request) {
       const { sliceMs } = request;

@@ -112,6 +112,28 @@ export function markUndelivered(
   };
 }
 
+export function openCallsElsewhere(
+  call: RunFence & { tokenHash: string; processId: string; model: string; maxTokens: number },
+): Statement {
+  const { workspaceId, runId, epoch, tokenHash, processId, model, maxTokens } = call;
+  return {
+    name: "ledger_open_calls_elsewhere",
+    text: "SELECT hold_id, same_attempt FROM open_calls_elsewhere($1, $2, $3, $4, $5, $6, $7)",
+    values: [workspaceId, runId, epoch, tokenHash, processId, model, maxTokens],
+  };
+}
+
+export function takeMissed(
+  call: RunFence & { tokenHash: string; requestHash: string; holdIds: readonly string[] },
+): Statement {
+  const { workspaceId, runId, epoch, tokenHash, requestHash, holdIds } = call;
+  return {
+    name: "ledger_take_missed",
+    text: "SELECT hold_id, body FROM take_missed($1, $2, $3, $4, $5, $6)",
+    values: [workspaceId, runId, epoch, tokenHash, requestHash, [...holdIds]],
+  };
+}
+
 /** A booking or a return; each run at most once. */
 export function commitAgentTime(
   asks: readonly (AgentTimeRequest | (RunFence & { unusedMs: number }))[],

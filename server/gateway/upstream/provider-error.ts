@@ -138,6 +138,16 @@ export function brokeOff(reason: StopReason | undefined, cause?: unknown): AppEr
 }
 
 /** The answer is complete, but its charge is not in the database yet, so it cannot be handed out. */
+/** The same call is still being answered at another gateway, for longer than any call may last. */
+export function callInProgress(): AppError {
+  return gatewayError({
+    status: 503,
+    code: "call_in_progress",
+    message: "The same call is still being answered at another gateway. Try again.",
+    retryAfterMs: 5_000,
+  });
+}
+
 export function chargeNotDurable(): AppError {
   return gatewayError({
     status: 503,

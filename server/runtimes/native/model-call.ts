@@ -69,6 +69,8 @@ export async function callModel(
     steps: readonly Step[];
     maxOutputTokens: number;
     callTimeoutMs: number;
+    /** How many tries of this call have failed before. */
+    failures: number;
     onText: () => void;
   },
 ): Promise<ModelAnswer> {
@@ -78,8 +80,12 @@ export async function callModel(
     apiKey: ctx.gateway.token.reveal(),
     // Each try must have its own hold and its own event, so the client makes none by itself.
     maxRetries: 0,
-    // The version that every server of the protocol knows; the client's own default is a newer one.
-    defaultHeaders: { "anthropic-version": PROTOCOL_VERSION },
+    defaultHeaders: {
+      // The version that every server of the protocol knows; the client's own default is a newer one.
+      "anthropic-version": PROTOCOL_VERSION,
+      // As the client itself says it: the try before may have been paid for, at another gateway.
+      "x-stainless-retry-count": String(call.failures),
+    },
     timeout: call.callTimeoutMs,
     logLevel: "off",
   });

@@ -56,7 +56,7 @@ export async function takeModelStep(
   for (let failures = 0; ; failures++) {
     try {
       const onText = (): void => faultPoint("model.text");
-      const answer = await callModel(ctx, { ...options, stepNo, steps, onText });
+      const answer = await callModel(ctx, { ...options, stepNo, steps, failures, onText });
       faultPoint("model.answered");
       await store(ctx, answer);
       return { status: "stored", step: answer.step };
