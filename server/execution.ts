@@ -109,6 +109,7 @@ export function createExecution(options: {
       heartbeatMs: config.HEARTBEAT_MS,
       pollMs: config.POLL_MS,
       agentTimeSliceMs: config.AGENT_TIME_SLICE_MS,
+      retryBackoffMs: config.RETRY_BACKOFF_MS,
     },
   });
   const jobs = createRunJobs({
@@ -118,7 +119,11 @@ export function createExecution(options: {
       worker.wake();
       if (!worker.hasRoom()) wakeUp.passOn();
     },
-    config: { graceMs: config.LEASE_GRACE_MS, intervalMs: config.POLL_MS },
+    config: {
+      graceMs: config.LEASE_GRACE_MS,
+      intervalMs: config.POLL_MS,
+      retryBackoffMs: config.RETRY_BACKOFF_MS,
+    },
   });
   const recurring: Recurring[] = [
     every(config.POLL_MS, {

@@ -13,7 +13,7 @@ import { newId } from "./platform/ids.ts";
 import { createLogger } from "./platform/log.ts";
 import { deriveSecret } from "./platform/secret.ts";
 import { claimRuns } from "./tasks/execution/run-claims.ts";
-import { createTask } from "./tasks/tasks.ts";
+import { createTask } from "./tasks/task-creation.ts";
 
 export type LimitsProveOptions = {
   agents: number;

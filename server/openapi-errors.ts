@@ -109,6 +109,7 @@ export const errorCatalogue: Readonly<Record<string, { status: number; meaning: 
     meaning: "The server's disk is full. Nothing of the request was kept.",
   },
   task_already_ended: { status: 409, meaning: "The task succeeded or failed before." },
+  task_not_failed: { status: 409, meaning: "Only a failed task can be replayed." },
   task_not_found: { status: 404, meaning: "The workspace has no such task." },
   too_many_streams: {
     status: 429,

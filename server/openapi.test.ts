@@ -70,6 +70,7 @@ test("what validates a request is what the document says: unknown fields are ref
   const query = list.operation.parameters!.filter((parameter) => parameter.in === "query");
   expect(query.map((parameter) => parameter.name).toSorted()).toEqual([
     "agent",
+    "cause",
     "cursor",
     "limit",
     "state",

@@ -12,6 +12,7 @@ import { type ExitCode, exitCode, UsageError } from "../exit.ts";
 import { followTask } from "../follow.ts";
 import { bytes, counted, duration, parseUsd, plain, table, usd } from "../format.ts";
 import { collectInput } from "../input-files.ts";
+import { startAfterOf } from "../start-after.ts";
 import { parkedLine } from "../parked.ts";
 import type { Run } from "../run.ts";
 
@@ -20,6 +21,8 @@ type RunFlags = {
   input: string[];
   title?: string;
   costLimit?: string;
+  priority?: string;
+  startAfter?: string;
   follow?: boolean;
   out?: string;
   idempotencyKey?: string;
@@ -35,6 +38,14 @@ function costLimitOf(text: string | undefined): number | undefined {
   if (amount === undefined || amount === 0)
     throw new UsageError(`--cost-limit ${text}: give dollars, for example 0.50.`);
   return amount;
+}
+
+function priorityOf(text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  const priority = Number(text);
+  if (!Number.isInteger(priority) || priority < -100 || priority > 100)
+    throw new UsageError(`--priority ${text}: a whole number from -100 to 100.`);
+  return priority;
 }
 
 /** Saves the files that a task wrote below `folder`. A path that would leave it is refused. */
@@ -55,6 +66,8 @@ async function download(context: Context, task: TaskDetail, folder: string): Pro
 async function runTask(context: Context, prompt: string, flags: RunFlags): Promise<ExitCode> {
   if (prompt.trim() === "") throw new UsageError("The prompt is empty: say what is to be done.");
   const costLimit = costLimitOf(flags.costLimit);
+  const priority = priorityOf(flags.priority);
+  const startAfter = startAfterOf(flags.startAfter, new Date());
   const files = await collectInput(flags.input);
   const upload = files.length > 0 ? await context.client.uploads.create(files) : undefined;
   const task = await context.client.tasks.create(
@@ -63,12 +76,17 @@ async function runTask(context: Context, prompt: string, flags: RunFlags): Promi
       prompt,
       ...(flags.title === undefined ? {} : { title: flags.title }),
       ...(upload ? { upload_id: upload.id } : {}),
+      ...(priority === undefined ? {} : { priority }),
+      ...(startAfter === undefined ? {} : { start_after: startAfter }),
       ...(costLimit === undefined ? {} : { limits: { cost_nano_usd: costLimit } }),
     },
     flags.idempotencyKey,
   );
   if (!flags.follow && flags.out === undefined) {
-    context.print(context.json ? JSON.stringify(task) : `${task.id} queued for ${task.agent_id}`);
+    const when = task.start_after === null ? "" : `, not before ${task.start_after}`;
+    context.print(
+      context.json ? JSON.stringify(task) : `${task.id} queued for ${task.agent_id}${when}`,
+    );
     return exitCode.ok;
   }
   if (!context.json)
@@ -95,7 +113,7 @@ function rowOf(task: Task): string[] {
 
 async function listTasks(
   context: Context,
-  flags: { state?: string; agent?: string; limit: string },
+  flags: { state?: string; agent?: string; dead?: boolean; limit: string },
 ): Promise<ExitCode> {
   const state = taskStates.find((known): known is TaskState => known === flags.state);
   if (flags.state !== undefined && !state)
@@ -106,10 +124,11 @@ async function listTasks(
   const page = await context.client.tasks.list({
     limit,
     ...(state ? { state } : {}),
+    ...(flags.dead ? { cause: "attempts_exhausted" } : {}),
     ...(flags.agent === undefined ? {} : { agent: flags.agent }),
   });
   if (context.json) context.print(JSON.stringify(page));
-  else if (page.data.length === 0 && (state || flags.agent !== undefined))
+  else if (page.data.length === 0 && (state || flags.dead || flags.agent !== undefined))
     context.print("No task matches. All of them: guildhall task list");
   else if (page.data.length === 0)
     context.print(
@@ -148,9 +167,7 @@ async function showTask(context: Context, id: string): Promise<ExitCode> {
   return exitCode.ok;
 }
 
-/** `guildhall task …` */
-export function addTaskCommands(program: Command, run: Run): void {
-  const task = program.command("task").description("give work to agents and watch it");
+function addRunCommand(task: Command, run: Run): void {
   task
     .command("run <prompt>")
     .description("give an agent a task")
@@ -160,6 +177,8 @@ export function addTaskCommands(program: Command, run: Run): void {
     )
     .option("-i, --input <path>", "a file or folder to work on (may be repeated)", collect, [])
     .option("-t, --title <text>", "short name in lists")
+    .option("-p, --priority <level>", "from -100 to 100; a level is worth ten minutes of waiting")
+    .option("--start-after <when>", "not before then: 30m, 2h, or 2027-01-31T08:00+01:00")
     .option("-c, --cost-limit <usd>", "the most it may spend on models, for example 0.50")
     .option("-f, --follow", "watch it until it ends")
     .option("-o, --out <folder>", "save the files that it writes here (implies --follow)")
@@ -168,11 +187,18 @@ export function addTaskCommands(program: Command, run: Run): void {
       "repeating the command with the same key gives the same task",
     )
     .action(run((context, prompt: string, flags: RunFlags) => runTask(context, prompt, flags)));
+}
+
+/** `guildhall task …` */
+export function addTaskCommands(program: Command, run: Run): void {
+  const task = program.command("task").description("give work to agents and watch it");
+  addRunCommand(task, run);
   task
     .command("list")
     .description("newest first")
     .option("--state <state>", taskStates.join(", "))
     .option("-a, --agent <id>")
+    .option("--dead", "only those that were tried as often as is allowed; see task replay")
     .option("-n, --limit <count>", "how many", "20")
     .action(run(listTasks));
   task.command("show <id>").description("state, cost, files and result").action(run(showTask));
@@ -188,6 +214,20 @@ export function addTaskCommands(program: Command, run: Run): void {
         const cancelled = await context.client.tasks.cancel(id);
         context.print(
           context.json ? JSON.stringify(cancelled) : `${cancelled.id} ${cancelled.state}`,
+        );
+        return exitCode.ok;
+      }),
+    );
+  task
+    .command("replay <id>")
+    .description("do a failed task again, as a new one with the same limits")
+    .option("-f, --follow", "watch it until it ends")
+    .action(
+      run(async (context, id: string, flags: { follow?: boolean }) => {
+        const replay = await context.client.tasks.replay(id);
+        if (flags.follow) return followTask(context, replay.id);
+        context.print(
+          context.json ? JSON.stringify(replay) : `${replay.id} does ${id} again: ${replay.state}`,
         );
         return exitCode.ok;
       }),

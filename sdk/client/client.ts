@@ -44,11 +44,20 @@ function tasksOf(http: Http) {
     get: (id: string): Promise<TaskDetail> => http.json("GET", `/v1/tasks/${segment(id)}`),
     /** Newest first. */
     list: (
-      query: { state?: TaskState; agent?: string; limit?: number; cursor?: string } = {},
+      query: {
+        state?: TaskState;
+        cause?: string;
+        agent?: string;
+        limit?: number;
+        cursor?: string;
+      } = {},
     ): Promise<{ data: Task[]; next_cursor: string | null }> =>
       http.json("GET", "/v1/tasks", { query }),
     /** Cancelling twice is the same as once; `task_already_ended` (409) when it had ended otherwise. */
     cancel: (id: string): Promise<Task> => http.json("POST", `/v1/tasks/${segment(id)}/cancel`),
+    /** Does a failed task again as a new one, once; `task_not_failed` (409) for any other. */
+    replay: (id: string): Promise<Task> =>
+      http.json("POST", `/v1/tasks/${segment(id)}/replay`, { repeatable: true }),
     /** One page of events after a cursor; with `waitMs` the server waits for the first. */
     events: (
       id: string,

@@ -34,11 +34,23 @@ export const eventBodySchema = z.discriminatedUnion("type", [
   }),
   z.object({
     type: z.literal("run.released"),
-    data: z.object({ run_id: z.string(), attempt: z.int(), reason: z.string() }),
+    /** `worker_stopped`, or `attempt_failed`: then the next attempt follows in `retry_in_ms`; null: there is none. */
+    data: z.object({
+      run_id: z.string(),
+      attempt: z.int(),
+      reason: z.string(),
+      retry_in_ms: z.int().nullable().optional(),
+    }),
   }),
   z.object({
     type: z.literal("run.lease_lost"),
-    data: z.object({ run_id: z.string(), attempt: z.int(), worker_id: z.string().nullable() }),
+    data: z.object({
+      run_id: z.string(),
+      attempt: z.int(),
+      worker_id: z.string().nullable(),
+      /** When the next attempt may begin; null: there is none. */
+      retry_in_ms: z.int().nullable().optional(),
+    }),
   }),
   /** A model call began; `held_nano_usd` is reserved as its worst case. */
   z.object({

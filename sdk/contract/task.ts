@@ -38,6 +38,8 @@ export const createTaskSchema = z.strictObject({
   upload_id: z.string().optional(),
   /** Higher starts first within the workspace: a level is worth ten minutes of waiting. Default 0. */
   priority: z.int().min(-100).max(100).optional(),
+  /** Not before this moment (RFC 3339 with a zone, at most a year ahead); the task is `queued` until then and takes no slot. */
+  start_after: z.iso.datetime({ offset: true }).optional(),
   limits: z
     .strictObject({
       /** The most the task may spend on models, nano-USD. Default $0.50. */
@@ -96,7 +98,11 @@ export const taskSchema = z.object({
   parked: parkedSchema.nullable(),
   upload_id: z.string().nullable(),
   parent_task_id: z.string().nullable(),
+  /** The failed task whose work this one does again. */
+  replay_of: z.string().nullable(),
   priority: z.int(),
+  /** It does not start before this moment. */
+  start_after: z.string().nullable(),
   limits: z.object({
     cost_nano_usd: nanoUsd,
     wall_time_ms: z.int(),
@@ -125,6 +131,8 @@ export type TaskDetail = z.infer<typeof taskDetailSchema>;
 /** Query of `GET /v1/tasks`: newest first, by cursor. */
 export const listTasksSchema = z.strictObject({
   state: z.enum(taskStates).optional(),
+  /** Why it failed or was cancelled; `attempts_exhausted` are the dead ones, which can be replayed. */
+  cause: z.string().max(64).optional(),
   agent: z.string().max(64).optional(),
   limit: z.coerce.number().int().min(1).max(200).default(50),
   cursor: z.string().max(200).optional(),

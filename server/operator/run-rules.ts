@@ -24,11 +24,12 @@ const lost: readonly Rule[] = [
     law: "I1",
     name: "task and run agree on who is working",
     counts: counted("runs WHERE state <> 'ended'"),
-    // A woken run waits for its claim while its task still says what it waited for.
+    // A woken run waits for its claim while its task still says what it waited for. One that is parked until a moment
+    // has a delayed start or rests after a failed attempt.
     finds: `SELECT t.workspace_id, t.id AS task_id, t.state, r.id AS run_id, r.state AS run_state FROM tasks t
       JOIN runs r ON r.workspace_id = t.workspace_id AND r.task_id = t.id AND r.state <> 'ended'
-      WHERE t.ended_at IS NULL AND NOT CASE t.state WHEN 'queued' THEN r.state IN ('queued', 'admitted')
-        WHEN 'running' THEN r.state IN ('claimed', 'admitted') ELSE r.state IN ('parked', 'queued', 'admitted') END`,
+      WHERE t.ended_at IS NULL AND NOT CASE t.state WHEN 'queued' THEN r.state IN ('queued', 'admitted') OR r.state = 'parked' AND r.wake_at IS NOT NULL
+        WHEN 'running' THEN r.state IN ('claimed', 'admitted') OR r.failed_attempts > 0 AND (r.state = 'queued' OR r.state = 'parked' AND r.wake_at IS NOT NULL) ELSE r.state IN ('parked', 'queued', 'admitted') END`,
   },
   {
     law: "I1",

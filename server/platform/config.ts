@@ -88,6 +88,9 @@ export const configSchema = z.object({
   LEASE_MS: ms.default(8_000).describe("How long a claimed run stays with a silent worker"),
   HEARTBEAT_MS: ms.default(2_000).describe("How often a worker extends its leases"),
   LEASE_GRACE_MS: ms.default(1_000).describe("How long after its end a lease is taken back"),
+  RETRY_BACKOFF_MS: ms
+    .default(10_000)
+    .describe("First pause between two attempts of a run that broke; it doubles"),
   POLL_MS: ms.default(1_000).describe("How often a worker looks for work when no bell rang"),
   AGENT_TIME_SLICE_MS: ms.default(15_000).describe("Agent time that a run books ahead"),
   MODEL_CALL_TIMEOUT_MS: ms

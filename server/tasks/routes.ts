@@ -83,11 +83,37 @@ function addReadTasks(app: Http, tasks: Tasks): void {
 }
 
 /** Tasks, their events, cancelling them, and answers to what their agents ask. */
+function addReplayTask(app: Http, tasks: Tasks): void {
+  app.route({
+    method: "POST",
+    url: "/v1/tasks/:id/replay",
+    config: { access: "tasks:write", policy: "create_task" },
+    schema: {
+      operationId: "replayTask",
+      tags: ["Tasks"],
+      summary: "Do a failed task again",
+      description:
+        "Makes a new task with the same agent, prompt, files, priority and limits (`replay_of` names the failed one, which stays as it is). Of one task there is one replay: asking again answers it, with `idempotent-replayed: true`. Dead tasks are listed by `GET /v1/tasks?cause=attempts_exhausted`.",
+      params: idParams,
+      response: { 201: taskSchema },
+    },
+    handler: async (request, reply) => {
+      const { task, made } = await tasks.replay({
+        caller: callerOf(request),
+        id: request.params.id,
+      });
+      if (!made) void reply.header("idempotent-replayed", "true");
+      return reply.code(201).header("location", `/v1/tasks/${task.id}`).send(task);
+    },
+  });
+}
+
 export function addTaskRoutes(app: Http, options: { tasks: Tasks; questions: Questions }): void {
   const { tasks, questions } = options;
   addCreateTask(app, tasks);
   addReadTasks(app, tasks);
   addEventRoutes(app, tasks);
+  addReplayTask(app, tasks);
 
   app.route({
     method: "POST",

@@ -20,6 +20,16 @@ export function taskAlreadyEnded(state: string): AppError {
   });
 }
 
+export function taskNotFailed(state: string): AppError {
+  return new AppError({
+    code: "task_not_failed",
+    status: 409,
+    publicMessage: `Only a failed task can be replayed; this one is ${state}.`,
+    hint: "Create a new task if the work is wanted once more.",
+    extensions: { state },
+  });
+}
+
 /** 422 with the field, for an id in a body that the workspace does not have. */
 export function unknownAgent(known: readonly string[]): AppError {
   return new AppError({

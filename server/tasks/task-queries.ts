@@ -12,7 +12,9 @@ type TaskRow = {
   parked: Parked | null;
   upload_id: string | null;
   parent_task_id: string | null;
+  replay_of: string | null;
   priority: number;
+  start_after: Date | null;
   cost_limit: number;
   wall_time_limit_ms: number;
   agent_time_limit: number;
@@ -51,7 +53,7 @@ const text = (column: string, chars: number | undefined): string =>
  * and tokens are counted from the task's own runs.
  */
 function taskSelect(textChars?: number): string {
-  return `SELECT t.id, t.agent_id, t.title, ${text("prompt", textChars)}, t.state, t.cause, t.parked, t.upload_id, t.parent_task_id, t.priority,
+  return `SELECT t.id, t.agent_id, t.title, ${text("prompt", textChars)}, t.state, t.cause, t.parked, t.upload_id, t.parent_task_id, t.replay_of, t.priority, t.start_after,
     ${limitInForce("model_cost", "cost_limit_nano_usd")} AS cost_limit, t.wall_time_limit_ms,
     ${limitInForce("agent_time", "agent_time_limit_ms")} AS agent_time_limit, t.model_call_limit, t.tool_call_limit,
     coalesce(cost.posted, 0) AS spent, coalesce(cost.held, 0) AS held, coalesce(agent_time.posted, 0) AS agent_time_ms,
@@ -88,7 +90,9 @@ function toTask(row: TaskRow): Task {
     parked: row.parked,
     upload_id: row.upload_id,
     parent_task_id: row.parent_task_id,
+    replay_of: row.replay_of,
     priority: row.priority,
+    start_after: row.start_after?.toISOString() ?? null,
     limits: {
       cost_nano_usd: row.cost_limit,
       wall_time_ms: row.wall_time_limit_ms,
@@ -119,7 +123,7 @@ function toTask(row: TaskRow): Task {
 const oneTask = `${taskSelect()} AND t.id = $1`;
 const listedTasks = `${taskSelect(LIST_TEXT_CHARS)}
   AND ($1::text IS NULL OR t.id < $1) AND ($2::text IS NULL OR t.state = $2) AND ($3::text IS NULL OR t.agent_id = $3)
-  ORDER BY t.id DESC LIMIT $4`;
+  AND ($5::text IS NULL OR t.cause = $5) ORDER BY t.id DESC LIMIT $4`;
 
 export async function findTask(tx: WorkspaceTx, id: string): Promise<Task | undefined> {
   const [row] = await tx.query<TaskRow>({ name: "one_task", text: oneTask, values: [id] });
@@ -132,6 +136,7 @@ export async function findTasks(
   query: {
     before: string | undefined;
     state: TaskState | undefined;
+    cause: string | undefined;
     agent: string | undefined;
     limit: number;
   },
@@ -139,7 +144,13 @@ export async function findTasks(
   const rows = await tx.query<TaskRow>({
     name: "listed_tasks",
     text: listedTasks,
-    values: [query.before ?? null, query.state ?? null, query.agent ?? null, query.limit],
+    values: [
+      query.before ?? null,
+      query.state ?? null,
+      query.agent ?? null,
+      query.limit,
+      query.cause ?? null,
+    ],
   });
   return rows.map(toTask);
 }
@@ -201,6 +212,10 @@ export type NewTask = {
   uploadId: string | null;
   parent: ParentTask | null;
   priority: number;
+  /** ISO time. */
+  startAfter: string | null;
+  /** Id of the failed task that it does again. */
+  replayOf: string | null;
   costLimitNanoUsd: number;
   wallTimeLimitMs: number;
   agentTimeLimitMs: number;
@@ -221,10 +236,12 @@ export function insertTask(task: NewTask): Statement {
     name: "insert_task",
     text: `WITH task AS (
         INSERT INTO tasks (workspace_id, id, agent_id, title, prompt, upload_id, parent_task_id, root_task_id, depth, priority,
-            cost_limit_nano_usd, wall_time_limit_ms, agent_time_limit_ms, model_call_limit, tool_call_limit, created_by, delegation_key)
-          VALUES (current_workspace(), $1, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $18)
+            cost_limit_nano_usd, wall_time_limit_ms, agent_time_limit_ms, model_call_limit, tool_call_limit, created_by, delegation_key, start_after, replay_of)
+          VALUES (current_workspace(), $1, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $18, $19, $20)
       ), run AS (
-        INSERT INTO runs (workspace_id, id, task_id, priority) VALUES (current_workspace(), $2, $1, $10)
+        INSERT INTO runs (workspace_id, id, task_id, priority, state, wake_at)
+          SELECT current_workspace(), $2, $1, $10, CASE WHEN later THEN 'parked' ELSE 'queued' END, CASE WHEN later THEN $19::timestamptz END
+          FROM (SELECT coalesce($19::timestamptz > clock_now(), false) AS later) start
       ), stream AS (
         INSERT INTO streams (workspace_id, id, last_seq) VALUES (current_workspace(), $1, 1)
       ), event AS (
@@ -250,6 +267,8 @@ export function insertTask(task: NewTask): Statement {
       task.createdBy,
       JSON.stringify(created),
       task.parent?.delegationKey ?? null,
+      task.startAfter,
+      task.replayOf,
     ],
   };
 }

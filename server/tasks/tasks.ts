@@ -9,22 +9,15 @@ import {
 import { appendAudit } from "../audit/audit.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { Db, WorkspaceTx } from "../platform/db.ts";
-import { invariant } from "../platform/errors.ts";
 import { validationFailed } from "../platform/http-errors.ts";
-import { newId } from "../platform/ids.ts";
 import type { Caller } from "./caller.ts";
 import type { EventBell } from "./event-bell.ts";
 import { type Idempotent, once } from "./idempotency.ts";
-import { taskAlreadyEnded, taskNotFound, unknownAgent, unknownUpload } from "./task-errors.ts";
+import { replayTask } from "./replay.ts";
+import { createTask } from "./task-creation.ts";
+import { taskAlreadyEnded, taskNotFound } from "./task-errors.ts";
 import { readEvents } from "./task-events.ts";
-import {
-  findArtifacts,
-  findInputFiles,
-  findTask,
-  findTasks,
-  insertTask,
-  type ParentTask,
-} from "./task-queries.ts";
+import { findArtifacts, findInputFiles, findTask, findTasks } from "./task-queries.ts";
 
 /** What others in the process are told, after commit. Hints: whoever misses one looks by itself soon after. */
 export type TaskBell = {
@@ -53,6 +46,8 @@ export type Tasks = {
   ): Promise<{ data: Task[]; next_cursor: string | null }>;
   /** Ends a task and its delegated ones. Cancelling twice is the same as once; `task_already_ended` (409) when it ended otherwise. */
   cancel(request: { caller: Caller; id: string }): Promise<TaskDetail>;
+  /** Does the work of a failed task again as a new task, once; see `replayTask`. */
+  replay(request: { caller: Caller; id: string }): Promise<{ task: Task; made: boolean }>;
   /** The events after a cursor. Waits for the first one as long as the query says, or until the signal aborts. */
   events(request: {
     workspaceId: string;
@@ -62,86 +57,9 @@ export type Tasks = {
   }): Promise<EventPage>;
 };
 
-/** What a task may use when its creator says nothing. */
-/** What a task may use unless it is created with other limits. */
-export const taskDefaults = {
-  costNanoUsd: 500_000_000,
-  wallTimeMs: 24 * 3_600_000,
-  agentTimeMs: 3_600_000,
-  modelCalls: 200,
-  toolCalls: 1_000,
-} as const;
-
-const TITLE_CHARS = 80;
 /** How long a reader of events waits before it looks again without having heard the bell. */
 const LOOK_AGAIN_MS = 500;
 const TASK_ID = /^task_[0-9a-z]{1,40}$/;
-
-/** The prompt's first line, cut between words. */
-function titleOf(prompt: string): string {
-  const line =
-    prompt
-      .split(/[\r\n]/, 1)[0]
-      ?.replace(/\s+/g, " ")
-      .trim() ?? "";
-  if (line.length <= TITLE_CHARS) return line;
-  const cut = line
-    .slice(0, TITLE_CHARS)
-    .toWellFormed()
-    .replace(/\uFFFD$/, "");
-  return `${cut.slice(0, cut.lastIndexOf(" ") > TITLE_CHARS / 2 ? cut.lastIndexOf(" ") : undefined)}…`;
-}
-
-async function requireReferences(tx: WorkspaceTx, body: CreateTask): Promise<void> {
-  const [found] = await tx.query<{ agent: boolean; upload: boolean }>({
-    name: "task_references",
-    text: `SELECT EXISTS (SELECT 1 FROM agents WHERE workspace_id = current_workspace() AND id = $1) AS agent,
-      $2::text IS NULL OR EXISTS (SELECT 1 FROM uploads WHERE workspace_id = current_workspace() AND id = $2) AS upload`,
-    values: [body.agent, body.upload_id ?? null],
-  });
-  if (!found?.agent) {
-    const agents = await tx.query<{ id: string }>({
-      text: "SELECT id FROM agents WHERE workspace_id = current_workspace() ORDER BY desk, id LIMIT 50",
-      values: [],
-    });
-    throw unknownAgent(agents.map((agent) => agent.id));
-  }
-  if (!found.upload) throw unknownUpload();
-}
-
-/**
- * Makes a task in the caller's transaction, with its run, stream, first event, outbox row and audit line. Throws
- * `agent_not_found` and `upload_not_found` (422).
- */
-export async function createTask(
-  tx: WorkspaceTx,
-  { caller, body, parent = null }: { caller: Caller; body: CreateTask; parent?: ParentTask | null },
-): Promise<Task> {
-  await requireReferences(tx, body);
-  const id = newId("task");
-  await tx.query(
-    insertTask({
-      id,
-      runId: newId("run"),
-      agentId: body.agent,
-      title: body.title ?? titleOf(body.prompt),
-      prompt: body.prompt,
-      uploadId: body.upload_id ?? null,
-      parent,
-      priority: body.priority ?? 0,
-      costLimitNanoUsd: body.limits?.cost_nano_usd ?? taskDefaults.costNanoUsd,
-      wallTimeLimitMs: body.limits?.wall_time_ms ?? taskDefaults.wallTimeMs,
-      agentTimeLimitMs: body.limits?.agent_time_ms ?? taskDefaults.agentTimeMs,
-      modelCallLimit: body.limits?.model_calls ?? taskDefaults.modelCalls,
-      toolCallLimit: body.limits?.tool_calls ?? taskDefaults.toolCalls,
-      createdBy: caller.actor,
-    }),
-  );
-  const task = await findTask(tx, id);
-  invariant(task, "a task that was just made is there");
-  await appendAudit(tx, { ...auditOf(caller), action: "task.created", target: id, after: task });
-  return task;
-}
 
 const auditOf = (caller: Caller): { actor: string; origin: string } => ({
   actor: caller.actor,
@@ -236,14 +154,21 @@ export function createTasks(options: {
       return outcome;
     },
     get: (workspaceId, id) => db.withWorkspace(workspaceId, (tx) => detail(tx, id)),
-    async list(workspaceId, { cursor, state, agent, limit }) {
+    async replay(request) {
+      const replay = await db.withWorkspace(request.caller.workspaceId, (tx) =>
+        replayTask(tx, request),
+      );
+      if (replay.made) bell.runReady(replay.task.id);
+      return replay;
+    },
+    async list(workspaceId, { cursor, state, cause, agent, limit }) {
       if (cursor !== undefined && !TASK_ID.test(cursor)) {
         throw validationFailed([
           { field: "cursor", message: "must be the next_cursor of an earlier page" },
         ]);
       }
       const data = await db.withWorkspace(workspaceId, (tx) =>
-        findTasks(tx, { before: cursor, state, agent, limit: limit + 1 }),
+        findTasks(tx, { before: cursor, state, cause, agent, limit: limit + 1 }),
       );
       const page = data.slice(0, limit);
       return { data: page, next_cursor: data.length > limit ? (page.at(-1)?.id ?? null) : null };

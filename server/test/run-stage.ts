@@ -122,7 +122,7 @@ export function startJobs(
 ): void {
   const jobs = createRunJobs({
     db: stage.db,
-    config: { graceMs: options.graceMs ?? 100, intervalMs: 50 },
+    config: { graceMs: options.graceMs ?? 100, intervalMs: 50, retryBackoffMs: 100 },
     onReady: options.onReady ?? (() => undefined),
     log,
   });

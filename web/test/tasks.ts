@@ -13,7 +13,9 @@ export function makeTask(change: Partial<TaskDetail> = {}): TaskDetail {
     parked: null,
     upload_id: null,
     parent_task_id: null,
+    replay_of: null,
     priority: 0,
+    start_after: null,
     limits: {
       cost_nano_usd: 500_000_000,
       wall_time_ms: 86_400_000,

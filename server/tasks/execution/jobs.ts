@@ -2,13 +2,15 @@ import { setTimeout as delay } from "node:timers/promises";
 import { modelPrices } from "../../gateway/request/prices.ts";
 import type { Db } from "../../platform/db.ts";
 import type { Logger } from "../../platform/log.ts";
-import { admitRuns } from "./run-claims.ts";
+import { admitRuns, retryRule } from "./run-claims.ts";
 
 export type RunJobsConfig = {
   /** How long after its end a lease is taken back: by then its holder has stopped by its own, earlier deadline. */
   graceMs: number;
   /** How often each job runs when nothing rings. */
   intervalMs: number;
+  /** The first pause between two attempts, which doubles; `retryRule.backoffMs` when absent. */
+  retryBackoffMs?: number;
 };
 
 /** Rounds of admission in a row, each with workspaces of its own; what is left then has the next turn. */
@@ -33,20 +35,21 @@ export type RunJobs = {
 
 const pricedModels = modelPrices.map((price) => price.id);
 
-/** Leases that may be lost before the task fails. */
-const ATTEMPTS_ALLOWED = 3;
-
 async function count(db: Db, text: string, values: readonly unknown[] = []): Promise<number> {
   const [row] = await db.ledger<{ n: number }>({ text, values });
   return row?.n ?? 0;
 }
 
 /** Takes back leases that ran out. -> how many runs are claimable again or have failed */
-export function reapRuns(db: Db, graceMs: number): Promise<number> {
+export function reapRuns(
+  db: Db,
+  graceMs: number,
+  backoffMs: number = retryRule.backoffMs,
+): Promise<number> {
   return count(
     db,
-    `SELECT requeued + exhausted AS n FROM reap_runs($1 * interval '1 millisecond', $2)`,
-    [graceMs, ATTEMPTS_ALLOWED],
+    `SELECT requeued + exhausted AS n FROM reap_runs($1 * interval '1 millisecond', $2, $3 * interval '1 millisecond')`,
+    [graceMs, retryRule.attemptsAllowed, backoffMs],
   );
 }
 
@@ -83,7 +86,7 @@ export function createRunJobs(deps: {
 }): RunJobs {
   const { db, config, log } = deps;
   const jobs: Record<string, () => Promise<number>> = {
-    reap_runs: () => reapRuns(db, config.graceMs),
+    reap_runs: () => reapRuns(db, config.graceMs, config.retryBackoffMs),
     wake_due_runs: () => wakeDueRuns(db),
     wake_limited_runs: () => wakeLimitedRuns(db),
     wake_unpriced_runs: () => wakeUnpricedRuns(db, pricedModels),

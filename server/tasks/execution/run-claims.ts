@@ -84,6 +84,27 @@ export async function releaseRun(db: Db, claim: Claim, reason: string): Promise<
   return row?.released ?? false;
 }
 
+/** Attempts in a row that may fail before the task does, and the first pause between two of them, which doubles. */
+export const retryRule = { attemptsAllowed: 3, backoffMs: 10_000 } as const;
+
+/**
+ * Counts the attempt as failed: another one follows after a pause, or the task fails with `attempts_exhausted`.
+ * -> false when the attempt is stale, and then nothing was written
+ */
+export async function retryRun(
+  db: Db,
+  claim: Claim,
+  backoffMs: number = retryRule.backoffMs,
+): Promise<boolean> {
+  const [row] = await db.withWorkspace(claim.workspaceId, (tx) =>
+    tx.query<{ retried: boolean }>({
+      text: "SELECT retry_run($1, $2, $3, $4 * interval '1 millisecond') AS retried",
+      values: [claim.runId, claim.epoch, retryRule.attemptsAllowed, backoffMs],
+    }),
+  );
+  return row?.retried ?? false;
+}
+
 export type TaskEnd =
   | { state: "succeeded"; result: string }
   | { state: "failed"; cause: string; message: string };

@@ -10,7 +10,7 @@ import type { Logger } from "../../platform/log.ts";
 import type { RunOutcome, Runtime } from "../../runtimes/runtime.ts";
 import type { ToolRegistry } from "../../tools/tools.ts";
 import { createAgentTime } from "./run-agent-time.ts";
-import { finishRun, isRunOver, releaseRun, type Claim } from "./run-claims.ts";
+import { finishRun, isRunOver, releaseRun, retryRun, type Claim } from "./run-claims.ts";
 import { removeRunFolder, runFolderLimits, setUpRunFolder } from "./run-folder-setup.ts";
 import { createFolderState } from "./run-folder-state.ts";
 import type { RunLease } from "./run-lease.ts";
@@ -31,6 +31,8 @@ export type RunExecutionDeps = {
   /** Base URL of the model gateway. */
   gatewayUrl: string;
   agentTimeSliceMs: number;
+  /** The first pause after an attempt that broke, which doubles. */
+  retryBackoffMs?: number | undefined;
   clock: Clock;
   log: Logger;
 };
@@ -108,7 +110,11 @@ async function runToOutcome(deps: RunExecutionDeps, attempt: RunAttempt): Promis
 }
 
 /** What an execution that was stopped, or that broke, means for the run. */
-function outcomeOfError(error: unknown, { lease, claim }: RunAttempt, log: Logger): RunOutcome {
+function outcomeOfError(
+  error: unknown,
+  { lease, claim }: RunAttempt,
+  log: Logger,
+): RunOutcome | { status: "broken" } {
   const stop = lease.stopped();
   switch (stop?.kind) {
     case "lost":
@@ -128,20 +134,22 @@ function outcomeOfError(error: unknown, { lease, claim }: RunAttempt, log: Logge
       // not go round for ever.
       if (isAway(error)) return { status: "lost" };
       log.error({ err: error, run_id: claim.runId, task_id: claim.taskId }, "a run broke");
-      return error instanceof AppError
+      // What was said to be final is; anything else may have been the machine's trouble, and gets another attempt.
+      return error instanceof AppError && !error.retryable
         ? { status: "failed", cause: error.code, message: error.publicMessage }
-        : {
-            status: "failed",
-            cause: "internal_error",
-            message:
-              "The run broke for a reason inside Guildhall; the operator's log has the cause.",
-          };
+        : { status: "broken" };
   }
 }
 
 /** Writes how the run goes on. -> false when somebody else holds it, and nothing was written */
-function writeOutcome(db: Db, claim: Claim, outcome: RunOutcome): Promise<boolean> {
+function writeOutcome(
+  { db, retryBackoffMs }: RunExecutionDeps,
+  claim: Claim,
+  outcome: RunOutcome | { status: "broken" },
+): Promise<boolean> {
   switch (outcome.status) {
+    case "broken":
+      return retryRun(db, claim, retryBackoffMs);
     case "succeeded":
       return finishRun(db, claim, { state: "succeeded", result: outcome.result });
     case "failed":
@@ -161,17 +169,17 @@ function writeOutcome(db: Db, claim: Claim, outcome: RunOutcome): Promise<boolea
 
 /** Writes the outcome as long as the lease lasts, for the database may be away for a moment. */
 async function settleOutcome(
-  { db, log }: RunExecutionDeps,
+  deps: RunExecutionDeps,
   { claim, lease }: RunAttempt,
-  outcome: RunOutcome,
+  outcome: RunOutcome | { status: "broken" },
 ): Promise<void> {
   while (outcome.status !== "lost" && lease.isValid()) {
     try {
-      await writeOutcome(db, claim, outcome);
+      await writeOutcome(deps, claim, outcome);
       return;
     } catch (error) {
       if (!isAway(error)) throw error;
-      log.warn({ err: error, run_id: claim.runId }, "the end of a run waits for the database");
+      deps.log.warn({ err: error, run_id: claim.runId }, "the end of a run waits for the database");
       await delay(RETRY_MS);
     }
   }
@@ -181,7 +189,7 @@ async function settleOutcome(
 export async function executeRun(deps: RunExecutionDeps, attempt: RunAttempt): Promise<void> {
   const { claim, lease } = attempt;
   faultPoint("run.claimed");
-  let outcome: RunOutcome;
+  let outcome: RunOutcome | { status: "broken" };
   try {
     outcome = await runToOutcome(deps, attempt);
   } catch (error) {

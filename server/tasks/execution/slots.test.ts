@@ -137,10 +137,10 @@ it("the slot of a task that fails with its third lost lease is free only after t
   for (let attempt = 1; attempt <= 3; attempt++) {
     expect(await claim()).toHaveLength(1);
     await passMs(LEASE_MS + GRACE_MS);
-    expect(await reapRuns(db, GRACE_MS)).toBe(0);
+    expect(await reapRuns(db, GRACE_MS, 0)).toBe(0);
     expect(await claim()).toEqual([]);
     await passMs(1);
-    expect(await reapRuns(db, GRACE_MS)).toBe(1);
+    expect(await reapRuns(db, GRACE_MS, 0)).toBe(1);
   }
   expect(await claim()).toMatchObject([{ runId: next.runId }]);
 });

@@ -12,9 +12,12 @@ export type WorkerConfig = {
   /** How often it looks for work when no bell rings. */
   pollMs: number;
   agentTimeSliceMs: number;
+  retryBackoffMs?: number;
 };
 
-export type WorkerDeps = Omit<RunExecutionDeps, "agentTimeSliceMs"> & { config: WorkerConfig };
+export type WorkerDeps = Omit<RunExecutionDeps, "agentTimeSliceMs" | "retryBackoffMs"> & {
+  config: WorkerConfig;
+};
 
 /** The runs that one worker executes. */
 export type WorkerRuns = {
@@ -35,7 +38,7 @@ export function createWorkerRuns(
   deps: WorkerDeps & { workerId: string; isDraining(): boolean; onEnd(): void },
 ): WorkerRuns {
   const { db, clock, config, workerId, isDraining } = deps;
-  const { leaseMs, agentTimeSliceMs } = config;
+  const { leaseMs, agentTimeSliceMs, retryBackoffMs } = config;
   const held = new Set<Held>();
 
   return {
@@ -45,12 +48,13 @@ export function createWorkerRuns(
     begin(claim, sentAtMs) {
       const lease = createRunLease({ clock, leaseMs, sentAtMs });
       const run: Held = { claim, lease, ended: Promise.resolve() };
-      run.ended = executeRun({ ...deps, agentTimeSliceMs }, { claim, lease, isDraining }).then(
-        () => {
-          held.delete(run);
-          deps.onEnd();
-        },
-      );
+      run.ended = executeRun(
+        { ...deps, agentTimeSliceMs, retryBackoffMs },
+        { claim, lease, isDraining },
+      ).then(() => {
+        held.delete(run);
+        deps.onEnd();
+      });
       held.add(run);
     },
     async extendAll() {

@@ -1,7 +1,7 @@
 import type { LimitLevel, LimitList, LimitMeter } from "@guildhall/sdk/contract/limit.ts";
 import type { WorkspaceTx } from "../../platform/db.ts";
 import { operatorOnly } from "../raisers.ts";
-import { taskDefaults } from "../tasks.ts";
+import { taskDefaults } from "../task-creation.ts";
 import { readMeters } from "../usage.ts";
 import { limitKey, readLimitChanges, type LimitChanges } from "./limit-changes.ts";
 import {

@@ -11,7 +11,7 @@ import { worstCase } from "../../gateway/request/worst-case.ts";
 import type { WorkspaceTx } from "../../platform/db.ts";
 import { AppError } from "../../platform/errors.ts";
 import { validationFailed } from "../../platform/http-errors.ts";
-import { taskDefaults } from "../tasks.ts";
+import { taskDefaults } from "../task-creation.ts";
 import { readPeriods, readScopeNames } from "./limit-reading.ts";
 import { EACH_NEW_TASK } from "./limit-rows.ts";
 

@@ -7,7 +7,7 @@ import {
   tooManyDelegations,
 } from "./delegation-errors.ts";
 import type { Claim } from "../execution/run-claims.ts";
-import { createTask } from "../tasks.ts";
+import { createTask } from "../task-creation.ts";
 
 /** A person's task is at depth 0; one that was delegated three times over delegates no further. */
 const MAX_DEPTH = 3;

@@ -1,0 +1,110 @@
+import type { CreateTask, Task } from "@guildhall/sdk/contract/task.ts";
+import { appendAudit } from "../audit/audit.ts";
+import type { WorkspaceTx } from "../platform/db.ts";
+import { invariant } from "../platform/errors.ts";
+import { validationFailed } from "../platform/http-errors.ts";
+import { newId } from "../platform/ids.ts";
+import type { Caller } from "./caller.ts";
+import { unknownAgent, unknownUpload } from "./task-errors.ts";
+import { findTask, insertTask, type ParentTask } from "./task-queries.ts";
+
+/** What a task may use unless it is created with other limits. */
+export const taskDefaults = {
+  costNanoUsd: 500_000_000,
+  wallTimeMs: 24 * 3_600_000,
+  agentTimeMs: 3_600_000,
+  modelCalls: 200,
+  toolCalls: 1_000,
+} as const;
+
+const TITLE_CHARS = 80;
+
+/** The prompt's first line, cut between words. */
+function titleOf(prompt: string): string {
+  const line =
+    prompt
+      .split(/[\r\n]/, 1)[0]
+      ?.replace(/\s+/g, " ")
+      .trim() ?? "";
+  if (line.length <= TITLE_CHARS) return line;
+  const cut = line
+    .slice(0, TITLE_CHARS)
+    .toWellFormed()
+    .replace(/\uFFFD$/, "");
+  return `${cut.slice(0, cut.lastIndexOf(" ") > TITLE_CHARS / 2 ? cut.lastIndexOf(" ") : undefined)}…`;
+}
+
+const YEAR_MS = 365 * 24 * 3_600_000;
+
+/** Who means the past means now; who means a far year has mistyped it. */
+function requireSoon(startAfter: string | undefined): void {
+  if (startAfter !== undefined && Date.parse(startAfter) > Date.now() + YEAR_MS)
+    throw validationFailed([{ field: "start_after", message: "must be within a year from now" }]);
+}
+
+async function requireReferences(tx: WorkspaceTx, body: CreateTask): Promise<void> {
+  const [found] = await tx.query<{ agent: boolean; upload: boolean }>({
+    name: "task_references",
+    text: `SELECT EXISTS (SELECT 1 FROM agents WHERE workspace_id = current_workspace() AND id = $1) AS agent,
+      $2::text IS NULL OR EXISTS (SELECT 1 FROM uploads WHERE workspace_id = current_workspace() AND id = $2) AS upload`,
+    values: [body.agent, body.upload_id ?? null],
+  });
+  if (!found?.agent) {
+    const agents = await tx.query<{ id: string }>({
+      text: "SELECT id FROM agents WHERE workspace_id = current_workspace() ORDER BY desk, id LIMIT 50",
+      values: [],
+    });
+    throw unknownAgent(agents.map((agent) => agent.id));
+  }
+  if (!found.upload) throw unknownUpload();
+}
+
+/**
+ * Makes a task in the caller's transaction, with its run, stream, first event, outbox row and audit line. Throws
+ * `agent_not_found` and `upload_not_found` (422).
+ */
+export async function createTask(
+  tx: WorkspaceTx,
+  options: {
+    caller: Caller;
+    body: CreateTask;
+    parent?: ParentTask | null;
+    /** The failed task that it does again. */
+    replayOf?: string;
+  },
+): Promise<Task> {
+  const { caller, body, parent = null, replayOf = null } = options;
+  requireSoon(body.start_after);
+  await requireReferences(tx, body);
+  const id = newId("task");
+  await tx.query(
+    insertTask({
+      id,
+      runId: newId("run"),
+      agentId: body.agent,
+      title: body.title ?? titleOf(body.prompt),
+      prompt: body.prompt,
+      uploadId: body.upload_id ?? null,
+      parent,
+      priority: body.priority ?? 0,
+      startAfter: body.start_after ?? null,
+      replayOf,
+      costLimitNanoUsd: body.limits?.cost_nano_usd ?? taskDefaults.costNanoUsd,
+      wallTimeLimitMs: body.limits?.wall_time_ms ?? taskDefaults.wallTimeMs,
+      agentTimeLimitMs: body.limits?.agent_time_ms ?? taskDefaults.agentTimeMs,
+      modelCallLimit: body.limits?.model_calls ?? taskDefaults.modelCalls,
+      toolCallLimit: body.limits?.tool_calls ?? taskDefaults.toolCalls,
+      createdBy: caller.actor,
+    }),
+  );
+  const task = await findTask(tx, id);
+  invariant(task, "a task that was just made is there");
+  await appendAudit(tx, {
+    actor: caller.actor,
+    origin: caller.origin,
+    action: "task.created",
+    target: id,
+    after: task,
+  });
+  return task;
+}
