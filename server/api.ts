@@ -14,6 +14,7 @@ import type { Clock } from "./platform/clock.ts";
 import type { Config } from "./platform/config.ts";
 import type { Db } from "./platform/db.ts";
 import type { FileStore } from "./platform/file-store/file-store.ts";
+import { addHealthRoutes, createHealth, type Health } from "./platform/health.ts";
 import { createHttp, type Http } from "./platform/http.ts";
 import type { Logger } from "./platform/log.ts";
 import type { RequestLimits } from "./platform/request-limits.ts";
@@ -55,26 +56,9 @@ export type ApiOptions = {
   web?: { folder: string };
   /** What `GET /metrics` answers; without it there is no such route. */
   metrics?: Metrics;
+  /** Whether this process should be sent requests; without it, whether it reaches its database. */
+  health?: Health;
 };
-
-/** `/healthz`: this process answers. `/readyz`: it can serve, that is, it reaches its database. */
-function addHealthRoutes(app: Http, db: Db): void {
-  app.route({
-    method: "GET",
-    url: "/healthz",
-    schema: { hide: true },
-    handler: () => Promise.resolve({ status: "ok" }),
-  });
-  app.route({
-    method: "GET",
-    url: "/readyz",
-    schema: { hide: true },
-    handler: async () => {
-      await db.ledger({ text: "SELECT 1 AS one", values: [] });
-      return { status: "ok" };
-    },
-  });
-}
 
 /** The HTTP server of the API and the page, ready to listen. Close it before the database. */
 export async function createApi(options: ApiOptions): Promise<Http> {
@@ -85,7 +69,7 @@ export async function createApi(options: ApiOptions): Promise<Http> {
   limitPrincipals(app, options.requestLimits);
   countRequests(app, createApiRequestCounter(options.requestLeases));
   await addOpenApi(app, VERSION);
-  addHealthRoutes(app, db);
+  addHealthRoutes(app, options.health ?? createHealth(db));
   if (options.metrics !== undefined)
     addMetricsRoute(app, {
       metrics: options.metrics,

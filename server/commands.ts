@@ -1,63 +1,15 @@
 import type { Command } from "commander";
 import { type Env, withInstallation } from "./command-frame.ts";
 import { addOperatorCommands } from "./operator-commands.ts";
-import { explainConfig, readConfig } from "./platform/config.ts";
+import { orExplain } from "./explain.ts";
+import { explainConfig } from "./platform/config.ts";
 import { AppError } from "./platform/errors.ts";
-import { createLogger } from "./platform/log.ts";
 import { addPlanCommands } from "./plan-commands.ts";
+import { addStartCommands } from "./start-command.ts";
 import { addStorageCommands } from "./storage-commands.ts";
 
 // The server's own parts are loaded by the commands that need them: all of them together take 0.7 s, which every
 // `guildhall task list` would pay.
-
-/** What people see when the program cannot go on: what was wrong and what to do, no stack. */
-function explain(error: unknown): string {
-  if (error instanceof AppError)
-    return `✖ ${error.publicMessage}${error.hint === undefined ? "" : ` ${error.hint}`}`;
-  return `✖ ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`;
-}
-
-async function orExplain(work: () => Promise<void>): Promise<void> {
-  try {
-    await work();
-  } catch (error) {
-    process.stderr.write(`${explain(error)}\n`);
-    process.exitCode = 1;
-  }
-}
-
-/** Runs until SIGINT, SIGTERM or the end of its terminal; a second signal does not wait for open work. */
-async function start(env: Env): Promise<void> {
-  const config = readConfig(env);
-  const { startGuildhall } = await import("./main.ts");
-  const log = createLogger({ level: config.LOG_LEVEL });
-  let stopping = false;
-  const stop = (signal: NodeJS.Signals): void => {
-    if (stopping) process.exit(130);
-    stopping = true;
-    // After a hangup there is no terminal left to write to.
-    if (signal !== "SIGHUP") process.stdout.write("▸ stopping (again to stop at once)\n");
-    // A signal that arrives while the program starts waits for the start to finish.
-    void started
-      .then((guildhall) => guildhall?.close())
-      .catch((error: unknown) => {
-        process.stderr.write(`${explain(error)}\n`);
-        process.exitCode = 1;
-      })
-      .then(() => process.exit(process.exitCode ?? 0));
-  };
-  const started = startGuildhall({
-    config,
-    log,
-    print: (line) => process.stdout.write(`${line}\n`),
-  }).catch((error: unknown) => {
-    process.stderr.write(`${explain(error)}\n`);
-    process.exitCode = 1;
-    return undefined;
-  });
-  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, stop);
-  await started;
-}
 
 async function checkLaws(env: Env, options: { quiet?: boolean; json?: boolean }): Promise<void> {
   const { verify } = await import("./operator/verify.ts");
@@ -208,6 +160,7 @@ async function listFrozen(env: Env, json: boolean): Promise<void> {
 
 async function liftFreeze(env: Env, combination: string): Promise<void> {
   const { liftFrozenModel } = await import("./gateway/budget/frozen-models.ts");
+  const { announce } = await import("./platform/notices.ts");
   await withInstallation(env, async (installation) => {
     const lifted = await liftFrozenModel(installation.db, { combination, who: "operator" });
     if (!lifted)
@@ -217,6 +170,7 @@ async function liftFreeze(env: Env, combination: string): Promise<void> {
         publicMessage: `${combination} is not stopped.`,
         hint: "`guildhall models frozen` lists what is; give one of these as one argument, in quotes.",
       });
+    await announce(installation.db, "models");
     process.stdout.write(`✓ calls with ${combination} pass again within seconds\n`);
   });
 }
@@ -237,10 +191,7 @@ function wantsJson(command: Command): boolean {
 
 /** The commands that run on the installation's own machine: start, doctor, verify, prices, studio. */
 export function addServerCommands(program: Command, env: Env): void {
-  program
-    .command("start")
-    .description("run everything in this process")
-    .action(() => orExplain(() => start(env)));
+  addStartCommands(program, { env, orExplain, wantsJson });
   program
     .command("doctor")
     .description("every setting, its value and where it came from")

@@ -20,13 +20,17 @@ export type Installation = {
   dataDir: string;
   rootSecret: Secret;
   db: Db;
-  /** Owner connection, for migrations and LISTEN; never for requests. */
+  /** Owner connection, for migrations; never for requests. */
   ownerUrl: string;
+  /** For LISTEN and NOTIFY, past a pooler. */
+  listenUrl: string;
   /** For Prisma Studio: sees all workspaces, is not the owner. */
   platformUrl: string;
   /** How the database is run, for people: `embedded Postgres 16.14` or `Postgres at db.example:5432`. */
   database: string;
   migrationsApplied: number;
+  /** Whether no other process works in the data folder. */
+  isAlone: boolean;
   setAddress(url: string): Promise<void>;
   close(): Promise<void>;
 };
@@ -66,9 +70,23 @@ export function roleUrl(options: {
   return url.href;
 }
 
+/** Of the embedded database, for one process with all roles. */
+const MAX_CONNECTIONS = 200;
+
+type InstallationOptions = {
+  /** This process has only some of the roles. */
+  isPart?: boolean;
+  /** Of the embedded database. */
+  maxConnections?: number;
+};
+
 type OpenDatabase = { ownerUrl: string; description: string; stop(): Promise<void> };
 
-async function openDatabase(config: Config, dataDir: string, log: Logger): Promise<OpenDatabase> {
+async function openDatabase(
+  config: Config,
+  options: { dataDir: string; log: Logger; maxConnections?: number },
+): Promise<OpenDatabase> {
+  const { dataDir, log, maxConnections = MAX_CONNECTIONS } = options;
   const external = config.DATABASE_DIRECT_URL ?? config.DATABASE_URL;
   if (external !== undefined) {
     const url = new URL(external);
@@ -81,7 +99,7 @@ async function openDatabase(config: Config, dataDir: string, log: Logger): Promi
   const server = await startEmbeddedPostgres({
     dataDir: join(dataDir, "postgres"),
     log: ({ level, msg }) => log[level]({ part: "postgres" }, msg),
-    settings: { max_connections: "200" },
+    settings: { max_connections: String(maxConnections) },
   });
   const password = encodeURIComponent(server.password);
   return {
@@ -112,14 +130,20 @@ function openDb(options: {
 }
 
 /**
- * Claims the data folder, starts or finds the database and brings it to this release.
- * Throws `AppError` with what to do: `instance_running`, `data_folder_not_writable`, `database_unavailable`, ...
+ * Claims the data folder, starts or finds the database and brings it to this release. A part of an installation
+ * (`isPart`) claims nothing, for other parts may share the folder, and takes what all share from the settings.
+ * Throws `AppError` with what to do: `instance_running`, `data_folder_not_writable`, `database_unavailable`,
+ * `secret_differs`, ...
  */
-export async function openInstallation(config: Config, log: Logger): Promise<Installation> {
+export async function openInstallation(
+  config: Config,
+  log: Logger,
+  { isPart = false, ...database }: InstallationOptions = {},
+): Promise<Installation> {
   const dataDir = await makeDataFolder(resolve(config.GUILDHALL_DATA_DIR));
   await requireDataFolderVersion(dataDir);
-  const lock: InstanceLock = await acquireInstanceLock(dataDir);
-  const undo: (() => Promise<void>)[] = [() => lock.release()];
+  const lock: InstanceLock | undefined = isPart ? undefined : await acquireInstanceLock(dataDir);
+  const undo: (() => Promise<void>)[] = [async () => lock?.release()];
   async function close(): Promise<void> {
     await closeAll(undo.splice(0).toReversed());
   }
@@ -127,27 +151,28 @@ export async function openInstallation(config: Config, log: Logger): Promise<Ins
     await preparePrisma();
     const rootSecret = await openRootSecret(config, dataDir);
     const passwordOf = (role: DbRole): string => deriveSecret(rootSecret, `database-role:${role}`);
-    const database = await openDatabase(config, dataDir, log);
-    undo.push(() => database.stop());
-    const addressFile = join(dataDir, ADDRESS_FILE);
-    await writeFile(addressFile, database.ownerUrl, { mode: 0o600 });
-    undo.push(() => rm(addressFile, { force: true }));
-    const migrationsApplied = await migrate({ ownerUrl: database.ownerUrl, passwordOf });
-    const db = openDb({ config, ownerUrl: database.ownerUrl, passwordOf, log });
+    const opened = await openDatabase(config, { dataDir, log, ...database });
+    undo.push(() => opened.stop());
+    if (!isPart) {
+      const addressFile = join(dataDir, ADDRESS_FILE);
+      await writeFile(addressFile, opened.ownerUrl, { mode: 0o600 });
+      undo.push(() => rm(addressFile, { force: true }));
+    }
+    const { ownerUrl } = opened;
+    const migrationsApplied = await migrate({ ownerUrl, passwordOf, samePasswords: isPart });
+    const db = openDb({ config, ownerUrl, passwordOf, log });
     undo.push(() => db.close());
     return {
       dataDir,
       rootSecret,
       db,
-      ownerUrl: database.ownerUrl,
-      platformUrl: roleUrl({
-        ownerUrl: database.ownerUrl,
-        role: "guildhall_platform",
-        passwordOf,
-      }),
-      database: database.description,
+      ownerUrl,
+      platformUrl: roleUrl({ ownerUrl, role: "guildhall_platform", passwordOf }),
+      listenUrl: roleUrl({ ownerUrl, role: "guildhall_app", passwordOf }),
+      database: opened.description,
       migrationsApplied,
-      setAddress: (url) => lock.setAddress(url),
+      isAlone: !isPart,
+      setAddress: async (url) => lock?.setAddress(url),
       close,
     };
   } catch (error) {

@@ -3,7 +3,9 @@ import { join } from "node:path";
 import { scopes } from "@guildhall/sdk/contract/workspace.ts";
 import { z } from "zod";
 import type { Identity } from "./identity/identity.ts";
+import type { Installation } from "./installation.ts";
 import { AppError } from "./platform/errors.ts";
+import { signInLine } from "./sign-in.ts";
 
 const credentialSchema = z.object({ url: z.string(), api_key: z.string() });
 
@@ -31,7 +33,7 @@ async function storedKey(path: string, identity: Identity): Promise<string | und
  * Leaves address and API key for the command line of this machine in `cli.json` of the data folder, readable by its
  * user only, so that `guildhall task run` works without an account form. The key is made once and kept.
  */
-export async function writeLocalCredential(options: {
+async function writeLocalCredential(options: {
   dataDir: string;
   url: string;
   identity: Identity;
@@ -55,4 +57,17 @@ export async function writeLocalCredential(options: {
   await writeFile(path, `${JSON.stringify({ url: options.url, api_key: apiKey }, null, 2)}\n`, {
     mode: 0o600,
   });
+}
+
+/** Tells this machine where its installation is. -> the line with a link to sign in with */
+export async function welcomeOwner(options: {
+  installation: Installation;
+  identity: Identity;
+  url: string;
+  owner: { workspaceId: string; userId: string };
+}): Promise<string> {
+  const { installation, identity, url, owner } = options;
+  await installation.setAddress(url);
+  await writeLocalCredential({ dataDir: installation.dataDir, url, identity, ...owner });
+  return signInLine(installation.db, { userId: owner.userId, url });
 }

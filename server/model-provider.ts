@@ -1,7 +1,7 @@
 import { createSimulator } from "@guildhall/simulator/simulator.ts";
 import type { Config } from "./platform/config.ts";
-import { newSecret } from "./platform/ids.ts";
-import { Secret } from "./platform/secret.ts";
+import { deriveSecret, Secret } from "./platform/secret.ts";
+import type { Roles } from "./roles.ts";
 
 /** Where model calls go in the end. Only the gateway gets the key. */
 export type ModelProvider = {
@@ -15,23 +15,46 @@ export type ModelProvider = {
 const ANTHROPIC_URL = "https://api.anthropic.com";
 const FIRST_BYTE_PER_EVENT = 8;
 
-/** The configured provider; without one the simulated model, on a loopback port of its own with a key of its own. */
-export async function openModelProvider(config: Config): Promise<ModelProvider> {
-  const { ANTHROPIC_API_KEY: apiKey, MODEL_BASE_URL: configured } = config;
-  if (configured !== undefined || apiKey !== undefined)
-    return {
-      baseUrl: configured ?? ANTHROPIC_URL,
-      ...(apiKey ? { apiKey } : {}),
-      simulated: false,
-      close: () => Promise.resolve(),
-    };
-  const key = newSecret();
+/** The key of the installation's simulated model, which every process of it can derive. */
+const simulatorKey = (rootSecret: Secret): Secret =>
+  new Secret(deriveSecret(rootSecret, "simulated model"));
+
+/** The simulated model on a loopback port of its own, with the installation's key. */
+export async function startSimulatedModel(
+  config: Config,
+  rootSecret: Secret,
+): Promise<ModelProvider> {
+  const apiKey = simulatorKey(rootSecret);
   const perEventMs = config.SIMULATOR_EVENT_DELAY_MS;
   const simulator = createSimulator({
     seed: config.SIMULATOR_SEED,
-    apiKey: key,
+    apiKey: apiKey.reveal(),
     latency: { firstByteMs: perEventMs * FIRST_BYTE_PER_EVENT, perEventMs },
   });
   const { url } = await simulator.listen();
-  return { baseUrl: url, apiKey: new Secret(key), simulated: true, close: () => simulator.close() };
+  return { baseUrl: url, apiKey, simulated: true, close: () => simulator.close() };
+}
+
+/** True when a process with these settings and all roles brings a simulated model of its own. */
+export const bringsOwnModel = (config: Config): boolean =>
+  (config.MODEL_BASE_URL ?? config.ANTHROPIC_API_KEY ?? config.SIMULATOR_URL) === undefined;
+
+/**
+ * The configured provider; with all roles and none configured, the simulated model. Without the role gateway it only
+ * says who answers.
+ */
+export async function openModelProvider(
+  config: Config,
+  { roles, rootSecret }: { roles: Roles; rootSecret: Secret },
+): Promise<ModelProvider> {
+  if (roles.has("gateway") && bringsOwnModel(config))
+    return startSimulatedModel(config, rootSecret);
+  const { ANTHROPIC_API_KEY: key, MODEL_BASE_URL: configured, SIMULATOR_URL: simulator } = config;
+  const apiKey = simulator === undefined ? key : simulatorKey(rootSecret);
+  return {
+    baseUrl: simulator ?? configured ?? ANTHROPIC_URL,
+    ...(apiKey && roles.has("gateway") ? { apiKey } : {}),
+    simulated: simulator !== undefined,
+    close: () => Promise.resolve(),
+  };
 }

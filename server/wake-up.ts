@@ -10,7 +10,7 @@ import type { TaskBell } from "./tasks/tasks.ts";
 
 /** Who executes runs in this process. */
 export type LocalWorker = {
-  /** Look for runs; with `limits` also for those that a limit or a missing slot had held up. */
+  /** Look for runs; with `limits` there may be some that a limit or a missing slot had held up. */
   wake(options: { limits: boolean }): void;
   hasRoom(): boolean;
   /** Resolves when it has room, or never will again. */
@@ -26,6 +26,8 @@ export type WakeUp = {
   bell: TaskBell;
   /** There may be work that this process does not take. */
   passOn(): void;
+  /** There may be work, for this process when it has room. */
+  found(): void;
   /** What the outbox tells: rows are facts that were committed, and their tellers may have died before they rang. */
   relayed(rows: readonly OutboxRow[]): Promise<void>;
   /** From now on work may come here; `stop` before the worker drains. */
@@ -72,11 +74,18 @@ export async function openTransport(options: {
   return createRedisTransport({ url, log, onDead });
 }
 
-export function createWakeUp(options: { transport: Transport; db: Db; log: Logger }): WakeUp {
+export function createWakeUp(options: {
+  transport: Transport;
+  db: Db;
+  log: Logger;
+  /** A limit may have changed or a slot be free: for who wakes what waits for them. */
+  onLimits?(): void;
+}): WakeUp {
   const { transport, db, log } = options;
   let local: LocalWorker | undefined;
 
   function ready(taskIds: readonly string[], limits: boolean): void {
+    if (limits) options.onLimits?.();
     local?.wake({ limits });
     if (local?.hasRoom() !== true) transport.send({ kind: "run_ready", taskIds });
   }
@@ -90,6 +99,7 @@ export function createWakeUp(options: { transport: Transport; db: Db; log: Logge
         transport.send({ kind: "task_ended", taskIds: [taskId] });
       },
     },
+    found: () => ready([], false),
     passOn: () => transport.send({ kind: "run_ready", taskIds: [] }),
     async relayed(rows) {
       const ids: string[] = [];

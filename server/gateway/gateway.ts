@@ -3,6 +3,7 @@ import type { Spender } from "../ledger/calls.ts";
 import type { Ledger } from "../ledger/ledger.ts";
 import type { RefusedCall } from "../ledger/refusals.ts";
 import type { AppError } from "../platform/errors.ts";
+import type { Health } from "../platform/health.ts";
 import { newId } from "../platform/ids.ts";
 import { createRequestLimits, type RequestLimits } from "../platform/request-limits.ts";
 import type { Logger } from "../platform/log.ts";
@@ -19,6 +20,7 @@ import { onClientError } from "./client-error.ts";
 import { createClient, type Client } from "./client.ts";
 import { createTokenCounter, serveCountTokens, type TokenCounter } from "./count-tokens.ts";
 import { gatewayError, tokenMissing } from "./errors.ts";
+import { isHealthRoute, serveHealth } from "./health-routes.ts";
 import { createJournalCipher } from "./budget/journal.ts";
 import { createLiveness } from "./liveness.ts";
 import { serveMessagesCall, type MessagesCallDeps } from "./messages-call.ts";
@@ -67,6 +69,8 @@ export type GatewayDeps = {
   /** Keeps what a call was refused with, for the check that it had to be (`recordRefusal`). */
   recordRefusal?(call: RefusedCall): Promise<void>;
   limits: GatewayLimits;
+  /** Whether this process should be sent calls; without it the health routes do not exist. */
+  health?: Pick<Health, "look" | "isDraining">;
   /** How many calls addresses and tokens may make; by default as for everybody. */
   requestLimits?: RequestLimits;
 };
@@ -76,6 +80,8 @@ export type Gateway = {
   listen(address: { port: number; host: string }): Promise<{ url: string }>;
   /** Stops accepting, lets open calls end for `drainMs`, then breaks them off and settles them as held. */
   close(options: { drainMs: number }): Promise<void>;
+  /** Another gateway stopped a model, or an operator let one go on: learns which. Never throws. */
+  refreshFrozenModels(): Promise<void>;
   /** Calls between their first byte and their settlement. */
   openCalls(): number;
   /** Holds whose end is not in the database yet. */
@@ -244,6 +250,21 @@ function createHandlers(
   };
 }
 
+/** -> true when that is all that was asked */
+function answersHealth(asked: {
+  request: IncomingMessage;
+  response: ServerResponse;
+  health: Pick<Health, "look" | "isDraining">;
+}): boolean {
+  const { request, response, health } = asked;
+  // Whoever keeps the connection would bring the next call here, too.
+  if (health.isDraining()) response.setHeader("connection", "close");
+  const route = routeOf(request);
+  if (!isHealthRoute(route)) return false;
+  void serveHealth(route, response, health);
+  return true;
+}
+
 /** -> who calls, with the client that counts refusals of its credential; undefined: the client has been told why not */
 async function letIn(
   { callLimits, checkKey }: { callLimits: CallLimits; checkKey: KeyCheck | undefined },
@@ -308,6 +329,7 @@ export function createGateway(deps: GatewayDeps): Gateway {
   }
 
   function onRequest(request: IncomingMessage, response: ServerResponse): void {
+    if (deps.health && answersHealth({ request, response, health: deps.health })) return;
     const requestId = newId("req");
     const client = createClient({ response, requestId, stallMs: limits.idleTimeoutMs, onFailed });
     // A connection that was kept alive may still bring a call while the open ones end.
@@ -351,6 +373,7 @@ export function createGateway(deps: GatewayDeps): Gateway {
       await liveness.stop();
       await upstream.close();
     },
+    refreshFrozenModels: () => parts.calls.freeze.refresh(),
     openCalls: () => open.size,
     pendingSettlements: () => settlements.pending(),
     counts,

@@ -11,6 +11,7 @@ import type { Clock } from "../platform/clock.ts";
 import type { Db, WorkspaceTx } from "../platform/db.ts";
 import { AppError } from "../platform/errors.ts";
 import { newId, newSecret } from "../platform/ids.ts";
+import type { Notices } from "../platform/notices.ts";
 import { sameDigest, sha256Hex } from "../platform/secret.ts";
 import { createFreshCache } from "./fresh-cache.ts";
 import { CACHE_MS } from "./members.ts";
@@ -36,7 +37,7 @@ export type ApiKeys = {
   /** Makes a key; the answer is the only time its text can be seen. Throws `expiry_in_past` (422). */
   create(request: CreateApiKey): Promise<CreatedApiKey>;
   list(workspaceId: string): Promise<ApiKey[]>;
-  /** Ends a key; it is refused in this process at once, in others within 2 s. Throws `api_key_not_found` (404). */
+  /** Ends a key; it is refused in this process at once, in others when they hear of it, within 2 s. Throws `api_key_not_found` (404). */
   revoke(request: {
     workspaceId: string;
     id: string;
@@ -160,12 +161,20 @@ async function revokeKey(
   await appendAudit(tx, { ...request, action: "api_key.revoked", target: request.id });
 }
 
-export function createApiKeys(options: { db: Db; clock: Clock }): ApiKeys {
-  const { db } = options;
+export function createApiKeys(options: {
+  db: Db;
+  clock: Clock;
+  notices?: Pick<Notices, "on" | "ring">;
+}): ApiKeys {
+  const { db, notices } = options;
   const cache = createFreshCache<Live>({
     clock: options.clock,
     ttlMs: CACHE_MS,
     maxEntries: CACHE_ENTRIES,
+  });
+  notices?.on("credentials", (key) => {
+    if (key === undefined) cache.clear();
+    else cache.delete(key);
   });
 
   async function findLive(
@@ -198,7 +207,9 @@ export function createApiKeys(options: { db: Db; clock: Clock }): ApiKeys {
       }),
     async revoke(request) {
       await db.withWorkspace(request.workspaceId, (tx) => revokeKey(tx, request));
-      cache.delete(`${request.workspaceId}/${request.id}`);
+      const key = `${request.workspaceId}/${request.id}`;
+      cache.delete(key);
+      notices?.ring("credentials", key);
     },
     async verify(key) {
       const parsed = parseApiKey(key);

@@ -2,6 +2,7 @@ import type { Me } from "@guildhall/sdk/contract/workspace.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { Db } from "../platform/db.ts";
 import { invariant } from "../platform/errors.ts";
+import type { Notices } from "../platform/notices.ts";
 import type { Secret } from "../platform/secret.ts";
 import { createAccessTokens } from "./access-tokens.ts";
 import { type ApiKeys, createApiKeys } from "./api-keys.ts";
@@ -43,8 +44,16 @@ async function nameOf(db: Db, principal: Principal): Promise<string> {
   return row?.name ?? principal.id;
 }
 
-/** Users, sessions and API keys. `rootSecret` is the installation's; each use derives a key of its own from it. */
-export function createIdentity(options: { db: Db; clock: Clock; rootSecret: Secret }): Identity {
+/**
+ * Users, sessions and API keys. `rootSecret` is the installation's; each use derives a key of its own from it. With
+ * `notices`, what is revoked here is refused at once in the other processes, too; without, within 2 s.
+ */
+export function createIdentity(options: {
+  db: Db;
+  clock: Clock;
+  rootSecret: Secret;
+  notices?: Pick<Notices, "on" | "ring">;
+}): Identity {
   const { db } = options;
   const accessTokens = createAccessTokens(options);
   const members = createMembers(options);

@@ -2,6 +2,7 @@ import { type Role, roles } from "@guildhall/sdk/contract/workspace.ts";
 import { z } from "zod";
 import type { Clock } from "../platform/clock.ts";
 import type { Db, Tx } from "../platform/db.ts";
+import type { Notices } from "../platform/notices.ts";
 import { membersExhausted } from "./errors.ts";
 import { createFreshCache } from "./fresh-cache.ts";
 
@@ -14,15 +15,23 @@ const CACHE_ENTRIES = 10_000;
 export type Members = {
   /** The membership as it is now (at most 2 s old), or undefined when the user does not belong to the workspace. */
   find(workspaceId: string, userId: string): Promise<Membership | undefined>;
-  /** Forgets what was remembered, after a change in this process. */
+  /** Forgets what was remembered, here and in the other processes, after a change was committed. */
   forget(): void;
 };
 
-export function createMembers(options: { db: Db; clock: Clock }): Members {
+export function createMembers(options: {
+  db: Db;
+  clock: Clock;
+  notices?: Pick<Notices, "on" | "ring">;
+}): Members {
+  const { notices } = options;
   const cache = createFreshCache<Membership>({
     clock: options.clock,
     ttlMs: CACHE_MS,
     maxEntries: CACHE_ENTRIES,
+  });
+  notices?.on("credentials", (key) => {
+    if (key === undefined) cache.clear();
   });
   return {
     async find(workspaceId, userId) {
@@ -41,7 +50,10 @@ export function createMembers(options: { db: Db; clock: Clock }): Members {
       cache.set(key, membership);
       return membership;
     },
-    forget: () => cache.clear(),
+    forget() {
+      cache.clear();
+      notices?.ring("credentials");
+    },
   };
 }
 

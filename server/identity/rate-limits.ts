@@ -39,13 +39,14 @@ export function limitAddresses(app: Http, limits: RequestLimits): void {
   app.decorateRequest("clientAddress", "");
   app.addHook("onRequest", async (request, reply) => {
     request.clientAddress = limits.addressOf(request.raw);
+    const { access, policy, unlimited } = request.routeOptions.config;
+    if (unlimited) return;
     const key = addressKey(request.clientAddress);
     const flood = limits.look("flood", key);
     if (flood?.allowed === false) await refuse(limits, { request, reply, taken: flood });
     const failed = limits.look("failed_credential", key);
     if (failed?.allowed === false && !limits.wasAccepted(credentialOf(request)))
       await refuse(limits, { request, reply, taken: failed });
-    const { access, policy } = request.routeOptions.config;
     const taken = limits.take("address", key);
     if (taken?.allowed === false) await refuse(limits, { request, reply, taken });
     if (access !== "public" || policy === undefined) return;

@@ -13,8 +13,10 @@ export type Metrics = {
 };
 
 export type MetricsDeps = {
-  gateway: Pick<Gateway, "counts" | "openCalls" | "pendingSettlements">;
-  checker: Pick<Checker, "state">;
+  /** Of this process, if it is one. */
+  gateway: Pick<Gateway, "counts" | "openCalls" | "pendingSettlements"> | undefined;
+  /** Of this process, if it is a scheduler; then the figures of the whole installation come with it. */
+  checker: Pick<Checker, "state"> | undefined;
   /** Undefined where no provider's report can be had. */
   reconciled: ReconcileTotals | undefined;
   db: Db;
@@ -68,6 +70,7 @@ function gauge(
 }
 
 function addGatewayMetrics(registry: Registry, { gateway }: MetricsDeps): void {
+  if (gateway === undefined) return;
   const { counts } = gateway;
   mirror(
     registry,
@@ -126,7 +129,9 @@ function addGatewayMetrics(registry: Registry, { gateway }: MetricsDeps): void {
   );
 }
 
-function addHoldMetrics(registry: Registry, { db, clock, log }: MetricsDeps): void {
+function addHoldMetrics(registry: Registry, { checker, db, clock, log }: MetricsDeps): void {
+  // One figure of all gateways, which must not be told by each process.
+  if (checker === undefined) return;
   let last: { atMs: number; open: OpenHolds } | undefined;
 
   async function openHolds(): Promise<OpenHolds | undefined> {
@@ -164,6 +169,7 @@ function addHoldMetrics(registry: Registry, { db, clock, log }: MetricsDeps): vo
 }
 
 function addCheckMetrics(registry: Registry, { checker, clock }: MetricsDeps): void {
+  if (checker === undefined) return;
   gauge(
     registry,
     {

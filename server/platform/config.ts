@@ -38,6 +38,13 @@ export const configSchema = z.object({
     .describe(
       "Base URL that programs with an API key reach the gateway by, when it is not http://HOST:GATEWAY_PORT",
     ),
+  GATEWAY_URL: z
+    .url({ protocol: /^https?$/ })
+    .transform((url) => url.replace(/\/+$/, ""))
+    .optional()
+    .describe(
+      "Where workers reach the gateway, in a process with the role worker and without the role gateway",
+    ),
   DATABASE_URL: z
     .string()
     .min(1)
@@ -93,6 +100,22 @@ export const configSchema = z.object({
     .describe("First pause between two attempts of a run that broke; it doubles"),
   POLL_MS: ms.default(1_000).describe("How often a worker looks for work when no bell rang"),
   AGENT_TIME_SLICE_MS: ms.default(15_000).describe("Agent time that a run books ahead"),
+  DRAIN_MS: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .default(25_000)
+    .describe(
+      "How long work that is open at SIGTERM may take to end; then runs are handed over and streams broken off",
+    ),
+  DRAIN_NOTICE_MS: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .optional()
+    .describe(
+      "How long a process goes on taking requests after /readyz began to refuse, so that load balancers notice; default: 0 with all roles, else 2000",
+    ),
   MODEL_CALL_TIMEOUT_MS: ms
     .default(600_000)
     .describe("Deadline of one model call, draining included"),
@@ -186,6 +209,13 @@ export const configSchema = z.object({
     .describe(
       "Changes to the named limits of requests, for example `create_task=60/60, user=off` (requests/seconds); names and defaults: server/platform/rate-policies.ts",
     ),
+  SIMULATOR_URL: z
+    .url({ protocol: /^https?$/ })
+    .transform((url) => url.replace(/\/+$/, ""))
+    .optional()
+    .describe(
+      "A simulated model that runs by itself, the same in all processes; without it one process with all roles brings its own",
+    ),
   SIMULATOR_SEED: z.string().default("1").describe("Seed of the simulated model"),
   SIMULATOR_EVENT_DELAY_MS: z.coerce
     .number()
@@ -227,6 +257,18 @@ const rules: readonly Rule[] = [
     message: "must be at most half of LEASE_MS, or a busy worker loses runs that it is working on",
   },
   {
+    field: "SIMULATOR_URL",
+    holds: ({ SIMULATOR_URL, MODEL_BASE_URL, ANTHROPIC_API_KEY }) =>
+      SIMULATOR_URL === undefined ||
+      (MODEL_BASE_URL === undefined && ANTHROPIC_API_KEY === undefined),
+    message: "must not be set together with a real provider (MODEL_BASE_URL, ANTHROPIC_API_KEY)",
+  },
+  {
+    field: "DRAIN_NOTICE_MS",
+    holds: ({ DRAIN_NOTICE_MS, DRAIN_MS }) => (DRAIN_NOTICE_MS ?? 0) <= DRAIN_MS,
+    message: "must not be above DRAIN_MS, of which it is a part",
+  },
+  {
     field: "GUILDHALL_SECRET",
     holds: ({ NODE_ENV, GUILDHALL_SECRET }) =>
       NODE_ENV !== "production" || (GUILDHALL_SECRET?.reveal().length ?? 0) >= 32,
@@ -253,7 +295,8 @@ const rules: readonly Rule[] = [
   },
 ];
 
-function invalid(fields: readonly { field: string; message: string }[]): AppError {
+/** What a start says about settings that are wrong: each variable and what is wrong with it. */
+export function invalidConfig(fields: readonly FieldProblem[]): AppError {
   return new AppError({
     code: "config_invalid",
     status: 500,
@@ -276,13 +319,13 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
   speakPlainly();
   const parsed = configSchema.safeParse(given);
   if (!parsed.success)
-    throw invalid(
+    throw invalidConfig(
       parsed.error.issues.map((issue) => ({ field: issue.path.join("."), message: issue.message })),
     );
   const broken = rules.filter((rule) => !rule.holds(parsed.data)).map(toProblem);
   const wrongLimit = wrongRateLimit(parsed.data.RATE_LIMITS ?? "");
   if (wrongLimit !== undefined) broken.push({ field: "RATE_LIMITS", message: wrongLimit });
-  if (broken.length > 0) throw invalid(broken);
+  if (broken.length > 0) throw invalidConfig(broken);
   return parsed.data;
 }
 

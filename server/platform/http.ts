@@ -198,6 +198,8 @@ export async function createHttp(options: {
     onProtoPoisoning: "error",
     onConstructorPoisoning: "error",
     requestTimeout: REQUEST_TIMEOUT_MS,
+    // What arrives on open connections while the server closes is still answered; readiness says no before.
+    return503OnClosing: false,
     http: { headersTimeout: HEADERS_TIMEOUT_MS },
     clientErrorHandler: refuseConnection,
     frameworkErrors: (error, request, reply) => sendProblem(request, reply, error),

@@ -3,8 +3,17 @@ import { readdir, readFile } from "node:fs/promises";
 import pg from "pg";
 import { AppError } from "./errors.ts";
 import type { DbRole } from "./db.ts";
+import { hasCode } from "./system-error.ts";
 
 export type Migration = { version: number; name: string; sql: string; checksum: string };
+
+export type MigrateOptions = {
+  ownerUrl: string;
+  passwordOf(role: DbRole): string;
+  /** Refuses (`secret_differs`) instead of setting other passwords than roles have: other processes log in with those. */
+  samePasswords?: boolean;
+  migrations?: readonly Migration[];
+};
 
 const FOLDER = new URL("../migrations/", import.meta.url);
 const LOGIN_ROLES: readonly DbRole[] = ["guildhall_app", "guildhall_ledger", "guildhall_platform"];
@@ -36,8 +45,36 @@ export async function readMigrations(folder: URL = FOLDER): Promise<Migration[]>
   );
 }
 
+/** Throws `secret_differs` when the role has another password: one that another secret was the root of. */
+async function requirePassword(
+  ownerUrl: string,
+  { role, password }: { role: DbRole; password: string },
+): Promise<void> {
+  const url = new URL(ownerUrl);
+  url.username = role;
+  url.password = encodeURIComponent(password);
+  const client = new pg.Client({ connectionString: url.href });
+  try {
+    await client.connect();
+  } catch (error) {
+    if (!hasCode(error, "28P01")) throw error;
+    throw new AppError({
+      code: "secret_differs",
+      status: 500,
+      publicMessage: "GUILDHALL_SECRET is not the one that this database's installation has.",
+      hint: "Give all processes the same; it is that of the process which was started first. To change it, stop them all and run `guildhall start` once with the new one.",
+      cause: error,
+    });
+  } finally {
+    await client.end().catch(() => undefined);
+  }
+}
+
 /** Roles belong to the cluster, not to a database, so they cannot come from a migration alone. Idempotent. */
-async function ensureRoles(client: pg.Client, passwordOf: (role: DbRole) => string): Promise<void> {
+async function ensureRoles(
+  client: pg.Client,
+  { ownerUrl, passwordOf, samePasswords = false }: MigrateOptions,
+): Promise<void> {
   const existing = await client.query<{ rolname: string }>(
     `SELECT rolname FROM pg_roles WHERE rolname LIKE 'guildhall\\_%'`,
   );
@@ -45,6 +82,8 @@ async function ensureRoles(client: pg.Client, passwordOf: (role: DbRole) => stri
   if (!names.has("guildhall_definer"))
     await client.query("CREATE ROLE guildhall_definer NOLOGIN NOINHERIT");
   for (const role of LOGIN_ROLES) {
+    if (samePasswords && names.has(role))
+      await requirePassword(ownerUrl, { role, password: passwordOf(role) });
     const password = client.escapeLiteral(passwordOf(role));
     await client.query(
       `${names.has(role) ? "ALTER" : "CREATE"} ROLE ${role} LOGIN NOINHERIT NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE PASSWORD ${password}`,
@@ -107,11 +146,7 @@ async function applyPending(client: pg.Client, migrations: readonly Migration[])
  * `ownerUrl` is a direct connection (no PgBouncer) of a role that may create roles and owns the database.
  * -> how many migrations were applied
  */
-export async function migrate(options: {
-  ownerUrl: string;
-  passwordOf(role: DbRole): string;
-  migrations?: readonly Migration[];
-}): Promise<number> {
+export async function migrate(options: MigrateOptions): Promise<number> {
   const migrations = options.migrations ?? (await readMigrations());
   const client = new pg.Client({
     connectionString: options.ownerUrl,
@@ -121,7 +156,7 @@ export async function migrate(options: {
   try {
     await client.query("SELECT pg_advisory_lock($1)", [MIGRATION_LOCK]);
     await client.query(`SET lock_timeout = '10s'`);
-    await ensureRoles(client, options.passwordOf);
+    await ensureRoles(client, options);
     return await applyPending(client, migrations);
   } finally {
     await client.end();

@@ -30,13 +30,13 @@ export type CommandResult = { code: number | null; stdout: string; stderr: strin
 type Env = Readonly<Record<string, string | undefined>>;
 
 export const checkout = resolve(fileURLToPath(import.meta.url), "../../..");
-const PROGRAM = join(checkout, "server/bin.ts");
+export const PROGRAM = join(checkout, "server/bin.ts");
 const START_DEADLINE_MS = 60_000;
 
 /** Settings of whoever runs the tests, a real model's key first of all, must not reach the product under test. */
 const CLEARED = [...Object.keys(configSchema.shape), "GUILDHALL_URL", "GUILDHALL_API_KEY"];
 
-function environment(env: Env): NodeJS.ProcessEnv {
+export function environment(env: Env): NodeJS.ProcessEnv {
   const own = Object.entries(process.env).filter(([name]) => !CLEARED.includes(name));
   return { ...Object.fromEntries(own), ...env };
 }
@@ -52,7 +52,7 @@ export async function removeDataDir(dataDir: string): Promise<void> {
   await rm(dataDir, { recursive: true, force: true, maxRetries: 5 });
 }
 
-function collect(child: ChildProcess): { stdout: string; stderr: string } {
+export function collect(child: ChildProcess): { stdout: string; stderr: string } {
   const chunks = { stdout: "", stderr: "" };
   child.stdout?.on("data", (data: Buffer) => (chunks.stdout += data.toString()));
   child.stderr?.on("data", (data: Buffer) => (chunks.stderr += data.toString()));
@@ -102,12 +102,14 @@ export type StartOptions = {
   launcher?: readonly string[];
   /** Another path to the program than that of this checkout. */
   program?: string;
+  /** `start` by default. */
+  command?: "start" | "cluster";
 };
 
 /** Starts the product and resolves when it says that it is ready. Rejects with its output when it ends before. */
 export async function startProduct(options: StartOptions): Promise<Product> {
-  const { dataDir, launcher = [], program = PROGRAM } = options;
-  const [command, ...args] = [...launcher, process.execPath, program, "start"];
+  const { dataDir, launcher = [], program = PROGRAM, command: verb = "start" } = options;
+  const [command, ...args] = [...launcher, process.execPath, program, verb];
   const child = spawn(command ?? process.execPath, args, {
     cwd: checkout,
     env: environment({

@@ -33,6 +33,8 @@ export type RunExecutionDeps = {
   agentTimeSliceMs: number;
   /** The first pause after an attempt that broke, which doubles. */
   retryBackoffMs?: number | undefined;
+  /** A task has new events, in the database; for those who wait for them in other processes. */
+  onEvents?(taskId: string): void;
   clock: Clock;
   log: Logger;
 };
@@ -176,6 +178,7 @@ async function settleOutcome(
   while (outcome.status !== "lost" && lease.isValid()) {
     try {
       await writeOutcome(deps, claim, outcome);
+      deps.onEvents?.(claim.taskId);
       return;
     } catch (error) {
       if (!isAway(error)) throw error;

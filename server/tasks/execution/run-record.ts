@@ -27,6 +27,8 @@ export type RunRecordDeps = {
   state: FolderState;
   claim: Claim;
   lease: RunLease;
+  /** Events of the task are in the database. */
+  onEvents?(taskId: string): void;
   log: Logger;
 };
 
@@ -37,10 +39,11 @@ export function createRunRecord(
   const { db, state, claim, lease, log } = deps;
 
   /** One fenced transaction; `work` says false when the attempt is stale. */
-  function write(work: (tx: WorkspaceTx) => Promise<boolean>): Promise<void> {
-    return fenced(deps, async (tx) => {
+  async function write(work: (tx: WorkspaceTx) => Promise<boolean>): Promise<void> {
+    await fenced(deps, async (tx) => {
       if (!(await work(tx))) throw new StaleAttempt();
     });
+    deps.onEvents?.(claim.taskId);
   }
 
   async function writeEvents(batch: readonly EventBody[]): Promise<void> {

@@ -56,6 +56,8 @@ export function createWorkerRuns(
         deps.onEnd();
       });
       held.add(run);
+      // Its claim was one.
+      deps.onEvents?.(claim.taskId);
     },
     async extendAll() {
       // A run that was told to stop has what is left of its lease to say how it ended, and no more: a tool that does

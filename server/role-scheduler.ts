@@ -1,0 +1,121 @@
+import { createAlertJob } from "./billing/alert-job.ts";
+import { createMarginGuard, marginRules } from "./billing/margin-guard.ts";
+import { forgetOldJournal } from "./ledger/old-journal.ts";
+import { forgetOldRefusals } from "./ledger/refusals.ts";
+import { type Checker, createChecker } from "./operator/check/checker.ts";
+import { createReconcile, type ReconcileTotals } from "./operator/reconcile.ts";
+import { createSimulatedUsageReport } from "./operator/usage-report.ts";
+import { systemClock } from "./platform/clock.ts";
+import { every, type Recurring } from "./platform/every.ts";
+import { relayOutbox } from "./platform/outbox.ts";
+import { forgetOldDeadWakes } from "./platform/transport/dead-wakes.ts";
+import type { RoleParts } from "./role-parts.ts";
+import { createRunJobs } from "./tasks/execution/jobs.ts";
+import { forgetOldSnapshots } from "./tasks/execution/run-snapshot.ts";
+import { forgetOldAnswers } from "./tasks/idempotency.ts";
+
+export type SchedulerRole = {
+  checker: Checker;
+  /** Undefined where no provider's report can be had. */
+  reconciled: ReconcileTotals | undefined;
+  start(): void;
+  close(): Promise<void>;
+};
+
+/** A gateway that has not been heard of for so long is dead; it says that it lives every few seconds. */
+const DEAD_AFTER_MS = 15_000;
+/** A hold that was never sent belongs to nobody after this. */
+const HELD_FOR_MS = 60_000;
+const REAP_AT_MOST = 200;
+const REAP_HOLDS_MS = 5_000;
+const LOOK_MS = 1_000;
+const MINUTE_MS = 60_000;
+const HOUR_MS = 3_600_000;
+
+/** What looks at spending from the side: no call waits for it. */
+function billingJobs({ config, log, installation: { db } }: RoleParts): Recurring[] {
+  const margins = createMarginGuard({ db, log, ...marginRules(config) });
+  return [
+    every(LOOK_MS, { name: "raise_alerts", log, run: createAlertJob({ db, log }) }),
+    every(LOOK_MS, { name: "watch_margins", log, run: () => margins.watch() }),
+    every(MINUTE_MS, { name: "measure_margins", log, run: () => margins.measure() }),
+  ];
+}
+
+function cleaningJobs({ log, files, installation: { db } }: RoleParts): Recurring[] {
+  return [
+    every(HOUR_MS / 4, {
+      name: "remove_unnamed_contents",
+      log,
+      async run() {
+        await forgetOldSnapshots(db);
+        await files.removeUnnamed();
+      },
+    }),
+    every(HOUR_MS, { name: "forget_old_dead_wakes", log, run: () => forgetOldDeadWakes(db) }),
+    every(HOUR_MS, { name: "forget_old_answers", log, run: () => forgetOldAnswers(db) }),
+    every(HOUR_MS, { name: "forget_old_journal", log, run: () => forgetOldJournal(db) }),
+    every(HOUR_MS, { name: "forget_old_refusals", log, run: () => forgetOldRefusals(db) }),
+  ];
+}
+
+/** Ends what dead gateways have left open, and watches over the money: the continuous check and reconciling. */
+function ledgerJobs({ config, ledger, provider, log, installation: { db } }: RoleParts) {
+  const checker = createChecker({ db, clock: systemClock, log });
+  // The real provider reports per key, model and hour, which cannot tell one call from another.
+  const reconcile = provider.simulated
+    ? createReconcile({ db, ledger, report: createSimulatedUsageReport(provider.baseUrl), log })
+    : undefined;
+  const rules = { deadAfterMs: DEAD_AFTER_MS, heldForMs: HELD_FOR_MS, atMost: REAP_AT_MOST };
+  const jobs = [
+    every(REAP_HOLDS_MS, { name: "reap_holds", log, run: () => ledger.reapHolds(rules) }),
+    every(config.CHECK_EVERY_MS, { name: "check_laws", log, run: () => checker.run() }),
+    ...(reconcile === undefined
+      ? []
+      : [every(config.RECONCILE_EVERY_MS, { name: "reconcile", log, run: () => reconcile.run() })]),
+  ];
+  return { checker, reconciled: reconcile?.totals, jobs };
+}
+
+/**
+ * The scheduler of this process: takes back what the dead have left, wakes what waits, hands on facts after commit,
+ * watches over the money. Any number of processes may have one: each job skips what another one is at, or comes to the
+ * same end when it is done twice.
+ */
+export function createSchedulerRole(parts: RoleParts): SchedulerRole {
+  const { config, log, notices, wakeUp } = parts;
+  const { db } = parts.installation;
+  const runJobs = createRunJobs({
+    db,
+    log,
+    onReady: wakeUp.found,
+    config: {
+      graceMs: config.LEASE_GRACE_MS,
+      intervalMs: config.POLL_MS,
+      retryBackoffMs: config.RETRY_BACKOFF_MS,
+    },
+  });
+  notices.on("limits", runJobs.wake);
+  const { checker, reconciled, jobs } = ledgerJobs(parts);
+  const recurring: Recurring[] = [
+    every(config.POLL_MS, {
+      name: "relay_outbox",
+      log,
+      run: () => relayOutbox(db, (rows) => wakeUp.relayed(rows)),
+    }),
+    ...billingJobs(parts),
+    ...jobs,
+    ...cleaningJobs(parts),
+  ];
+  return {
+    checker,
+    reconciled,
+    start() {
+      runJobs.start();
+      for (const job of recurring) job.start();
+    },
+    async close() {
+      await Promise.all([runJobs.close(), ...recurring.map((job) => job.close())]);
+    },
+  };
+}
