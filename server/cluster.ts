@@ -1,10 +1,11 @@
+import { join } from "node:path";
 import { createIdentity } from "./identity/identity.ts";
 import { type Installation, openInstallation } from "./installation.ts";
 import { createLedger, type Ledger } from "./ledger/ledger.ts";
 import { type Front, LOCAL_HOST, openFront } from "./cluster-front.ts";
 import { createSlot, type Slot, type SlotOptions } from "./cluster-process.ts";
 import { welcomeOwner } from "./local-access.ts";
-import { bringsOwnModel, startSimulatedModel } from "./model-provider.ts";
+import { bringsOwnModel, SIMULATED, startSimulatedModel } from "./model-provider.ts";
 import type { Env } from "./command-frame.ts";
 import { systemClock } from "./platform/clock.ts";
 import { closeAll } from "./platform/close-all.ts";
@@ -19,7 +20,7 @@ import { openWebFolder } from "./web-folder.ts";
 export type Sizes = Readonly<Record<Role, number>>;
 
 export type Cluster = {
-  /** One process after the other is replaced by a new one, so that there is always one to answer. */
+  /** Replaces every process by a new one, of each role one at a time. */
   restart(): Promise<void>;
   /** Drains every process, gateways last, and stops the database. */
   close(): Promise<void>;
@@ -78,6 +79,8 @@ function sharedEnvironment(
     GATEWAY_PUBLIC_URL: config.GATEWAY_PUBLIC_URL ?? front.gatewayUrl,
     TRUSTED_PROXIES: proxies.join(","),
     DRAIN_NOTICE_MS: String(config.DRAIN_NOTICE_MS ?? Math.min(DRAIN_NOTICE_MS, config.DRAIN_MS)),
+    // A third less work for each start after the first ones.
+    NODE_COMPILE_CACHE: env["NODE_COMPILE_CACHE"] ?? join(installation.dataDir, "compile-cache"),
     ...(simulatorUrl === undefined ? {} : { SIMULATOR_URL: simulatorUrl }),
   };
 }
@@ -142,6 +145,23 @@ async function stopAll(slots: ReadonlyMap<Role, readonly Slot[]>): Promise<void>
 const countOf = (sizes: Sizes): string =>
   roles.map((role) => `${sizes[role]} ${role}${sizes[role] === 1 ? "" : "s"}`).join(", ");
 
+/** What all processes work on: the database, and the simulated model when no provider is configured. */
+async function openBase(
+  { config, log, print }: ClusterOptions,
+  closers: (() => Promise<unknown>)[],
+): Promise<{ installation: Installation; simulatorUrl: string | undefined }> {
+  const installation = await openInstallation(config, log, { maxConnections: MAX_CONNECTIONS });
+  closers.push(() => installation.close());
+  const { dataDir, rootSecret, database, migrationsApplied } = installation;
+  print(`▸ database   ${database}, ${migrationsApplied} migrations applied, data in ${dataDir}`);
+  const simulated = bringsOwnModel(config)
+    ? await startSimulatedModel(config, rootSecret)
+    : undefined;
+  if (simulated) closers.push(() => simulated.close());
+  print(`▸ model      ${simulated ? SIMULATED : "as configured"}`);
+  return { installation, simulatorUrl: simulated?.baseUrl };
+}
+
 /**
  * Starts every role in processes of its own on this machine, over one database, behind one address for the page and one
  * for the gateway. A process that ends by itself is started again. Throws `AppError` with what to do.
@@ -152,27 +172,14 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
   const closers: (() => Promise<unknown>)[] = [];
   const close = (): Promise<void> => closeAll(closers.splice(0).toReversed());
   try {
-    const installation = await openInstallation(config, log, { maxConnections: MAX_CONNECTIONS });
-    closers.push(() => installation.close());
-    const { db, dataDir, rootSecret, database, migrationsApplied } = installation;
-    print(`▸ database   ${database}, ${migrationsApplied} migrations applied, data in ${dataDir}`);
-    const simulated = bringsOwnModel(config)
-      ? await startSimulatedModel(config, rootSecret)
-      : undefined;
-    if (simulated) closers.push(() => simulated.close());
-    print(
-      `▸ model      ${simulated ? "SIMULATED: no ANTHROPIC_API_KEY or MODEL_BASE_URL is set; its dollars are not real" : "as configured"}`,
-    );
+    const { installation, simulatorUrl } = await openBase(options, closers);
+    const { db, dataDir, rootSecret } = installation;
     // Once, before two processes would do it at the same time.
     await openWebFolder(dataDir);
     const owner = await ensureWorkspace(config, db);
     const front = await openFront(config);
     closers.push(() => front.close());
-    const shared = sharedEnvironment(options, {
-      installation,
-      front,
-      simulatorUrl: simulated?.baseUrl,
-    });
+    const shared = sharedEnvironment(options, { installation, front, simulatorUrl });
     const ledger = createLedger({ db, processId: newId("wrk") });
     const slots = createSlots(options, { front, shared, ledger });
     const all = [...slots.values()].flat();
@@ -196,7 +203,9 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
     return {
       close,
       async restart() {
-        for (const slot of all) await slot.replace();
+        const waves = Math.max(...roles.map((role) => sizes[role]));
+        for (let n = 0; n < waves; n++)
+          await Promise.all([...slots.values()].map((ofRole) => ofRole[n]?.replace()));
       },
     };
   } catch (error) {

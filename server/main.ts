@@ -5,7 +5,7 @@ import { createLedger } from "./ledger/ledger.ts";
 import { withRefusedDemand } from "./ledger/refused-demand.ts";
 import { welcomeOwner } from "./local-access.ts";
 import type { ReadyProcess } from "./launcher-messages.ts";
-import { openModelProvider } from "./model-provider.ts";
+import { openModelProvider, SIMULATED } from "./model-provider.ts";
 import { createMetrics, type Metrics } from "./operator/metrics.ts";
 import { systemClock } from "./platform/clock.ts";
 import { closeAll } from "./platform/close-all.ts";
@@ -56,7 +56,7 @@ async function openParts(options: StartOptions, closers: Closers): Promise<RoleP
   if (roles.has("gateway"))
     print(
       provider.simulated
-        ? "▸ model      SIMULATED: no ANTHROPIC_API_KEY or MODEL_BASE_URL is set; its dollars are not real"
+        ? `▸ model      ${SIMULATED}`
         : `▸ model      ${new URL(provider.baseUrl).origin}`,
     );
   const notices = createNotices({ url: installation.listenUrl, log });

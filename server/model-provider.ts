@@ -12,6 +12,10 @@ export type ModelProvider = {
   close(): Promise<void>;
 };
 
+/** What a start says when no real model answers. */
+export const SIMULATED =
+  "SIMULATED: no ANTHROPIC_API_KEY or MODEL_BASE_URL is set; its dollars are not real";
+
 const ANTHROPIC_URL = "https://api.anthropic.com";
 const FIRST_BYTE_PER_EVENT = 8;
 

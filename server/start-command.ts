@@ -46,7 +46,7 @@ async function startCommand(env: Env, roleOptions: readonly string[]): Promise<v
   if (running) tellLauncher({ type: "ready", ...running.reached });
 }
 
-/** `guildhall cluster`: every role in processes of its own on this machine. SIGUSR2 restarts one after the other. */
+/** `guildhall cluster`: every role in processes of its own on this machine. SIGUSR2 replaces them in turn. */
 async function clusterCommand(env: Env, flags: Readonly<Record<string, string>>): Promise<void> {
   const config = readConfig(env);
   const { readSizes, startCluster } = await import("./cluster.ts");
@@ -55,7 +55,7 @@ async function clusterCommand(env: Env, flags: Readonly<Record<string, string>>)
   const cluster = await runUntilSignal(startCluster({ config, env, sizes, log, print }));
   if (!cluster) return;
   process.on("SIGUSR2", () => {
-    print("▸ restarting one process after the other");
+    print("▸ restarting, of each role one process at a time");
     void cluster.restart().then(
       () => print("▸ restarted"),
       (error: unknown) => log.error({ err: error }, "the restart was given up"),

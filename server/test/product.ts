@@ -31,7 +31,7 @@ type Env = Readonly<Record<string, string | undefined>>;
 
 export const checkout = resolve(fileURLToPath(import.meta.url), "../../..");
 export const PROGRAM = join(checkout, "server/bin.ts");
-const START_DEADLINE_MS = 60_000;
+const START_DEADLINE_MS = 180_000;
 
 /** Settings of whoever runs the tests, a real model's key first of all, must not reach the product under test. */
 const CLEARED = [...Object.keys(configSchema.shape), "GUILDHALL_URL", "GUILDHALL_API_KEY"];

@@ -37,7 +37,7 @@ export type Page = Socket<ServerToClient, ClientToServer>;
 
 type Env = Readonly<Record<string, string>>;
 
-const START_DEADLINE_MS = 60_000;
+const START_DEADLINE_MS = 180_000;
 
 function readyOf(child: ChildProcess, output: () => string): Promise<void> {
   return new Promise((ready, failed) => {
