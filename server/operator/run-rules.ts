@@ -115,13 +115,14 @@ const WRITES = `(
   SELECT workspace_id, run_id, epoch, 'hold' AS what, id AS ref, held_at AS written_at FROM holds WHERE run_id IS NOT NULL
   UNION ALL SELECT workspace_id, run_id, epoch, 'agent time', slice_no::text, granted_at FROM time_slices
   UNION ALL SELECT workspace_id, run_id, epoch, 'step', step_no::text, ended_at FROM steps WHERE ended_at IS NOT NULL
+  UNION ALL SELECT workspace_id, run_id, epoch, 'snapshot', step_no::text, taken_at FROM run_snapshots
 )`;
 
 /** I6: the fence. */
 const fence: readonly Rule[] = [
   {
     law: "I6",
-    name: "every hold, slice and step was written by an attempt of its run",
+    name: "every hold, slice, step and snapshot was written by an attempt of its run",
     counts: counted(`${WRITES} w`),
     finds: `SELECT w.workspace_id, w.run_id, w.what, w.ref, w.epoch, r.epoch AS newest_epoch FROM ${WRITES} w
       JOIN runs r ON r.workspace_id = w.workspace_id AND r.id = w.run_id

@@ -8,6 +8,7 @@ import {
   claimRun,
   type ClaimedRun,
   createClaimedRun,
+  createContent,
   createQueuedRun,
   createTenant,
   limitTop,
@@ -137,6 +138,19 @@ async function setScene(): Promise<Scene> {
     );
   const resumed = await claimRun(admin, first);
   await settle(resumed, "settled", 100);
+  const sha256 = await createContent(admin, tenant, 50);
+  const file = { path: "report.md", sha256, size_bytes: 50, mode: 0o644 };
+  await db.withWorkspace(workspaceId, (tx) =>
+    tx.query({
+      text: "SELECT record_snapshot($1, $2, 3, $3, '{}'), reserve_contents($4, NULL)",
+      values: [
+        resumed.runId,
+        resumed.epoch,
+        JSON.stringify([file]),
+        JSON.stringify([{ sha256: "f".repeat(64), size_bytes: 7 }]),
+      ],
+    }),
+  );
   await admin.query(
     `INSERT INTO questions (workspace_id, id, task_id, question, idempotency_key) VALUES ($1, 'qst_1', $2, 'Which?', 'k')`,
     [workspaceId, parked.taskId],
@@ -318,6 +332,12 @@ const corruptions: readonly [law: Law, rule: string, sql: string][] = [
   ],
   ["I4", "sum to its balance", `DELETE FROM ledger_lines WHERE kind = 'overrun'`],
   ["I4", "sum to its balance", `DELETE FROM budgets WHERE level = 'overrun'`],
+  ["I1", "has its content", `DELETE FROM file_contents`],
+  ["I4", "the stored contents", `UPDATE workspace_storage SET used_bytes = used_bytes + 1`],
+  ["I4", "the stored contents", `DELETE FROM pending_contents`],
+  ["I4", "the stored contents", `DELETE FROM workspace_storage`],
+  ["I6", "written by an attempt of its run", `UPDATE run_snapshots SET epoch = 7`],
+  ["I6", "after a later one had", `UPDATE run_snapshots SET epoch = 1, taken_at = clock_now()`],
   ["I4", "less what was returned", `UPDATE time_slices SET returned_ms = returned_ms + 1`],
   ["I4", "change or delete", `GRANT UPDATE (amount) ON ledger_lines TO guildhall_app`],
   ["I5", "charged in full", `UPDATE holds SET posted = posted - 1 WHERE state = 'PROVISIONAL'`],

@@ -1,4 +1,5 @@
 import type { Db, Tx } from "../platform/db.ts";
+import { fileRules } from "./file-rules.ts";
 import { limitRules } from "./limit-rules.ts";
 import { moneyRules, quietRules } from "./money-rules.ts";
 import { checkProviderCost } from "./provider-cost.ts";
@@ -62,6 +63,7 @@ async function findAll(tx: Tx, quiet: boolean): Promise<Finding[]> {
   const findings: Finding[] = [];
   for (const rule of [
     ...runRules,
+    ...fileRules,
     ...moneyRules,
     ...limitRules,
     ...useRules,
