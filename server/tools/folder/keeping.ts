@@ -22,7 +22,7 @@ export type SurveyEntry = {
 export type FolderKeeping = {
   /** Plain files and folders outside of `input/`, in no particular order; what cannot be opened is passed over. */
   survey(): Promise<SurveyEntry[]>;
-  /** Removes everything outside of `input/` but these files and folders and the folders on their way, whatever it is. */
+  /** Removes everything outside of `input/` but these files and folders, which were surveyed, and the folders on their way. */
   prune(keep: ReadonlySet<string>): Promise<void>;
   /** Makes an empty folder where there is none. */
   makeFolder(path: string): Promise<void>;
@@ -57,7 +57,6 @@ async function pruneBelow(place: Place, prefix: string, pruning: Pruning): Promi
     if (prefix === "" && isInputFolder(name)) continue;
     const address = place.child(name);
     const stats = await lstat(address);
-    const isPlain = stats.isFile() && stats.nlink === 1;
     if (stats.isDirectory() && (keep.has(path) || onTheWay.has(path))) {
       const realPath = join(place.realPath, name);
       const child = await enter({ anchoring: access.anchoring, address, realPath, shown: path });
@@ -66,7 +65,7 @@ async function pruneBelow(place: Place, prefix: string, pruning: Pruning): Promi
       } finally {
         await child.close();
       }
-    } else if (!isPlain || !keep.has(path)) {
+    } else if (!keep.has(path)) {
       // Links themselves, never what they lead to.
       await rm(address, { recursive: true, force: true });
     }
