@@ -1,6 +1,8 @@
+import { join, resolve } from "node:path";
 import type { Command } from "commander";
-import { type CommandFrame, withInstallation } from "./command-frame.ts";
+import { type CommandFrame, type Env, withInstallation } from "./command-frame.ts";
 import type { AgreedQuota } from "./operator/storage-quota.ts";
+import { readConfig } from "./platform/config.ts";
 import { AppError } from "./platform/errors.ts";
 
 const UNITS: Readonly<Record<string, number>> = { MB: 1e6, GB: 1e9, TB: 1e12 };
@@ -20,9 +22,32 @@ export function readQuota(text: string): AgreedQuota {
   });
 }
 
-const show = (bytes: number): string => `${(bytes / 1e9).toFixed(bytes < 1e9 ? 3 : 1)} GB`;
+async function moveFiles(env: Env, json: boolean): Promise<void> {
+  const config = readConfig(env);
+  if (config.S3_BUCKET === undefined)
+    throw new AppError({
+      code: "argument_invalid",
+      status: 400,
+      publicMessage: "There is no bucket to move files into.",
+      hint: "Set S3_BUCKET, and what belongs to it, as the server will have it.",
+    });
+  const { copyFilesInto } = await import("./operator/move-files.ts");
+  const { openObjects } = await import("./platform/file-store/open-file-store.ts");
+  const filesFolder = join(resolve(config.GUILDHALL_DATA_DIR), "files");
+  const objects = await openObjects(config, filesFolder);
+  await withInstallation(env, async ({ db }) => {
+    const moved = await copyFilesInto(objects, { db, filesFolder });
+    const answer = json
+      ? JSON.stringify(moved)
+      : `${moved.copied} contents (${show(moved.bytes)}) copied into ${objects.description}; ${moved.missing} were not in ${filesFolder}`;
+    process.stdout.write(`${answer}\n`);
+  });
+}
 
-/** `guildhall operator storage`: what a workspace may store. */
+const show = (bytes: number): string =>
+  bytes < 1e9 ? `${(bytes / 1e6).toFixed(1)} MB` : `${(bytes / 1e9).toFixed(1)} GB`;
+
+/** `guildhall operator storage|move-files`: what a workspace may store, and where all of it lies. */
 export function addStorageCommands(program: Command, frame: CommandFrame): void {
   const operator = program.commands.find((command) => command.name() === "operator");
   operator
@@ -43,5 +68,11 @@ export function addStorageCommands(program: Command, frame: CommandFrame): void 
           process.stdout.write(`${answer}\n`);
         });
       }),
+    );
+  operator
+    ?.command("move-files")
+    .description("copy the files of the data folder into the bucket of S3_BUCKET; the folder stays")
+    .action((_options: object, command: Command) =>
+      frame.orExplain(() => moveFiles(frame.env, frame.wantsJson(command))),
     );
 }

@@ -46,6 +46,18 @@ export function createLocalFileStore(options: Shared & { filesFolder: string }):
   return fileStoreOver(createLocalObjects({ root: options.filesFolder }), options);
 }
 
+/** The objects that the settings choose, once they have proved to work. Throws as `openFileStore` does. */
+export async function openObjects(
+  config: StorageConfig,
+  filesFolder: string,
+): Promise<ObjectStore> {
+  const s3 = s3SettingsOf(config);
+  const objects =
+    s3 === undefined ? createLocalObjects({ root: filesFolder }) : await createS3Objects(s3);
+  await objects.check();
+  return objects;
+}
+
 /**
  * The file store that the settings choose: the disk, or a bucket when there is `S3_BUCKET`. Throws `AppError`
  * (`storage_not_usable`, `data_folder_not_writable`) with what to do when it cannot be worked with.
@@ -58,10 +70,7 @@ export async function openFileStore(options: {
 }): Promise<{ files: FileStore; description: string }> {
   const { config, dataDir, db, log } = options;
   const filesFolder = join(dataDir, "files");
-  const s3 = s3SettingsOf(config);
-  const objects =
-    s3 === undefined ? createLocalObjects({ root: filesFolder }) : await createS3Objects(s3);
-  await objects.check();
+  const objects = await openObjects(config, filesFolder);
   const quotaBytes = config.STORAGE_QUOTA_BYTES === 0 ? undefined : config.STORAGE_QUOTA_BYTES;
   const files = fileStoreOver(objects, { db, log, filesFolder, quotaBytes });
   return { files, description: objects.description };
