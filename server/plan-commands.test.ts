@@ -57,6 +57,12 @@ it("a workspace cannot set itself more than its plan allows, and is told how muc
   expect(refused.stderr).toContain("($10.50)");
   expect((await product.cli("limit", "set", "2.00")).code).toBe(0);
   expect(await limitOf("model_cost")).toBe(2_000_000_000);
+  const raised = await product.cli("limit", "raise", "3.00", "--until", "2h");
+  expect(raised.stdout).toMatch(/may spend \$3\.00\d* a month\. Until .* UTC, then as before\./);
+  expect((await product.cli("limit", "list")).stdout).toMatch(/until .* UTC, then \$2\.00/);
+  expect(await product.cli("limit", "set", "3.00", "--until", "2026-12-01")).toMatchObject({
+    code: 2,
+  });
 });
 
 it.each([

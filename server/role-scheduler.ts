@@ -13,6 +13,7 @@ import type { RoleParts } from "./role-parts.ts";
 import { createRunJobs } from "./tasks/execution/jobs.ts";
 import { forgetOldSnapshots } from "./tasks/execution/run-snapshot.ts";
 import { forgetOldAnswers } from "./tasks/idempotency.ts";
+import { endTemporaryLimits } from "./tasks/temporary-limits.ts";
 
 export type SchedulerRole = {
   checker: Checker;
@@ -39,6 +40,7 @@ function billingJobs({ config, log, installation: { db } }: RoleParts): Recurrin
     every(LOOK_MS, { name: "raise_alerts", log, run: createAlertJob({ db, log }) }),
     every(LOOK_MS, { name: "watch_margins", log, run: () => margins.watch() }),
     every(MINUTE_MS, { name: "measure_margins", log, run: () => margins.measure() }),
+    every(LOOK_MS, { name: "end_temporary_limits", log, run: () => endTemporaryLimits(db) }),
   ];
 }
 

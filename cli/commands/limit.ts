@@ -27,6 +27,12 @@ function statusText(row: LimitRow): string {
   return `${row.status} ${part} %${waiting}`;
 }
 
+function untilText({ temporary, meter }: LimitRow): string {
+  if (temporary === null) return "";
+  const former = temporary.former === null ? "no limit" : meterAmount(meter, temporary.former);
+  return ` until ${utcMinute(temporary.ends_at)}, then ${former}`;
+}
+
 function rowOf(row: LimitRow): string[] {
   const amount = (value: number): string => meterAmount(row.meter, value);
   const held = row.held === 0 ? "" : ` + ${amount(row.held)}`;
@@ -38,7 +44,7 @@ function rowOf(row: LimitRow): string[] {
     meterName(row.meter),
     row.period === "all" ? "task" : row.period,
     row.scope_id === "*" ? "–" : `${amount(row.used)}${held}`,
-    max,
+    `${max}${untilText(row)}`,
     ON_HIT[row.on_hit],
     statusText(row),
   ];
@@ -105,7 +111,7 @@ async function listLimits(context: Context, flags: { changes?: boolean }): Promi
   return exitCode.ok;
 }
 
-type SetFlags = { task?: string; agent?: string; key?: string; meter: string };
+type SetFlags = { task?: string; agent?: string; key?: string; meter: string; until?: string };
 
 const scopedLevels = ["task", "agent", "key"] as const;
 type Meter = (typeof setLimitSchema)["shape"]["meter"]["options"][number];
@@ -133,6 +139,23 @@ function amountOf(text: string, meter: Meter): number | null {
   return Number(text) * (meter === "agent_time" ? MINUTE_MS : 1);
 }
 
+const UNIT_MS = { m: MINUTE_MS, h: 60 * MINUTE_MS, d: 1_440 * MINUTE_MS } as const;
+
+/** A moment (`2026-12-01T08:00Z`), or how long from now (`30m`, `8h`, `3d`). */
+function untilOf(text: string | undefined): string | undefined {
+  if (text === undefined) return undefined;
+  const [, count, unit] = /^(\d{1,4})([mhd])$/.exec(text) ?? [];
+  const lengthMs = unit === "m" || unit === "h" || unit === "d" ? Number(count) * UNIT_MS[unit] : 0;
+  // Without a zone a moment would mean something else on another machine.
+  const atMs =
+    lengthMs > 0 ? Date.now() + lengthMs : /(Z|[+-]\d\d:\d\d)$/.test(text) ? Date.parse(text) : NaN;
+  if (Number.isNaN(atMs))
+    throw new UsageError(
+      `--until ${text}: give 30m, 8h, 3d, or a moment such as 2026-12-01T08:00Z.`,
+    );
+  return new Date(atMs).toISOString();
+}
+
 async function setLimit(context: Context, text: string, flags: SetFlags): Promise<ExitCode> {
   const meter = meterOf(flags.meter);
   const amount = amountOf(text, meter);
@@ -140,21 +163,24 @@ async function setLimit(context: Context, text: string, flags: SetFlags): Promis
   if (named.length > 1) throw new UsageError("Give one of --task, --agent and --key.");
   const level = named[0] ?? "workspace";
   const scopeId = level === "workspace" ? undefined : flags[level];
+  const until = untilOf(flags.until);
   await context.client.limits.set({
     meter,
     level,
     amount,
+    ...(until === undefined ? {} : { until }),
     ...(scopeId === undefined ? {} : { scope_id: scopeId }),
   });
   const who = scopeId ?? "The workspace";
   const often = level === "task" || meter === "concurrent_tasks" ? "" : " a month";
   const shown = amount === null ? "no limit" : meterAmount(meter, amount);
+  const ends = until === undefined ? "" : ` Until ${utcMinute(until)}, then as before.`;
   context.print(
     context.json
-      ? JSON.stringify({ meter, level, scope_id: scopeId ?? null, amount })
+      ? JSON.stringify({ meter, level, scope_id: scopeId ?? null, amount, until: until ?? null })
       : meter === "model_cost"
-        ? `${who} may spend ${amount === null ? "without limit" : usd(amount)}${often}.`
-        : `${meterName(meter)} of ${scopeId ?? "the workspace"}: ${shown}${amount === null ? "" : often}.`,
+        ? `${who} may spend ${amount === null ? "without limit" : usd(amount)}${often}.${ends}`
+        : `${meterName(meter)} of ${scopeId ?? "the workspace"}: ${shown}${amount === null ? "" : often}.${ends}`,
   );
   return exitCode.ok;
 }
@@ -190,12 +216,14 @@ export function addLimitCommands(program: Command, run: Run): void {
     .action(run(listLimits));
   limit
     .command("set <amount>")
+    .alias("raise")
     .description(
       "dollars (or minutes, or a count, by --meter), or none: of the workspace a month unless it says else",
     )
     .option("--task <id>", "of one task; a paused one goes on")
     .option("--agent <id>", "of one agent a month")
     .option("--key <id>", "of one API key a month")
+    .option("--until <time>", "for a while: 8h, 3d or a moment; then the former limit is back")
     .option(
       "--meter <meter>",
       `one of ${setLimitSchema.shape.meter.options.join(", ")}`,

@@ -120,6 +120,8 @@ export const limitRowSchema = z.object({
   /** null without a limit, and above the workspace. */
   left: z.int().nullable(),
   max: z.int().nullable(),
+  /** The limit in force ends by itself at `ends_at`, and then it is `former` again (null: none); null when it stays. */
+  temporary: z.object({ ends_at: z.string(), former: z.int().nullable() }).nullable(),
   /** The version in force; 0 when nobody has changed it, null where there are none. */
   version: z.int().nullable(),
   /** What happens to work that does not fit. */

@@ -150,6 +150,8 @@ export const setLimitSchema = z.strictObject({
   level: z.enum(settableLevels),
   scope_id: z.string().optional(),
   amount: z.int().min(1).nullable(),
+  /** Until when it holds, ISO 8601; then the limit is again what it was before. Without it: until it is changed. */
+  until: z.iso.datetime({ offset: true }).optional(),
 });
 /** Answer of `PUT /v1/limits`; `version` grows with each change. */
 export const limitSchema = setLimitSchema.extend({ scope_id: z.string(), version: z.int() });

@@ -281,6 +281,58 @@ BEGIN
 END
 $$;
 
+-- Limits that hold for a while: what was set before comes back by itself at `ends_at`. `former` is what is then stored (of
+-- the workspace its own cap), `former_limit` the limit that was in force. A further change of the same limit for a while
+-- keeps both; any other ends the exception, for somebody has decided anew.
+CREATE TABLE temporary_limits (
+  workspace_id text COLLATE "C" NOT NULL REFERENCES workspaces,
+  meter text NOT NULL,
+  level text NOT NULL CHECK (level IN ('workspace', 'agent', 'task', 'key')),
+  scope_id text COLLATE "C" NOT NULL,
+  former bigint,
+  former_limit bigint,
+  ends_at timestamptz NOT NULL,
+  PRIMARY KEY (workspace_id, meter, level, scope_id)
+);
+CREATE INDEX temporary_limits_end ON temporary_limits (ends_at);
+CALL make_tenant_table('temporary_limits', 'SELECT, INSERT, UPDATE, DELETE', 'SELECT, UPDATE, DELETE');
+
+-- Ends the exceptions whose time is over, each as a new version with its audit line. Open holds are honoured, as with
+-- every change. -> how many ended
+CREATE FUNCTION end_temporary_limits() RETURNS int
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
+AS $$
+DECLARE
+  c temporary_limits;
+  t limit_terms;
+  actor text := 'system:limit_ended';
+  ended int := 0;
+BEGIN
+  FOR c IN SELECT * FROM temporary_limits x WHERE x.ends_at <= clock_now() ORDER BY x.ends_at LIMIT 100 FOR UPDATE SKIP LOCKED LOOP
+    PERFORM set_config('app.workspace_id', c.workspace_id, true);
+    IF c.level = 'workspace' THEN
+      PERFORM pg_advisory_xact_lock(limit_lock(c.workspace_id, c.meter, 'workspace', c.workspace_id));
+      t := present_terms(c.workspace_id, c.meter);
+      t.own_cap := c.former;
+      PERFORM store_terms(t, actor);
+    ELSE
+      IF c.level = 'task' AND c.meter = 'model_calls' THEN
+        UPDATE tasks k SET model_call_limit = c.former WHERE k.workspace_id = c.workspace_id AND k.id = c.scope_id;
+      ELSIF c.level = 'task' AND c.meter = 'tool_calls' THEN
+        UPDATE tasks k SET tool_call_limit = c.former WHERE k.workspace_id = c.workspace_id AND k.id = c.scope_id;
+      END IF;
+      PERFORM set_limit(c.meter, c.level, c.scope_id, c.former, actor);
+    END IF;
+    DELETE FROM temporary_limits x WHERE x.workspace_id = c.workspace_id AND x.meter = c.meter AND x.level = c.level AND x.scope_id = c.scope_id;
+    PERFORM append_audit(actor, 'limit.ended', c.meter || '/' || c.level || '/' || c.scope_id, 'local', NULL,
+      encode(sha256(convert_to(coalesce(c.former::text, 'null'), 'UTF8')), 'hex'));
+    ended := ended + 1;
+  END LOOP;
+  PERFORM set_config('app.workspace_id', '', true);
+  RETURN ended;
+END
+$$;
+
 DO $$
 DECLARE
   f regprocedure;
@@ -288,7 +340,7 @@ BEGIN
   GRANT CREATE ON SCHEMA public TO guildhall_definer;
   FOREACH f IN ARRAY ARRAY['lease_requests(text, text, bigint, jsonb, bigint)', 'add_member(text, text)', 'count_socket_time(text, jsonb)', 'most_allowed(limit_terms)',
     'present_terms(text, text)', 'store_terms(limit_terms, text)', 'set_plan(text, jsonb, text)', 'set_override(text, bigint, boolean, text)',
-    'set_own_cap(text, bigint, text)', 'set_overage(text, bigint, text)']::regprocedure[] LOOP
+    'set_own_cap(text, bigint, text)', 'set_overage(text, bigint, text)', 'end_temporary_limits()']::regprocedure[] LOOP
     EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', f);
     IF (SELECT p.prosecdef FROM pg_proc p WHERE p.oid = f) THEN EXECUTE format('ALTER FUNCTION %s OWNER TO guildhall_definer', f); END IF;
   END LOOP;
@@ -296,6 +348,6 @@ BEGIN
 END
 $$;
 GRANT EXECUTE ON FUNCTION most_allowed(limit_terms), present_terms(text, text), store_terms(limit_terms, text) TO guildhall_definer;
-GRANT EXECUTE ON FUNCTION lease_requests(text, text, bigint, jsonb, bigint), count_socket_time(text, jsonb) TO guildhall_ledger;
+GRANT EXECUTE ON FUNCTION lease_requests(text, text, bigint, jsonb, bigint), count_socket_time(text, jsonb), end_temporary_limits() TO guildhall_ledger;
 GRANT EXECUTE ON FUNCTION add_member(text, text), set_own_cap(text, bigint, text), set_overage(text, bigint, text) TO guildhall_app, guildhall_platform;
 GRANT EXECUTE ON FUNCTION set_plan(text, jsonb, text), set_override(text, bigint, boolean, text) TO guildhall_platform;

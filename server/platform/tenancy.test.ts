@@ -34,6 +34,7 @@ const reviewedDefiners = [
   "commit_spending",
   "contents_stored",
   "count_socket_time",
+  "end_temporary_limits",
   "forget_removed_objects",
   "forget_snapshots",
   "freeze_model",

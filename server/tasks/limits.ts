@@ -13,6 +13,7 @@ import type { Db, WorkspaceTx } from "../platform/db.ts";
 import { AppError, invariant } from "../platform/errors.ts";
 import { validationFailed } from "../platform/http-errors.ts";
 import type { Caller } from "./caller.ts";
+import { checkUntil, noteTemporary } from "./temporary-limits.ts";
 import type { TaskBell } from "./tasks.ts";
 
 export type Limit = z.infer<typeof limitSchema>;
@@ -161,6 +162,7 @@ async function changeLimit(tx: WorkspaceTx, caller: Caller, body: SetLimit): Pro
     values: [body.meter, body.level, scopeId],
   });
   const { meter, level } = body;
+  await noteTemporary(tx, { meter, level, scopeId, until: body.until });
   const { amount, version } = await store(tx, body, { scopeId, actor: caller.actor });
   await appendAudit(tx, {
     actor: caller.actor,
@@ -168,9 +170,10 @@ async function changeLimit(tx: WorkspaceTx, caller: Caller, body: SetLimit): Pro
     action: "limit.set",
     target: `${meter}/${level}/${scopeId}`,
     ...(before === undefined ? {} : { before: before.amount }),
-    after: amount,
+    after: body.until === undefined ? amount : { amount, until: body.until },
   });
-  return { meter, level, scope_id: scopeId, amount, version };
+  const until = body.until === undefined ? {} : { until: body.until };
+  return { meter, level, scope_id: scopeId, amount, version, ...until };
 }
 
 async function changeOverage(
@@ -199,6 +202,7 @@ export function createLimits(options: { db: Db; bell: TaskBell }): Limits {
   return {
     async set({ caller, body }) {
       check(body);
+      checkUntil(body.until, Date.now());
       const limit = await options.db.withWorkspace(caller.workspaceId, (tx) =>
         changeLimit(tx, caller, body),
       );

@@ -55,6 +55,11 @@ describe.skipIf(chromium === undefined)("limits, questions and ends on the page"
     await page.getByRole("button", { name: "History of This workspace, Tasks at once" }).click();
     await page.getByRole("row", { name: /^2 4 Local owner/ }).waitFor();
     await page.keyboard.press("Escape");
+    await page.getByRole("button", { name: "Change This workspace, Tasks at once" }).click();
+    await page.getByLabel("New limit").fill("9");
+    await page.getByLabel("For how long").selectOption({ label: "1 day, then as it was" });
+    await page.getByRole("button", { name: "Set limit" }).click();
+    await page.getByText(/^Until .*, then 4 again$/).waitFor();
     await page.keyboard.press("g");
     await page.keyboard.press("o");
     await page.getByRole("link", { name: /Model budget/ }).click();

@@ -62,6 +62,11 @@ export const limitMessages = {
   "change.consequence": "The limit becomes {limit}, from the next call on.",
   "change.stops":
     "The limit becomes {limit}, which is used up: new work pauses, and calls that are open come to their end.",
+  "change.duration": "For how long",
+  "change.duration.lasting": "Until it is changed",
+  "change.duration.hour": "1 hour, then as it was",
+  "change.duration.day": "1 day, then as it was",
+  "change.duration.week": "7 days, then as it was",
   "change.remove": "No limit",
   "change.confirm": "Set limit",
 
@@ -122,6 +127,7 @@ export const limitMessages = {
   "limits.status.full": "All taken",
   "limits.status.stopped": "Stopped",
   "limits.left": "{left} left",
+  "limits.temporary": "Until {at}, then {limit} again",
   "limits.shared": "shared with others",
   "limits.use.label": "{used} used, {held} reserved, limit {limit}",
   "limits.raise": "Raise",

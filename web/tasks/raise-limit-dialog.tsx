@@ -5,6 +5,7 @@ import { t } from "../messages/translate.ts";
 import { Button } from "../ui/button.tsx";
 import { Dialog, DialogActions } from "../ui/dialog.tsx";
 import { ProblemNotice } from "../ui/problem.tsx";
+import { DurationField, type LimitDuration, untilOf } from "./duration-field.tsx";
 import { helped, suggestion, toAmount, toText, type LimitTarget } from "./limit-target.ts";
 import { meterAmount, meterLimit } from "./meter-amount.ts";
 import styles from "./raise-limit-dialog.module.css";
@@ -51,6 +52,7 @@ export default function RaiseLimitDialog({
     return first === undefined ? "" : toText(meter, first);
   });
   const amount = toAmount(meter, text);
+  const [duration, setDuration] = useState<LimitDuration>("lasting");
   const isFine = amount !== undefined && (!mustHelp || helped(target, amount) > 0);
   const set = useMutation({
     mutationFn: (to: number | null) =>
@@ -59,6 +61,7 @@ export default function RaiseLimitDialog({
           meter,
           level,
           ...(level === "workspace" ? {} : { scope_id: scopeId }),
+          ...untilOf(duration),
           amount: to,
         }),
       ),
@@ -93,6 +96,7 @@ export default function RaiseLimitDialog({
         <p id="consequence" className={isFine ? "dim" : "field-problem"} aria-live="polite">
           {amount === undefined ? t("raise.wrong") : consequence(target, amount)}
         </p>
+        <DurationField value={duration} onChange={setDuration} />
         {set.isError && <ProblemNotice error={set.error} />}
         <DialogActions>
           <Button onClick={onClose}>{t("raise.dismiss")}</Button>

@@ -30,7 +30,11 @@ type Row = {
 };
 
 /** What a part of the program is called in a history. */
-const PROGRAM_NAMES: Readonly<Record<string, string>> = { system: "Guildhall", plan: "The plan" };
+const PROGRAM_NAMES: Readonly<Record<string, string>> = {
+  system: "Guildhall",
+  plan: "The plan",
+  "system:limit_ended": "Guildhall, its time was over",
+};
 
 /** Every limit of the workspace that was ever set, except those of tasks other than `taskIds`. */
 export async function readLimitChanges(

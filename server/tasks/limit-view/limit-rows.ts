@@ -1,6 +1,7 @@
 import type { LimitLevel, LimitMeter, LimitRow } from "@guildhall/sdk/contract/limit.ts";
 import { raisersOf } from "../raisers.ts";
 import { metersOf } from "../limits.ts";
+import type { TemporaryLimits } from "../temporary-limits.ts";
 import { limitKey, type LimitChanges } from "./limit-changes.ts";
 import type { LimitPeriods } from "./limit-reading.ts";
 import type { PausedTasks, Waiting } from "./limit-waiting.ts";
@@ -26,6 +27,7 @@ export type RowContext = {
   periods: LimitPeriods;
   changes: LimitChanges;
   paused: PausedTasks;
+  temporary: TemporaryLimits;
   /** The caller may change limits. */
   mayChange: boolean;
 };
@@ -112,6 +114,7 @@ export function toLimitRow(limit: ReadLimit, context: RowContext): LimitRow {
     held,
     left: max === null ? null : Math.max(0, max - used - held),
     max,
+    temporary: context.temporary.get(limitKey(limit)) ?? null,
     version: shared || scopeId === EACH_NEW_TASK ? null : (changes[0]?.version ?? 0),
     on_hit: onHit,
     status: statusOf({ used, held, max, waits, seats: onHit === "queue" || onHit === "refuse" }),

@@ -78,6 +78,7 @@ test("each limit is told with its use, what is left, when it turns, what happens
     held: 120,
     left: 180,
     max: 1_000,
+    temporary: null,
     version: 1,
     on_hit: "pause",
     status: "warn",

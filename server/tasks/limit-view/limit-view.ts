@@ -2,6 +2,7 @@ import type { LimitLevel, LimitList, LimitMeter } from "@guildhall/sdk/contract/
 import type { WorkspaceTx } from "../../platform/db.ts";
 import { operatorOnly } from "../raisers.ts";
 import { taskDefaults } from "../task-creation.ts";
+import { readTemporaryLimits } from "../temporary-limits.ts";
 import { readMeters } from "../usage.ts";
 import { limitKey, readLimitChanges, type LimitChanges } from "./limit-changes.ts";
 import {
@@ -149,7 +150,8 @@ export async function readLimits(
     })),
     ...(await sharedLimits(tx, use)),
   ];
-  const context = { periods, changes, paused, mayChange: caller.mayChange };
+  const temporary = await readTemporaryLimits(tx);
+  const context = { periods, changes, paused, temporary, mayChange: caller.mayChange };
   const raisedBy = [...operatorOnly];
   const suspended = paused.stops.find(({ kind }) => kind === "suspended");
   return {

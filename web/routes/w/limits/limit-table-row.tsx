@@ -1,5 +1,6 @@
 import { Check, CircleAlert, OctagonX, TriangleAlert, type LucideIcon } from "lucide-react";
 import type { LimitRow } from "@guildhall/sdk/contract/limit.ts";
+import { formatDateTime } from "../../../format/time.ts";
 import { t } from "../../../messages/translate.ts";
 import { openDialog } from "../../../shell/dialogs.ts";
 import { limitAnchor, raisersText } from "../../../tasks/limit-text.ts";
@@ -42,6 +43,17 @@ function Use({ row }: { row: LimitRow }) {
         {row.held > 0 && ` + ${held}`}
         <span className="dim"> / {limit}</span>
       </span>
+      {row.temporary !== null && (
+        <span className="dim">
+          {t("limits.temporary", {
+            at: formatDateTime(row.temporary.ends_at),
+            limit:
+              row.temporary.former === null
+                ? t("budget.noLimit")
+                : meterLimit(row.meter, row.temporary.former),
+          })}
+        </span>
+      )}
       {row.max !== null && !isDefault && (
         <>
           <MeterBar
