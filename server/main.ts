@@ -125,6 +125,11 @@ async function openRoles(parts: RoleParts, closers: Closers) {
     gateway: gateway?.gateway,
     checker: scheduler?.checker,
     reconciled: scheduler?.reconciled,
+    queue: {
+      transport: parts.wakeUp.transport,
+      worker,
+      runsPerWorker: config.WORKER_CONCURRENCY,
+    },
     db: installation.db,
     clock: systemClock,
     log,

@@ -1,4 +1,6 @@
 import { join } from "node:path";
+import type { Histogram } from "prom-client";
+import { createStartDelays } from "./operator/start-delays.ts";
 import { systemClock } from "./platform/clock.ts";
 import type { RoleParts } from "./role-parts.ts";
 import { createNativeRuntime } from "./runtimes/native/native.ts";
@@ -7,6 +9,9 @@ import { createBuiltInTools } from "./tools/built-in-tools.ts";
 import { createToolRegistry } from "./tools/tools.ts";
 
 export type WorkerRole = {
+  /** What the metrics tell of it. */
+  startDelays: Histogram;
+  running(): number;
   start(): void;
   /** Claims nothing more, lets runs come to the end of their step for `drainMs`, and hands them over. */
   close(options: { drainMs: number }): Promise<void>;
@@ -24,6 +29,7 @@ export function createWorkerRole(parts: RoleParts, gatewayUrl: string): WorkerRo
     },
   );
   const runtime = createNativeRuntime();
+  const startDelays = createStartDelays();
   const worker = createWorker({
     db,
     ledger: parts.ledger,
@@ -35,6 +41,7 @@ export function createWorkerRole(parts: RoleParts, gatewayUrl: string): WorkerRo
     runtimeFor: () => runtime,
     tools,
     onEvents: (taskId) => notices.ring("events", taskId),
+    onStart: (delayMs) => startDelays.observe(delayMs / 1_000),
     passOn: wakeUp.passOn,
     config: {
       concurrency: config.WORKER_CONCURRENCY,
@@ -47,6 +54,8 @@ export function createWorkerRole(parts: RoleParts, gatewayUrl: string): WorkerRo
   });
   let serving: { stop(): Promise<void> } | undefined;
   return {
+    startDelays,
+    running: worker.running,
     start() {
       worker.start();
       serving = wakeUp.serve({

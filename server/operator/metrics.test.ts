@@ -8,6 +8,11 @@ import { createMetrics } from "./metrics.ts";
 
 const database = await createTestDatabase();
 const log = createLogger({ level: "silent" });
+const counts = { sent: 0, dropped: 0, received: 0, otherVersion: 0, dead: 0 };
+const queue = {
+  transport: { name: "postgres", counts, isConnected: () => true },
+  runsPerWorker: 16,
+} as const;
 
 /** The figures, without those of the process. */
 async function figures(metrics: ReturnType<typeof createMetrics>): Promise<string[]> {
@@ -20,7 +25,15 @@ it("tells what the gateway did, what is open, and what the continuous check foun
   const { db } = database;
   const checker = createChecker({ db, clock: systemClock, log });
   const reconciled = { reported: 2, neverSeen: 1, loweredNanoUsd: 30, unresolved: 4 };
-  const metrics = createMetrics({ gateway, checker, reconciled, db, clock: systemClock, log });
+  const metrics = createMetrics({
+    gateway,
+    checker,
+    reconciled,
+    queue,
+    db,
+    clock: systemClock,
+    log,
+  });
   expect(await figures(metrics)).not.toContainEqual(expect.stringContaining("law_ok"));
 
   const run = await startRun(database, { costLimitNanoUsd: 1_000 });
@@ -61,6 +74,7 @@ it("a scrape while the database is away still tells what the process knows", asy
     gateway,
     checker,
     reconciled: undefined,
+    queue,
     db: away,
     clock: systemClock,
     log,

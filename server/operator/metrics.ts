@@ -1,9 +1,11 @@
-import { collectDefaultMetrics, Counter, Gauge, Registry } from "prom-client";
+import { collectDefaultMetrics, Registry } from "prom-client";
 import type { Gateway } from "../gateway/gateway.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { Db } from "../platform/db.ts";
 import type { Logger } from "../platform/log.ts";
 import type { Checker } from "./check/checker.ts";
+import { gauge, mirror } from "./metric-kinds.ts";
+import { addQueueMetrics, type QueueMetricsDeps } from "./queue-metrics.ts";
 import type { ReconcileTotals } from "./reconcile.ts";
 
 export type Metrics = {
@@ -19,6 +21,7 @@ export type MetricsDeps = {
   checker: Pick<Checker, "state"> | undefined;
   /** Undefined where no provider's report can be had. */
   reconciled: ReconcileTotals | undefined;
+  queue: QueueMetricsDeps;
   db: Db;
   clock: Clock;
   log: Logger;
@@ -28,46 +31,6 @@ type OpenHolds = { holds: number; nanoUsd: number };
 
 /** However often somebody asks, the database is asked at most so often. */
 const OPEN_HOLDS_FRESH_MS = 5_000;
-
-/** A counter whose figure is kept elsewhere, as a plain number, and only read here. */
-function mirror(
-  registry: Registry,
-  metric: { name: string; help: string; labels?: readonly string[] },
-  read: () => readonly [labels: Record<string, string>, value: number][],
-): void {
-  const counter = new Counter({
-    name: metric.name,
-    help: metric.help,
-    labelNames: metric.labels ?? [],
-    registers: [registry],
-    collect() {
-      counter.reset();
-      for (const [labels, value] of read()) counter.inc(labels, value);
-    },
-  });
-}
-
-function gauge(
-  registry: Registry,
-  metric: { name: string; help: string; labels?: readonly string[] },
-  read: () =>
-    | readonly [labels: Record<string, string>, value: number][]
-    | Promise<readonly [labels: Record<string, string>, value: number][]>,
-): void {
-  const made = new Gauge({
-    name: metric.name,
-    help: metric.help,
-    labelNames: metric.labels ?? [],
-    registers: [registry],
-    async collect() {
-      const values = await read();
-      made.reset();
-      // What is not known must not read as 0.
-      if (metric.labels === undefined && values.length === 0) made.set(Number.NaN);
-      for (const [labels, value] of values) made.set(labels, value);
-    },
-  });
-}
 
 function addGatewayMetrics(registry: Registry, { gateway }: MetricsDeps): void {
   if (gateway === undefined) return;
@@ -237,5 +200,6 @@ export function createMetrics(deps: MetricsDeps): Metrics {
   addHoldMetrics(registry, deps);
   addCheckMetrics(registry, deps);
   addReconcileMetrics(registry, deps);
+  addQueueMetrics(registry, { ...deps, ...deps.queue });
   return { contentType: registry.contentType, text: () => registry.metrics() };
 }

@@ -35,6 +35,8 @@ export type RunExecutionDeps = {
   retryBackoffMs?: number | undefined;
   /** A task has new events, in the database; for those who wait for them in other processes. */
   onEvents?(taskId: string): void;
+  /** Told of each attempt's start, with how long its run had waited. */
+  onStart?(startDelayMs: number): void;
   clock: Clock;
   log: Logger;
 };
@@ -69,6 +71,7 @@ async function runToOutcome(deps: RunExecutionDeps, attempt: RunAttempt): Promis
   const { claim, lease } = attempt;
   const { workspaceId, runId, taskId, epoch } = claim;
   const task = await loadRunTask(deps.db, claim);
+  deps.onStart?.(task.startDelayMs);
   const unwatch = watchWallTime(lease, task.wallTimeLeftMs);
   const agentTime = createAgentTime({ ...deps, claim, lease, sliceMs: deps.agentTimeSliceMs });
   try {

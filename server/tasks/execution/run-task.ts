@@ -15,6 +15,8 @@ export type RunTask = {
   toolCallLimit: number;
   /** What is left of the wall-clock limit, milliseconds; not above 0 when it is over. */
   wallTimeLeftMs: number;
+  /** From the run's being queued to this attempt's start; milliseconds. */
+  startDelayMs: number;
   inputs: readonly StoredPath[];
   /** What is recorded of the run's folder, inputs apart; undefined when no step has changed it yet. */
   snapshot: readonly KeptEntry[] | undefined;
@@ -29,6 +31,7 @@ type TaskRow = {
   upload_id: string | null;
   tool_call_limit: number;
   wall_time_left_ms: number;
+  start_delay_ms: number | null;
 };
 type FileRow = { path: string; size_bytes: number; sha256: string };
 
@@ -41,9 +44,11 @@ export function loadRunTask(db: Db, claim: Claim): Promise<RunTask> {
   return db.withWorkspace(workspaceId, async (tx) => {
     const [task] = await tx.query<TaskRow>({
       text: `SELECT agent_id, prompt, upload_id, tool_call_limit,
-               floor(wall_time_limit_ms - extract(epoch FROM clock_now() - coalesce(started_at, clock_now())) * 1000)::bigint AS wall_time_left_ms
+               floor(wall_time_limit_ms - extract(epoch FROM clock_now() - coalesce(started_at, clock_now())) * 1000)::bigint AS wall_time_left_ms,
+               (SELECT (extract(epoch FROM a.started_at - r.queued_at) * 1000)::float8 FROM runs r JOIN attempts a ON a.workspace_id = r.workspace_id AND a.run_id = r.id
+                 WHERE r.workspace_id = $1 AND r.id = $3 AND a.epoch = $4) AS start_delay_ms
              FROM tasks WHERE workspace_id = $1 AND id = $2`,
-      values: [workspaceId, taskId],
+      values: [workspaceId, taskId, claim.runId, claim.epoch],
     });
     invariant(task !== undefined, "a claimed run has its task");
     const agent = await findAgent(tx, task.agent_id);
@@ -61,6 +66,7 @@ export function loadRunTask(db: Db, claim: Claim): Promise<RunTask> {
       prompt: task.prompt,
       toolCallLimit: task.tool_call_limit,
       wallTimeLeftMs: task.wall_time_left_ms,
+      startDelayMs: Math.max(0, task.start_delay_ms ?? 0),
       inputs: inputs.map(toStoredPath),
       snapshot: await findSnapshot(tx, claim.runId),
       artifacts: artifacts.map(toStoredPath),
