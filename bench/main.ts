@@ -3,6 +3,7 @@ import { benchGateway } from "./gateway/gateway.ts";
 import { benchRace } from "./gateway/race.ts";
 import { benchHolds, benchHoldsHot, benchHoldsMany } from "./holds/holds.ts";
 import { benchTaskStart } from "./task-start.ts";
+import { benchTaskWake } from "./task-wake.ts";
 
 type Bench = (options: { lines: number }) => Promise<void>;
 
@@ -11,6 +12,7 @@ const benches: Readonly<Record<string, Bench>> = {
   gateway: benchGateway,
   race: benchRace,
   "task-start": benchTaskStart,
+  "task-wake": benchTaskWake,
 };
 /** Parts of the above, which are run only when named. */
 const parts: Readonly<Record<string, Bench>> = {

@@ -41,7 +41,7 @@ export function createWorkerRole(parts: RoleParts, gatewayUrl: string): WorkerRo
     runtimeFor: () => runtime,
     tools,
     onEvents: (taskId) => notices.ring("events", taskId),
-    onStart: (delayMs) => startDelays.observe(delayMs / 1_000),
+    onStart: ({ delayMs }) => startDelays.observe(delayMs / 1_000),
     passOn: wakeUp.passOn,
     config: {
       concurrency: config.WORKER_CONCURRENCY,

@@ -142,7 +142,7 @@ it("the start delay counts from a run's being queued to each attempt's start", a
   await expect.poll(() => reapRuns(db, 0)).toBe(1);
   const worker = startWorker(stage, {
     runtimeFor: () => ({ run: () => Promise.resolve({ status: "succeeded", result: "" }) }),
-    onStart: (ms) => startDelays.observe(ms / 1_000),
+    onStart: ({ delayMs }) => startDelays.observe(delayMs / 1_000),
   });
   const second = await giveTask(database, { stage, tenant });
   await admin.query(

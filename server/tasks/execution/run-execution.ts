@@ -36,7 +36,7 @@ export type RunExecutionDeps = {
   /** A task has new events, in the database; for those who wait for them in other processes. */
   onEvents?(taskId: string): void;
   /** Told of each attempt's start, with how long its run had waited. */
-  onStart?(startDelayMs: number): void;
+  onStart?(start: { taskId: string; delayMs: number }): void;
   clock: Clock;
   log: Logger;
 };
@@ -71,7 +71,7 @@ async function runToOutcome(deps: RunExecutionDeps, attempt: RunAttempt): Promis
   const { claim, lease } = attempt;
   const { workspaceId, runId, taskId, epoch } = claim;
   const task = await loadRunTask(deps.db, claim);
-  deps.onStart?.(task.startDelayMs);
+  deps.onStart?.({ taskId, delayMs: task.startDelayMs });
   const unwatch = watchWallTime(lease, task.wallTimeLeftMs);
   const agentTime = createAgentTime({ ...deps, claim, lease, sliceMs: deps.agentTimeSliceMs });
   try {
