@@ -69,7 +69,9 @@ test("a task that one process takes runs in a second through the gateway of a th
   const long = await clientOf(first.url).tasks.create({ agent: "gray", prompt: "Look around" });
   const ofLong = await watch(second.url, long.id);
   await vi.waitUntil(() => typesOf(ofLong).has("run.claimed"), 60_000);
+  await vi.waitUntil(async () => (await installation.openHolds()) > 0, 60_000);
   await clientOf(second.url).tasks.cancel(long.id);
+  await installation.setFaults([]);
   const next = await clientOf(second.url).tasks.create({ agent: "gray", prompt: "Look around" });
   const ofNext = await watch(first.url, next.id);
   await vi.waitUntil(() => typesOf(ofNext).has("task.succeeded"), 60_000);
