@@ -60,10 +60,13 @@ const isAlive = (pid: number): boolean => {
 };
 
 /** Requests without a pause, some with fresh connections and some with kept ones, until they are told to end. */
-function startLoad() {
+async function startLoad() {
   const failures: string[] = [];
   const tasks: Task[] = [];
   const ended = new AbortController();
+  const client = createClient({ baseUrl: cluster.url, token: cluster.apiKey });
+  const cancelled = await client.tasks.create({ agent: "gray", prompt: "Look around" });
+  await client.tasks.cancel(cancelled.id);
 
   async function ask(path: string, init: RequestInit = {}): Promise<Response | undefined> {
     try {
@@ -90,6 +93,11 @@ function startLoad() {
       await (await ask("/v1/tasks?limit=5", { headers }))?.text();
   }
 
+  /** A write that costs little and that nobody may repeat by himself: one that is cut off is seen. */
+  async function write(): Promise<void> {
+    await (await ask(`/v1/tasks/${cancelled.id}/cancel`, { method: "POST" }))?.text();
+  }
+
   async function wait(): Promise<void> {
     const task = tasks.at(-1);
     if (task) await (await ask(`/v1/tasks/${task.id}/events?after=0&wait_ms=2000`))?.text();
@@ -101,7 +109,13 @@ function startLoad() {
       await new Promise((resolve) => setTimeout(resolve, pauseMs));
     }
   }
-  const loops = [repeat(create, 500), repeat(read, 50), repeat(wait, 100)];
+  const loops = [
+    repeat(create, 500),
+    repeat(read, 20),
+    repeat(write, 2),
+    repeat(write, 2),
+    repeat(wait, 100),
+  ];
   return {
     failures,
     tasks,
@@ -125,7 +139,7 @@ async function allSucceed(tasks: readonly Task[]): Promise<void> {
 test("every process is replaced under load, and one more is ended from outside: no request fails and every task ends well", async () => {
   const before = (await Promise.all(roles.map(pidsOf))).flat();
   expect(before).toHaveLength(7);
-  const load = startLoad();
+  const load = await startLoad();
   await until(() => load.tasks.length >= 3);
   cluster.process.kill("SIGUSR2");
   await until(() => cluster.output().includes("▸ restarted"));
@@ -142,7 +156,7 @@ test("every process is replaced under load, and one more is ended from outside: 
 });
 
 test("a worker and a gateway that are killed are started again, their tasks are finished by others, and nothing is paid twice", async () => {
-  const load = startLoad();
+  const load = await startLoad();
   await until(() => load.tasks.length >= 3);
   const [worker = 0] = await pidsOf("worker");
   const [gateway = 0] = await pidsOf("gateway");
