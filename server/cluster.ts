@@ -167,7 +167,7 @@ async function openBase(
  * for the gateway. A process that ends by itself is started again. Throws `AppError` with what to do.
  */
 export async function startCluster(options: ClusterOptions): Promise<Cluster> {
-  const { config, sizes, log, print } = options;
+  const { config, sizes, print } = options;
   const begunMs = systemClock.monotonicMs();
   const closers: (() => Promise<unknown>)[] = [];
   const close = (): Promise<void> => closeAll(closers.splice(0).toReversed());
@@ -205,7 +205,7 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
       async restart() {
         const waves = Math.max(...roles.map((role) => sizes[role]));
         for (let n = 0; n < waves; n++)
-          await Promise.all([...slots.values()].map((ofRole) => ofRole[n]?.replace()));
+          await Promise.all([...slots.values()].flatMap((ofRole) => ofRole[n]?.replace() ?? []));
       },
     };
   } catch (error) {

@@ -117,7 +117,7 @@ function createSpending(db: Db, processId: string) {
 type AgentTimeAsk = AgentTimeRequest | (RunFence & { unusedMs: number });
 
 /** Bookings and returns of agent time that arrive together are committed as one transaction. */
-function createAgentTime(db: Db) {
+function createAgentTime(db: Db): Pick<Ledger, "leaseAgentTime" | "returnAgentTime"> {
   const group = createGroupCommit<AgentTimeAsk, unknown>({
     maxItems: MAX_ITEMS,
     maxTransactions: MAX_TRANSACTIONS,
@@ -127,8 +127,23 @@ function createAgentTime(db: Db) {
       return rows.map((row) => row.answer);
     },
   });
-  return (ask: AgentTimeAsk): Promise<unknown> =>
+  const submit = (ask: AgentTimeAsk): Promise<unknown> =>
     group.submit({ account: ask.workspaceId, id: ask.runId, ask });
+  return {
+    async leaseAgentTime(request) {
+      const { sliceMs } = request;
+      // Before it joins others, which a refusal by the database would hold up.
+      invariant(
+        Number.isSafeInteger(sliceMs) && sliceMs >= 1 && sliceMs <= DAY_MS,
+        `a slice of ${sliceMs} ms is impossible`,
+      );
+      return answers.readAgentTime(await submit(request));
+    },
+    async returnAgentTime(request) {
+      if (!(request.unusedMs > 0)) return false;
+      return (await submit(request)) === true;
+    },
+  };
 }
 
 type ReapRule = Parameters<Ledger["reapHolds"]>[0];
@@ -151,7 +166,6 @@ async function reapHolds(db: Db, rule: ReapRule): Promise<{ voided: number; prov
 export function createLedger(deps: { db: Db; processId: string; clock?: Clock }): Ledger {
   const { db, processId } = deps;
   const spending = createSpending(db, processId);
-  const agentTime = createAgentTime(db);
 
   async function call(statement: Statement): Promise<unknown> {
     const [row] = await db.ledger<{ answer: unknown }>(statement);
@@ -176,6 +190,7 @@ export function createLedger(deps: { db: Db; processId: string; clock?: Clock })
   }
 
   return {
+    ...createAgentTime(db),
     async reserve(request) {
       expectPossible(request);
       const { holdId } = request;
@@ -211,19 +226,6 @@ export function createLedger(deps: { db: Db; processId: string; clock?: Clock })
         queries.openCallsElsewhere({ ...request, processId }),
       );
       return rows.map((row) => ({ holdId: row.hold_id, sameAttempt: row.same_attempt }));
-    },
-    async leaseAgentTime(request) {
-      const { sliceMs } = request;
-      // Before it joins others, which a refusal by the database would hold up.
-      invariant(
-        Number.isSafeInteger(sliceMs) && sliceMs >= 1 && sliceMs <= DAY_MS,
-        `a slice of ${sliceMs} ms is impossible`,
-      );
-      return answers.readAgentTime(await agentTime(request));
-    },
-    async returnAgentTime(request) {
-      if (!(request.unusedMs > 0)) return false;
-      return (await agentTime(request)) === true;
     },
     async processSeen(role) {
       await call(queries.processSeen({ processId, role }));
