@@ -1,7 +1,10 @@
 import { z } from "zod";
 import type { Db, WorkspaceTx } from "../db.ts";
 import { AppError } from "../errors.ts";
-import type { FileKey, StoredFile } from "./file-store.ts";
+
+/** Names a stored content: the workspace that owns it, and its SHA-256 in lower-case hex. */
+export type FileKey = { workspaceId: string; sha256: string };
+export type StoredFile = { sha256: string; sizeBytes: number };
 
 const reservationSchema = z.discriminatedUnion("status", [
   z.object({

@@ -2,15 +2,11 @@ import { rm } from "node:fs/promises";
 import type { Readable } from "node:stream";
 import type { Db } from "../db.ts";
 import type { Logger } from "../log.ts";
-import { findObject } from "./contents.ts";
+import { findObject, type FileKey, type StoredFile } from "./contents.ts";
 import { keepContents } from "./keep-contents.ts";
 import { contentMissing, type ObjectStore } from "./object-store.ts";
 import { createSpool, type Source } from "./spool.ts";
 import { removeUnnamedContents } from "./unnamed-contents.ts";
-
-/** Names a stored content: the workspace that owns it, and its SHA-256 in lower-case hex. */
-export type FileKey = { workspaceId: string; sha256: string };
-export type StoredFile = { sha256: string; sizeBytes: number };
 
 /** A content that has arrived on this machine but is not part of the store yet. */
 export type StagedFile = StoredFile & { path: string; discard(): Promise<void> };

@@ -1,6 +1,6 @@
 import type { Artifact } from "@guildhall/sdk/contract/task.ts";
 import type { WorkspaceTx } from "../../platform/db.ts";
-import type { StoredFile } from "../../platform/file-store/file-store.ts";
+import type { StoredFile } from "../../platform/file-store/contents.ts";
 import { newId } from "../../platform/ids.ts";
 import type { Claim } from "./run-claims.ts";
 

@@ -1,6 +1,7 @@
 import { dirname } from "node:path";
 import { AppError } from "../../platform/errors.ts";
-import type { FileStore, StagedFile, StoredFile } from "../../platform/file-store/file-store.ts";
+import type { StoredFile } from "../../platform/file-store/contents.ts";
+import type { FileStore, StagedFile } from "../../platform/file-store/file-store.ts";
 import type { SurveyEntry } from "../../tools/folder/keeping.ts";
 import type { KeptFolder } from "../../tools/run-folder.ts";
 import { hashOf, restoreFolder } from "./run-folder-restore.ts";

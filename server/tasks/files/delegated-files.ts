@@ -1,6 +1,7 @@
 import type { WorkspaceTx } from "../../platform/db.ts";
 import { AppError } from "../../platform/errors.ts";
-import type { FileStore, StoredFile } from "../../platform/file-store/file-store.ts";
+import type { StoredFile } from "../../platform/file-store/contents.ts";
+import type { FileStore } from "../../platform/file-store/file-store.ts";
 import type { RunFolder } from "../../tools/run-folder.ts";
 
 /** What a delegated task wrote, under the path that it gets in the folder of the run that delegated it. */
