@@ -55,6 +55,13 @@ test("an error says what was wrong, where, what to do, and how to ask about it, 
   );
 });
 
+test("who has to wait is told for how long", () => {
+  const { problem: refused } = problem(429, { detail: "Used up." });
+  expect(describeError(new GuildhallError(refused, 3_087_000))).toBe(
+    "Used up.\nThe next try can succeed in 51 min 27 s.\n(x, request req_1)",
+  );
+});
+
 test("a server's words cannot steer the terminal", () => {
   expect(describeError(problem(400, { detail: "a\u001b[2Jb", hint: "c\u0007" }))).toBe(
     "a[2Jb\nc\n(x, request req_1)",

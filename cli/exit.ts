@@ -1,5 +1,5 @@
 import { ConnectionError, GuildhallError } from "@guildhall/sdk/client/errors.ts";
-import { plain } from "./format.ts";
+import { duration, plain } from "./format.ts";
 
 /** Exit codes of every command; scripts branch on them. */
 export const exitCode = { ok: 0, failed: 1, usage: 2, limit: 3, auth: 4 } as const;
@@ -26,8 +26,12 @@ export function describeError(error: unknown): string {
       .filter((item) => !error.message.includes(item.message))
       .map((item) => `  ${item.field}: ${item.message}`);
     const hint = error.problem.hint === undefined ? [] : [error.problem.hint];
+    const wait =
+      error.retryAfterMs === undefined
+        ? []
+        : [`The next try can succeed in ${duration(error.retryAfterMs)}.`];
     const about = `(${error.code}, request ${error.problem.request_id})`;
-    return plain([error.message, ...fields, ...hint, about].join("\n"));
+    return plain([error.message, ...fields, ...hint, ...wait, about].join("\n"));
   }
   if (error instanceof ConnectionError)
     return `${error.message}\nIs it running? Start it with: npm start`;

@@ -88,11 +88,12 @@ test("what could have a second effect is sent once", async () => {
 
 const NOW_MS = Date.parse("2026-11-23T10:00:00Z");
 
-test.for<[retryAfter: string | null, failedTries: number, pauseMs: number]>([
+test.for<[retryAfter: string | null, failedTries: number, pauseMs: number | undefined]>([
   ["0", 1, 0],
   ["3", 1, 3_000],
   [" 3 ", 2, 3_000],
-  ["86400", 1, 20_000],
+  ["20", 1, 20_000],
+  ["21", 1, undefined],
   ["Mon, 23 Nov 2026 10:00:05 GMT", 1, 5_000],
   ["Mon, 23 Nov 2026 09:59:55 GMT", 1, 0],
   [null, 1, 400],
@@ -101,11 +102,20 @@ test.for<[retryAfter: string | null, failedTries: number, pauseMs: number]>([
   ["soon", 1, 400],
   [null, 40, 20_000],
 ])(
-  "after %j and %i failed tries the next one comes %i ms later",
+  "after %j and %i failed tries the next one comes %s ms later",
   ([retryAfter, failedTries, pauseMs]) => {
     expect(retryPauseMs({ retryAfter, failedTries, nowMs: NOW_MS })).toBe(pauseMs);
   },
 );
+
+test("who is asked to wait for longer than a caller waits is told at once, with for how long", async () => {
+  const { url, seen } = await serve(
+    json(429, { ...PROBLEM, status: 429 }, { "retry-after": "3087" }),
+  );
+  const error = await failureOf(createClient({ baseUrl: url, token: "t" }).usage());
+  expect(error).toMatchObject({ status: 429, retryAfterMs: 3_087_000 });
+  expect(seen).toHaveLength(1);
+});
 
 test("reads are given up after the agreed number of tries, with the last answer", async () => {
   const { url, seen } = await serve(unavailable({ "retry-after": "0" }));

@@ -30,14 +30,18 @@ const RETRIED_STATUS = new Set([429, 502, 503, 504]);
 
 const LONGEST_PAUSE_MS = 20_000;
 
-/** How long to wait before the next try, milliseconds: what `Retry-After` asks for, otherwise twice as long after each failed try. At most 20 s. */
+/**
+ * How long to wait before the next try, milliseconds: what `Retry-After` asks for, otherwise twice as long after each
+ * failed try, at most 20 s. Undefined: the server asks for more patience than a caller who waits should need.
+ */
 export function retryPauseMs(options: {
   retryAfter: string | null;
   failedTries: number;
   nowMs: number;
-}): number {
+}): number | undefined {
   const askedMs = retryAfterMs(options.retryAfter, options.nowMs);
-  return Math.min(LONGEST_PAUSE_MS, askedMs ?? 200 * 2 ** options.failedTries);
+  if (askedMs !== undefined && askedMs > LONGEST_PAUSE_MS) return undefined;
+  return askedMs ?? Math.min(LONGEST_PAUSE_MS, 200 * 2 ** options.failedTries);
 }
 
 /** Ends early, with the reason, when the request is no longer wanted. */
@@ -91,12 +95,13 @@ export function createHttp(options: ClientOptions): Http {
         return undefined;
       });
       if (response?.ok) return response;
-      if (response && (n >= tries || !RETRIED_STATUS.has(response.status)))
-        throw await toGuildhallError(response);
-      await response?.body?.cancel();
       const retryAfter = response?.headers.get("retry-after") ?? null;
       const pauseMs = retryPauseMs({ retryAfter, failedTries: n, nowMs: Date.now() });
-      await pause(pauseMs, request.signal);
+      const isOver = n >= tries || pauseMs === undefined;
+      if (response && (isOver || !RETRIED_STATUS.has(response.status)))
+        throw await toGuildhallError(response);
+      await response?.body?.cancel();
+      await pause(pauseMs ?? 0, request.signal);
     }
   }
 

@@ -8,7 +8,7 @@ const stop = makeStop();
 describe("what a limit says", () => {
   it("names the limit, what is used, reserved and left, what the next step needs, and when it turns", () => {
     expect(holdUpStory(stop)).toBe(
-      "Paused, the limit is reached: Workspace budget $50.00. $49.86 used, $0.00 reserved, $0.1400 left, and the next step needs up to $0.3100. The period turns Dec 1, 00:00 UTC.",
+      "Paused, the limit is reached: Workspace budget $50.00. $49.86 used, $0.00 reserved, $0.14 left, and the next step needs up to $0.3100. The period turns Dec 1, 00:00 UTC.",
     );
   });
 

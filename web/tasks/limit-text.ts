@@ -60,7 +60,7 @@ function limitStory(stop: LimitStop): string {
   const figures =
     stop.left === null
       ? t("limit.ownFigures", amounts)
-      : t("limit.figures", { ...amounts, left: meterAmount(stop.meter, stop.left) });
+      : t("limit.figures", { ...amounts, left: meterLimit(stop.meter, stop.left) });
   const what = t(stop.status === "reserved" ? "limit.reserved" : "limit.exhausted", { name });
   const turns =
     stop.resets_at === null ? [] : [t("limit.resets", { at: formatUtcMinute(stop.resets_at) })];
