@@ -94,7 +94,7 @@ async function storm(
       if (performance.now() - saidAt >= 1_000) {
         saidAt = performance.now();
         options.onProgress(
-          `${Math.ceil((until - saidAt) / 1_000)} s left: $${(figures.posted_nano_usd / 1e9).toFixed(4)} posted, $${(figures.held_nano_usd / 1e9).toFixed(4)} held, ${figures.provisional_holds} provisional, ${gateways.killed()} gateways killed`,
+          `${Math.max(0, Math.ceil((until - saidAt) / 1_000))} s left: $${(figures.posted_nano_usd / 1e9).toFixed(4)} posted, $${(figures.held_nano_usd / 1e9).toFixed(4)} held, ${figures.provisional_holds} provisional, ${gateways.killed()} gateways killed`,
         );
       }
       await delay(STEP_MS);
