@@ -8,6 +8,8 @@ export default defineConfig({
     // Two cores: more workers only take time from the servers under test.
     maxWorkers: 2,
     reporters: ["default", new ClosingLine()],
+    // A condition that comes late on a busy machine has come.
+    expect: { poll: { timeout: 10_000 } },
     testTimeout: 30_000,
     hookTimeout: 60_000,
   },

@@ -1,9 +1,10 @@
-import { duration, table, usd } from "@guildhall/cli/format.ts";
+import { duration, plain, table, usd } from "@guildhall/cli/format.ts";
 import type { Command } from "commander";
 import { type CommandFrame, type Env, withInstallation } from "./command-frame.ts";
 import { readConfig } from "./platform/config.ts";
 
 const MOST_ALERTS = 200;
+const MOST_DEAD_WAKES = 100;
 
 const print = (text: string): void => void process.stdout.write(`${text}\n`);
 
@@ -73,6 +74,24 @@ async function showAlerts(env: Env, json: boolean): Promise<void> {
   });
 }
 
+async function showDeadWakes(env: Env, json: boolean): Promise<void> {
+  const { listDeadWakes } = await import("./platform/transport/dead-wakes.ts");
+  await withInstallation(env, async ({ db }) => {
+    const dead = await listDeadWakes(db, MOST_DEAD_WAKES);
+    if (json) return print(JSON.stringify({ data: dead }));
+    if (dead.length === 0)
+      return print("Every message between processes was understood in the last month.");
+    const rows = dead.map((wake) => [
+      wake.last_at.toISOString(),
+      wake.source,
+      String(wake.times),
+      plain(wake.reason),
+      plain(wake.payload).slice(0, 100),
+    ]);
+    print(table(["LAST", "FROM", "TIMES", "REASON", "PAYLOAD"], rows));
+  });
+}
+
 async function suspend(
   env: Env,
   change: { workspaceId: string; suspend: boolean; json: boolean },
@@ -102,6 +121,12 @@ export function addOperatorCommands(program: Command, frame: CommandFrame): void
     .description("limits of billing accounts and of the installation that reached a threshold")
     .action((_options: object, command: Command) =>
       orExplain(() => showAlerts(env, wantsJson(command))),
+    );
+  operator
+    .command("dead-wakes")
+    .description("messages between processes that fit no schema, and why")
+    .action((_options: object, command: Command) =>
+      orExplain(() => showDeadWakes(env, wantsJson(command))),
     );
   for (const [name, description] of [
     ["suspend", "no further call begins; running tasks are parked"],

@@ -82,6 +82,7 @@ describe.each(transports.filter(([, here]) => here))("joined by %s", (name) => {
         pollMs: options.pollMs ?? NEVER_MS,
         heartbeatMs: NEVER_MS,
         leaseMs: 2 * NEVER_MS,
+        agentTimeSliceMs: NEVER_MS,
       },
       passOn: wakeUp.passOn,
     });
