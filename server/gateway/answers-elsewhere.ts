@@ -1,7 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { Ledger } from "../ledger/ledger.ts";
 import { createRecent } from "./budget/recent.ts";
-import type { RunCall, Taken } from "./replay.ts";
+import type { RunCall, Taken } from "./call.ts";
 
 export type AnswersElsewhere = {
   /**

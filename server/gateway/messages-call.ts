@@ -6,13 +6,8 @@ import { runAttempt, type AttemptDeps } from "./upstream/attempt.ts";
 import type { Hold } from "./budget/charges.ts";
 import type { ExactTokens } from "./budget/exact-hold.ts";
 import type { ModelFreeze } from "./budget/model-freeze.ts";
-import {
-  droppedHeader,
-  replay,
-  watchDelivery,
-  type MessagesCall,
-  type ReplayDeps,
-} from "./replay.ts";
+import type { MessagesCall } from "./call.ts";
+import { droppedHeader, replay, watchDelivery, type ReplayDeps } from "./replay.ts";
 import type { Retries } from "./upstream/retries.ts";
 
 export type MessagesCallDeps = AttemptDeps &

@@ -1,11 +1,11 @@
 import { setTimeout as delay } from "node:timers/promises";
-import type { RunSpender, Spender } from "../ledger/calls.ts";
 import type { Ledger } from "../ledger/ledger.ts";
 import type { Logger } from "../platform/log.ts";
 import type { AnswersElsewhere } from "./answers-elsewhere.ts";
 import type { JournalCipher } from "./budget/journal.ts";
 import type { Settlements } from "./budget/settlements.ts";
 import type { Undelivered, UndeliveredAnswer } from "./budget/undelivered.ts";
+import type { MessagesCall, RunCall, Taken } from "./call.ts";
 import type { Client } from "./client.ts";
 import type { MessagesRequest } from "./request/request.ts";
 import { brokeOff, callInProgress, chargeNotDurable } from "./upstream/provider-error.ts";
@@ -22,20 +22,6 @@ export type ReplayDeps = {
   /** Waits for answers to the same call that come elsewhere. */
   answersElsewhere: AnswersElsewhere;
 };
-
-export type MessagesCall = {
-  spender: Spender;
-  request: MessagesRequest;
-  client: Client;
-  requestId: string;
-  /** The client says that it repeats a call; the first try may have been at another gateway. */
-  retried: boolean;
-};
-
-/** Answers are kept for runs alone, which repeat their calls when a worker has died. */
-export type RunCall = MessagesCall & { spender: RunSpender };
-
-export type Taken = { holdId: string; body: Buffer };
 
 export function droppedHeader(request: MessagesRequest): Record<string, string> {
   return request.dropped.length === 0 ? {} : { "guildhall-dropped": request.dropped.join(",") };
