@@ -3,7 +3,8 @@ import type { Event } from "@guildhall/sdk/contract/event.ts";
 import { afterAll, expect, onTestFinished, test, vi } from "vitest";
 import { openInstallationOfRoles, type RoleProcess } from "./test/role-processes.ts";
 
-vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
+// A start takes two seconds on a free machine, and many times that on one that runs a whole suite.
+vi.setConfig({ testTimeout: 300_000, hookTimeout: 300_000 });
 
 // Leases that never run out and polls that never come: only a hand-over lets another worker go on.
 const installation = await openInstallationOfRoles({
@@ -20,7 +21,7 @@ const api = await installation.start(["api"], to);
 const client = createClient({ baseUrl: api.url, token: key });
 afterAll(() => installation.close());
 
-const until = (look: () => boolean | Promise<boolean>) => vi.waitUntil(look, 60_000);
+const until = (look: () => boolean | Promise<boolean>) => vi.waitUntil(look, 120_000);
 
 async function eventsOf(taskId: string): Promise<Event[]> {
   return (await client.tasks.events(taskId, { after: 0 })).data;

@@ -6,7 +6,6 @@ import type { JournalCipher } from "./budget/journal.ts";
 import type { Settlements } from "./budget/settlements.ts";
 import type { Undelivered, UndeliveredAnswer } from "./budget/undelivered.ts";
 import type { MessagesCall, RunCall, Taken } from "./call.ts";
-import type { Client } from "./client.ts";
 import type { MessagesRequest } from "./request/request.ts";
 import { brokeOff, callInProgress, chargeNotDurable } from "./upstream/provider-error.ts";
 
