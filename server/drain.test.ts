@@ -13,13 +13,14 @@ const installation = await openInstallationOfRoles({
   LEASE_MS: "600000",
   DRAIN_MS: "20000",
 });
+// Before anything is started, so that a start that fails leaves nothing behind.
+afterAll(() => installation.close());
 const key = await installation.createKey();
 const authorization = { authorization: `Bearer ${key}` };
 const gateway = await installation.start(["gateway"]);
 const to = { GATEWAY_URL: gateway.gatewayUrl };
 const api = await installation.start(["api"], to);
 const client = createClient({ baseUrl: api.url, token: key });
-afterAll(() => installation.close());
 
 const until = (look: () => boolean | Promise<boolean>) => vi.waitUntil(look, 120_000);
 
