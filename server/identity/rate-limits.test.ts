@@ -47,7 +47,8 @@ it("an address is limited before its credential is looked at; a /64 is one addre
   const statuses = [];
   for (let n = 0; n < 42; n++)
     statuses.push(
-      (await send("GET", "/healthz", { headers: from(`2001:db8:1:2::${n.toString(16)}`) })).status,
+      (await send("GET", "/v1/openapi.json", { headers: from(`2001:db8:1:2::${n.toString(16)}`) }))
+        .status,
     );
   expect(statuses.filter((status) => status === 200)).toHaveLength(40);
   await expectProblem(
@@ -55,7 +56,9 @@ it("an address is limited before its credential is looked at; a /64 is one addre
     429,
     "rate_limited",
   );
-  expect((await send("GET", "/healthz", { headers: from("2001:db8:1:3::1") })).status).toBe(200);
+  expect((await send("GET", "/v1/openapi.json", { headers: from("2001:db8:1:3::1") })).status).toBe(
+    200,
+  );
 });
 
 it("who tries credentials is stopped; who is known at the same address goes on, and so do other addresses", async () => {

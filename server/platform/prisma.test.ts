@@ -1,6 +1,6 @@
 import { expect, it } from "vitest";
 import { createTestDatabase } from "../test/database.ts";
-import { createAgent, createTenant } from "../test/tenant.ts";
+import { createAgent, createContent, createTenant } from "../test/tenant.ts";
 import type { WorkspaceTx } from "./db.ts";
 import { newId } from "./ids.ts";
 import { withPrisma } from "./prisma.ts";
@@ -94,6 +94,7 @@ it("Prisma and SQL share one transaction: each sees what the other wrote, and no
   const id = newId("upl");
   const key = { workspaceId: mine.workspaceId, id };
   const stop = new Error("thrown on purpose");
+  const sha256 = await createContent(admin, mine, 1);
   const failed = db.withWorkspace(mine.workspaceId, async (tx) => {
     await tx.query({
       text: "INSERT INTO uploads (workspace_id, id, created_by) VALUES ($1, $2, 'user:x')",
@@ -107,7 +108,7 @@ it("Prisma and SQL share one transaction: each sees what the other wrote, and no
           uploadId: id,
           path: "a",
           sizeBytes: 1n,
-          sha256: "0",
+          sha256,
         },
       });
     });
