@@ -2,10 +2,11 @@ import { parseArgs } from "node:util";
 import { benchGateway } from "./gateway/gateway.ts";
 import { benchRace } from "./gateway/race.ts";
 import { benchHolds, benchHoldsHot, benchHoldsMany } from "./holds/holds.ts";
+import { benchBacklog } from "./queue/backlog.ts";
 import { benchTaskStart } from "./task-start.ts";
 import { benchTaskWake } from "./task-wake.ts";
 
-type Bench = (options: { lines: number }) => Promise<void>;
+type Bench = (options: { lines: number; waiting: number }) => Promise<void>;
 
 const benches: Readonly<Record<string, Bench>> = {
   holds: benchHolds,
@@ -13,6 +14,7 @@ const benches: Readonly<Record<string, Bench>> = {
   race: benchRace,
   "task-start": benchTaskStart,
   "task-wake": benchTaskWake,
+  backlog: benchBacklog,
 };
 /** Parts of the above, which are run only when named. */
 const parts: Readonly<Record<string, Bench>> = {
@@ -22,20 +24,25 @@ const parts: Readonly<Record<string, Bench>> = {
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { lines: { type: "string", default: "0" } },
+  options: {
+    lines: { type: "string", default: "0" },
+    waiting: { type: "string", default: "200000" },
+  },
 });
 const lines = Number(values.lines);
+const waiting = Number(values.waiting);
 const known = { ...benches, ...parts };
 const unknown = positionals.find((name) => !(name in known));
-if (unknown !== undefined || !Number.isSafeInteger(lines) || lines < 0) {
+const impossible = [lines, waiting].some((count) => !Number.isSafeInteger(count) || count < 0);
+if (unknown !== undefined || impossible) {
   console.error(
     unknown === undefined
-      ? `--lines takes a number of ledger lines, such as 10000000; "${values.lines}" is none.`
+      ? `--lines takes a number of ledger lines, such as 10000000, and --waiting one of tasks, such as 1000000.`
       : `There is no bench "${unknown}"; there are ${Object.keys(known).join(", ")}.`,
   );
   process.exit(2);
 }
 for (const name of positionals.length > 0 ? positionals : Object.keys(benches)) {
   console.log(`\n## ${name}\n`);
-  await known[name]?.({ lines });
+  await known[name]?.({ lines, waiting });
 }
