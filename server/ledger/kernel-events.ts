@@ -206,7 +206,9 @@ function apply(draft: Draft, event: LedgerEvent): void {
       return;
     case "process_ended":
       tableOf(draft, "processes").delete(event.processId);
-      tableOf(draft, "endedProcesses").set(event.processId, draft.state.nowMs);
+      // What counts is when its end first became known.
+      if (!draft.state.endedProcesses.has(event.processId))
+        tableOf(draft, "endedProcesses").set(event.processId, draft.state.nowMs);
       return;
   }
 }

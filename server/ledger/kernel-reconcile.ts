@@ -11,9 +11,7 @@ import { decide, type Decision, endHold } from "./kernel.ts";
  * for a process that was only frozen wakes up and sends what it has marked as sent.
  */
 export function processEnded(state: State, processId: string): Decision<void> {
-  return decide(state, (draft) => {
-    if (!state.endedProcesses.has(processId)) emit(draft, { type: "process_ended", processId });
-  });
+  return decide(state, (draft) => emit(draft, { type: "process_ended", processId }));
 }
 
 /** Whether the provider can still come to charge more for this owner's requests than its report says. */
