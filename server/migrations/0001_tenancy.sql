@@ -46,6 +46,24 @@ BEGIN
 END
 $$;
 
+-- Called at the end of a migration that makes functions with definer rights: the role that nobody logs in as owns them,
+-- and nobody may execute them but who is granted it.
+CREATE PROCEDURE own_definer_functions()
+  LANGUAGE plpgsql
+AS $$
+DECLARE
+  f regprocedure;
+BEGIN
+  GRANT CREATE ON SCHEMA public TO guildhall_definer;
+  FOR f IN SELECT p.oid::regprocedure FROM pg_proc p
+    WHERE p.pronamespace = 'public'::regnamespace AND p.prosecdef AND p.proowner <> 'guildhall_definer'::regrole LOOP
+    EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', f);
+    EXECUTE format('ALTER FUNCTION %s OWNER TO guildhall_definer', f);
+  END LOOP;
+  REVOKE CREATE ON SCHEMA public FROM guildhall_definer;
+END
+$$;
+
 -- Not tenant tables: they exist before a workspace is known. Only the platform role sees them.
 CREATE TABLE billing_accounts (
   id text COLLATE "C" PRIMARY KEY,

@@ -115,23 +115,35 @@ END
 $$;
 GRANT EXECUTE ON FUNCTION end_task TO guildhall_app;
 
+-- Locks the run of the attempt that holds its lease, its parent's before it. -> NULL when the attempt is stale
+CREATE FUNCTION lock_lease(run text, an_epoch int) RETURNS runs
+  LANGUAGE plpgsql SET search_path = public, pg_temp
+AS $$
+DECLARE
+  workspace text := current_workspace();
+  parent text;
+  r runs;
+BEGIN
+  SELECT t.parent_task_id INTO parent FROM runs x JOIN tasks t ON t.workspace_id = x.workspace_id AND t.id = x.task_id
+    WHERE x.workspace_id = workspace AND x.id = run;
+  IF parent IS NOT NULL THEN
+    PERFORM 1 FROM runs p WHERE p.workspace_id = workspace AND p.task_id = parent AND p.state <> 'ended' FOR UPDATE;
+  END IF;
+  SELECT * INTO r FROM runs x WHERE x.workspace_id = workspace AND x.id = run AND x.epoch = an_epoch AND x.state = 'claimed' AND x.lease_until > clock_now() FOR UPDATE;
+  RETURN r;
+END
+$$;
+GRANT EXECUTE ON FUNCTION lock_lease TO guildhall_app;
+
 -- The same for the attempt that executes the run: only while it holds the lease. -> false when it is stale.
 CREATE FUNCTION finish_run(run text, an_epoch int, end_state text, end_cause text, end_result text, event_data jsonb) RETURNS boolean
   LANGUAGE plpgsql SET search_path = public, pg_temp
 AS $$
 DECLARE
-  workspace text := current_workspace();
-  task text;
-  parent text;
+  r runs := lock_lease(run, an_epoch);
 BEGIN
-  SELECT t.id, t.parent_task_id INTO task, parent FROM runs r JOIN tasks t ON t.workspace_id = r.workspace_id AND t.id = r.task_id
-    WHERE r.workspace_id = workspace AND r.id = run;
-  IF parent IS NOT NULL THEN
-    PERFORM 1 FROM runs r WHERE r.workspace_id = workspace AND r.task_id = parent AND r.state <> 'ended' FOR UPDATE;
-  END IF;
-  PERFORM 1 FROM runs r WHERE r.workspace_id = workspace AND r.id = run AND r.epoch = an_epoch AND r.state = 'claimed' AND r.lease_until > clock_now() FOR UPDATE;
-  IF NOT FOUND THEN RETURN false; END IF;
-  RETURN end_task(workspace, task, end_state, end_cause, end_result, event_data);
+  IF r.id IS NULL THEN RETURN false; END IF;
+  RETURN end_task(r.workspace_id, r.task_id, end_state, end_cause, end_result, event_data);
 END
 $$;
 GRANT EXECUTE ON FUNCTION finish_run TO guildhall_app;
@@ -297,41 +309,6 @@ BEGIN
 END
 $$;
 
--- Takes back the leases that ran out (grace: the holder stops itself at its earlier local deadline). A run keeps its
--- slot and is claimable again; after `attempts_allowed` failures in a row its task fails with the cause. So many at a
--- time that a round ends within the statement timeout, however many were lost at once: the next one goes on.
-CREATE FUNCTION reap_runs(grace interval, attempts_allowed int) RETURNS TABLE (requeued int, exhausted int)
-  LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
-AS $$
-DECLARE
-  c record;
-  r runs;
-BEGIN
-  requeued := 0;
-  exhausted := 0;
-  FOR c IN SELECT x.workspace_id, x.id, t.parent_task_id FROM runs x JOIN tasks t ON t.workspace_id = x.workspace_id AND t.id = x.task_id
-    WHERE x.state = 'claimed' AND x.lease_until < clock_now() - grace ORDER BY x.lease_until LIMIT 200
-  LOOP
-    IF c.parent_task_id IS NOT NULL THEN
-      PERFORM 1 FROM runs p WHERE p.workspace_id = c.workspace_id AND p.task_id = c.parent_task_id AND p.state <> 'ended' FOR UPDATE;
-    END IF;
-    SELECT x.* INTO r FROM runs x WHERE x.workspace_id = c.workspace_id AND x.id = c.id AND x.state = 'claimed' AND x.lease_until < clock_now() - grace FOR UPDATE SKIP LOCKED;
-    CONTINUE WHEN NOT FOUND;
-    PERFORM append_event(r.workspace_id, r.task_id, 'run.lease_lost', jsonb_build_object('run_id', r.id, 'attempt', r.epoch, 'worker_id', r.worker_id));
-    IF r.failed_attempts + 1 >= attempts_allowed THEN
-      PERFORM end_task(r.workspace_id, r.task_id, 'failed', 'attempts_exhausted', NULL,
-        jsonb_build_object('cause', 'attempts_exhausted', 'message', format('The worker was lost %s times while this task ran.', attempts_allowed)));
-      exhausted := exhausted + 1;
-    ELSE
-      UPDATE attempts a SET ended_at = clock_now(), end_reason = 'lease_lost' WHERE a.workspace_id = r.workspace_id AND a.run_id = r.id AND a.epoch = r.epoch;
-      UPDATE runs x SET state = 'admitted', lease_until = NULL, failed_attempts = x.failed_attempts + 1, queued_at = clock_now() WHERE x.workspace_id = r.workspace_id AND x.id = r.id;
-      requeued := requeued + 1;
-    END IF;
-  END LOOP;
-  RETURN NEXT;
-END
-$$;
-
 -- Wakes parked runs whose time has come, a bounded number at a time.
 CREATE FUNCTION wake_due_runs() RETURNS int
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
@@ -432,19 +409,15 @@ BEGIN
   FOR f IN SELECT p.oid::regprocedure FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = 'public' AND p.prokind = 'f' LOOP
     EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', f);
   END LOOP;
-  GRANT CREATE ON SCHEMA public TO guildhall_definer;
-  FOR f IN SELECT p.oid::regprocedure FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = 'public' AND p.prosecdef LOOP
-    EXECUTE format('ALTER FUNCTION %s OWNER TO guildhall_definer', f);
-  END LOOP;
-  REVOKE CREATE ON SCHEMA public FROM guildhall_definer;
 END
 $$;
-REVOKE EXECUTE ON PROCEDURE make_tenant_table FROM PUBLIC;
+CALL own_definer_functions();
+REVOKE EXECUTE ON PROCEDURE make_tenant_table, own_definer_functions FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION clock_now(), current_workspace() TO guildhall_app, guildhall_ledger, guildhall_platform, guildhall_definer;
 GRANT EXECUTE ON FUNCTION append_event(text, text, text, jsonb), wake_run(text, text, int), end_task(text, text, text, text, text, jsonb) TO guildhall_app, guildhall_definer;
-GRANT EXECUTE ON FUNCTION append_audit(text, text, text, text, text, text), append_run_events(text, int, jsonb), record_step(text, int, int, text, text, jsonb, jsonb), finish_run(text, int, text, text, text, jsonb), park_run(text, int, text, jsonb, timestamptz, text), set_limit(text, text, text, bigint, text),
+GRANT EXECUTE ON FUNCTION append_audit(text, text, text, text, text, text), append_run_events(text, int, jsonb), record_step(text, int, int, text, text, jsonb, jsonb), lock_lease(text, int), finish_run(text, int, text, text, text, jsonb), park_run(text, int, text, jsonb, timestamptz, text), set_limit(text, text, text, bigint, text),
   budget_room(text, text, budget_key) TO guildhall_app;
 GRANT EXECUTE ON FUNCTION budget_room(text, text, budget_key) TO guildhall_definer;
 GRANT EXECUTE ON FUNCTION commit_spending(json, json, json), mark_dispatched(text, text, text), run_active(text, text, int, text), take_journal(text, text, int, text, text), lease_agent_time(text, text, int, int, bigint),
   return_agent_time(text, text, int, bigint), process_seen(text, text), reap_holds(interval, interval, int), admit_runs(int), claim(text, interval, text[], jsonb), heartbeat(text, interval, jsonb),
-  release_run(text, text, int, text), reap_runs(interval, int), wake_due_runs(), wake_limited_runs() TO guildhall_ledger;
+  release_run(text, text, int, text), wake_due_runs(), wake_limited_runs() TO guildhall_ledger;

@@ -306,13 +306,8 @@ BEGIN
 END
 $$;
 
-REVOKE EXECUTE ON FUNCTION crossed_thresholds(bigint, bigint, bigint, boolean), raise_limit_alert(limit_alerts), raise_top_alerts(),
-  raise_alerts(int, boolean), note_refused_demand(text, text, text, text, text, text, bigint), set_suspended(text, text, text) FROM PUBLIC;
-GRANT CREATE ON SCHEMA public TO guildhall_definer;
-ALTER FUNCTION raise_alerts(int, boolean) OWNER TO guildhall_definer;
-ALTER FUNCTION note_refused_demand(text, text, text, text, text, text, bigint) OWNER TO guildhall_definer;
-ALTER FUNCTION set_suspended(text, text, text) OWNER TO guildhall_definer;
-REVOKE CREATE ON SCHEMA public FROM guildhall_definer;
+REVOKE EXECUTE ON FUNCTION crossed_thresholds(bigint, bigint, bigint, boolean), raise_limit_alert(limit_alerts), raise_top_alerts() FROM PUBLIC;
+CALL own_definer_functions();
 GRANT EXECUTE ON FUNCTION crossed_thresholds(bigint, bigint, bigint, boolean), raise_limit_alert(limit_alerts), raise_top_alerts(),
   append_audit(text, text, text, text, text, text), audit_hash(text, bigint, timestamptz, text, text, text, text, text, text) TO guildhall_definer;
 GRANT EXECUTE ON FUNCTION raise_alerts(int, boolean), note_refused_demand(text, text, text, text, text, text, bigint) TO guildhall_ledger;

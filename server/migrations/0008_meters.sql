@@ -333,20 +333,8 @@ BEGIN
 END
 $$;
 
-DO $$
-DECLARE
-  f regprocedure;
-BEGIN
-  GRANT CREATE ON SCHEMA public TO guildhall_definer;
-  FOREACH f IN ARRAY ARRAY['lease_requests(text, text, bigint, jsonb, bigint)', 'add_member(text, text)', 'count_socket_time(text, jsonb)', 'most_allowed(limit_terms)',
-    'present_terms(text, text)', 'store_terms(limit_terms, text)', 'set_plan(text, jsonb, text)', 'set_override(text, bigint, boolean, text)',
-    'set_own_cap(text, bigint, text)', 'set_overage(text, bigint, text)', 'end_temporary_limits()']::regprocedure[] LOOP
-    EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', f);
-    IF (SELECT p.prosecdef FROM pg_proc p WHERE p.oid = f) THEN EXECUTE format('ALTER FUNCTION %s OWNER TO guildhall_definer', f); END IF;
-  END LOOP;
-  REVOKE CREATE ON SCHEMA public FROM guildhall_definer;
-END
-$$;
+REVOKE EXECUTE ON FUNCTION most_allowed(limit_terms), present_terms(text, text), store_terms(limit_terms, text) FROM PUBLIC;
+CALL own_definer_functions();
 GRANT EXECUTE ON FUNCTION most_allowed(limit_terms), present_terms(text, text), store_terms(limit_terms, text) TO guildhall_definer;
 GRANT EXECUTE ON FUNCTION lease_requests(text, text, bigint, jsonb, bigint), count_socket_time(text, jsonb), end_temporary_limits() TO guildhall_ledger;
 GRANT EXECUTE ON FUNCTION add_member(text, text), set_own_cap(text, bigint, text), set_overage(text, bigint, text) TO guildhall_app, guildhall_platform;

@@ -42,9 +42,5 @@ BEGIN
 END
 $$;
 
-GRANT CREATE ON SCHEMA public TO guildhall_definer;
-ALTER FUNCTION process_ended(text) OWNER TO guildhall_definer;
-ALTER FUNCTION reconcile_hold(text, text, bigint, timestamptz) OWNER TO guildhall_definer;
-REVOKE CREATE ON SCHEMA public FROM guildhall_definer;
-REVOKE EXECUTE ON FUNCTION process_ended(text), reconcile_hold(text, text, bigint, timestamptz) FROM PUBLIC;
+CALL own_definer_functions();
 GRANT EXECUTE ON FUNCTION process_ended(text), reconcile_hold(text, text, bigint, timestamptz) TO guildhall_ledger;

@@ -39,11 +39,6 @@ BEGIN
 END
 $$;
 
-REVOKE EXECUTE ON FUNCTION freeze_model(text, text, bigint), list_frozen_models(), lift_frozen_model(text, text) FROM PUBLIC;
-GRANT CREATE ON SCHEMA public TO guildhall_definer;
-ALTER FUNCTION freeze_model(text, text, bigint) OWNER TO guildhall_definer;
-ALTER FUNCTION list_frozen_models() OWNER TO guildhall_definer;
-ALTER FUNCTION lift_frozen_model(text, text) OWNER TO guildhall_definer;
-REVOKE CREATE ON SCHEMA public FROM guildhall_definer;
+CALL own_definer_functions();
 GRANT EXECUTE ON FUNCTION freeze_model(text, text, bigint), list_frozen_models() TO guildhall_ledger;
 GRANT EXECUTE ON FUNCTION list_frozen_models(), lift_frozen_model(text, text) TO guildhall_platform;

@@ -49,11 +49,7 @@ AS $$
         LEFT JOIN budgets b ON b.workspace_id = r.workspace_id AND b.meter = 'model_cost' AND b.level = r.level AND b.scope_id = r.scope_id AND b.period = r.period
 $$;
 
--- As with the other functions: owned by the role that nobody logs in as, and nobody's but the ledger's.
-REVOKE EXECUTE ON FUNCTION record_refusal(jsonb) FROM PUBLIC;
-GRANT CREATE ON SCHEMA public TO guildhall_definer;
-ALTER FUNCTION record_refusal(jsonb) OWNER TO guildhall_definer;
-REVOKE CREATE ON SCHEMA public FROM guildhall_definer;
+CALL own_definer_functions();
 GRANT EXECUTE ON FUNCTION record_refusal(jsonb) TO guildhall_ledger;
 
 -- For the reconcile job, and for checks of what is new: small indexes that no admission has to read or to search.

@@ -80,19 +80,8 @@ $$;
 CREATE POLICY reviewed_functions ON agents TO guildhall_definer USING (true) WITH CHECK (true);
 GRANT SELECT ON agents TO guildhall_definer;
 
-DO $$
-DECLARE
-  f regprocedure;
-BEGIN
-  REVOKE EXECUTE ON FUNCTION budget_held(text, text, budget_key) FROM PUBLIC;
-  GRANT EXECUTE ON FUNCTION budget_held(text, text, budget_key) TO guildhall_definer;
-  GRANT CREATE ON SCHEMA public TO guildhall_definer;
-  FOREACH f IN ARRAY ARRAY['check_limits(text, text, text, text, bigint)', 'limit_actor_names()', 'wake_unpriced_runs(text[], interval)']::regprocedure[] LOOP
-    EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', f);
-    EXECUTE format('ALTER FUNCTION %s OWNER TO guildhall_definer', f);
-  END LOOP;
-  REVOKE CREATE ON SCHEMA public FROM guildhall_definer;
-END
-$$;
+REVOKE EXECUTE ON FUNCTION budget_held(text, text, budget_key) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION budget_held(text, text, budget_key) TO guildhall_definer;
+CALL own_definer_functions();
 GRANT EXECUTE ON FUNCTION check_limits(text, text, text, text, bigint), limit_actor_names() TO guildhall_app;
 GRANT EXECUTE ON FUNCTION wake_unpriced_runs(text[], interval) TO guildhall_ledger;

@@ -72,7 +72,6 @@ $$;
 
 -- Takes back the leases that ran out (grace: the holder stops itself at its earlier local deadline). So many at a time
 -- that a round ends within the statement timeout, however many were lost at once: the next one goes on.
-DROP FUNCTION reap_runs(interval, int);
 CREATE FUNCTION reap_runs(grace interval, attempts_allowed int, backoff interval) RETURNS TABLE (requeued int, exhausted int)
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
 AS $$
@@ -101,33 +100,16 @@ CREATE FUNCTION retry_run(run text, an_epoch int, attempts_allowed int, backoff 
   LANGUAGE plpgsql SET search_path = public, pg_temp
 AS $$
 DECLARE
-  workspace text := current_workspace();
-  parent text;
-  r runs;
+  r runs := lock_lease(run, an_epoch);
 BEGIN
-  SELECT t.parent_task_id INTO parent FROM runs x JOIN tasks t ON t.workspace_id = x.workspace_id AND t.id = x.task_id WHERE x.workspace_id = workspace AND x.id = run;
-  IF parent IS NOT NULL THEN
-    PERFORM 1 FROM runs p WHERE p.workspace_id = workspace AND p.task_id = parent AND p.state <> 'ended' FOR UPDATE;
-  END IF;
-  SELECT x.* INTO r FROM runs x WHERE x.workspace_id = workspace AND x.id = run AND x.epoch = an_epoch AND x.state = 'claimed' AND x.lease_until > clock_now() FOR UPDATE;
-  IF NOT FOUND THEN RETURN false; END IF;
+  IF r.id IS NULL THEN RETURN false; END IF;
   PERFORM fail_attempt(r, 'attempt_failed', attempts_allowed, backoff);
   RETURN true;
 END
 $$;
 
-DO $$
-DECLARE
-  f regprocedure;
-BEGIN
-  GRANT CREATE ON SCHEMA public TO guildhall_definer;
-  FOREACH f IN ARRAY ARRAY['reap_runs(interval, int, interval)', 'retry_pause(int, text, interval)', 'fail_attempt(runs, text, int, interval)', 'retry_run(text, int, int, interval)']::regprocedure[] LOOP
-    EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', f);
-  END LOOP;
-  ALTER FUNCTION reap_runs(interval, int, interval) OWNER TO guildhall_definer;
-  REVOKE CREATE ON SCHEMA public FROM guildhall_definer;
-END
-$$;
+REVOKE EXECUTE ON FUNCTION retry_pause(int, text, interval), fail_attempt(runs, text, int, interval), retry_run(text, int, int, interval) FROM PUBLIC;
+CALL own_definer_functions();
 GRANT EXECUTE ON FUNCTION retry_pause(int, text, interval), fail_attempt(runs, text, int, interval) TO guildhall_app, guildhall_definer;
 GRANT EXECUTE ON FUNCTION retry_run(text, int, int, interval) TO guildhall_app;
 GRANT EXECUTE ON FUNCTION reap_runs(interval, int, interval) TO guildhall_ledger;

@@ -188,6 +188,18 @@ AS $$
     OR EXISTS (SELECT FROM run_files n WHERE n.workspace_id = workspace AND n.sha256 = content)
 $$;
 
+-- Contents that are counted no more, and their objects, which are still to be removed. -> how many
+CREATE FUNCTION note_taken_out(workspace text, objects text[], bytes bigint) RETURNS int
+  LANGUAGE plpgsql SET search_path = public, pg_temp
+AS $$
+BEGIN
+  IF objects IS NULL THEN RETURN 0; END IF;
+  INSERT INTO removed_objects (workspace_id, object) SELECT workspace, o FROM unnest(objects) o;
+  UPDATE workspace_storage s SET used_bytes = s.used_bytes - bytes WHERE s.workspace_id = workspace;
+  RETURN cardinality(objects);
+END
+$$;
+
 -- Takes out contents that nothing names and nobody has asked for within the grace. Looks at so many after the given one,
 -- in order, so that a big installation is gone through in short statements.
 -- -> {taken_out, next: {workspace_id, sha256} | null}
@@ -198,7 +210,8 @@ DECLARE
   page record;
   last record;
   old text[];
-  taken bigint;
+  objects text[];
+  bytes bigint;
   taken_out bigint := 0;
 BEGIN
   SELECT * INTO last FROM (SELECT c.workspace_id, c.sha256, row_number() OVER (ORDER BY c.workspace_id, c.sha256) AS n FROM file_contents c
@@ -216,12 +229,8 @@ BEGIN
       WHERE c.workspace_id = page.workspace_id AND c.sha256 = ANY (page.contents) AND c.touched_at < clock_now() - grace FOR UPDATE SKIP LOCKED) l;
     WITH gone AS (
       DELETE FROM file_contents c WHERE c.workspace_id = page.workspace_id AND c.sha256 = ANY (old) AND NOT is_named(c.workspace_id, c.sha256) RETURNING c.object, c.size_bytes
-    ), removing AS (
-      INSERT INTO removed_objects (workspace_id, object) SELECT page.workspace_id, g.object FROM gone g
-    ), less AS (
-      UPDATE workspace_storage s SET used_bytes = s.used_bytes - (SELECT coalesce(sum(g.size_bytes), 0) FROM gone g) WHERE s.workspace_id = page.workspace_id
-    ) SELECT count(*) INTO taken FROM gone;
-    taken_out := taken_out + taken;
+    ) SELECT array_agg(g.object), sum(g.size_bytes) INTO objects, bytes FROM gone g;
+    taken_out := taken_out + note_taken_out(page.workspace_id, objects, bytes);
   END LOOP;
   RETURN jsonb_build_object('taken_out', taken_out,
     'next', CASE WHEN last.n = look_at THEN jsonb_build_object('workspace_id', last.workspace_id, 'sha256', last.sha256) END);
@@ -234,7 +243,8 @@ CREATE FUNCTION collect_pending_contents(grace interval, at_most int) RETURNS in
 AS $$
 DECLARE
   page record;
-  taken int;
+  objects text[];
+  bytes bigint;
   taken_out int := 0;
 BEGIN
   FOR page IN
@@ -244,12 +254,8 @@ BEGIN
     PERFORM 1 FROM workspace_storage s WHERE s.workspace_id = page.workspace_id FOR UPDATE;
     WITH gone AS (
       DELETE FROM pending_contents p WHERE p.workspace_id = page.workspace_id AND p.sha256 = ANY (page.contents) AND p.touched_at < clock_now() - grace RETURNING p.object, p.size_bytes
-    ), removing AS (
-      INSERT INTO removed_objects (workspace_id, object) SELECT page.workspace_id, g.object FROM gone g
-    ), less AS (
-      UPDATE workspace_storage s SET used_bytes = s.used_bytes - (SELECT coalesce(sum(g.size_bytes), 0) FROM gone g) WHERE s.workspace_id = page.workspace_id
-    ) SELECT count(*) INTO taken FROM gone;
-    taken_out := taken_out + taken;
+    ) SELECT array_agg(g.object), sum(g.size_bytes) INTO objects, bytes FROM gone g;
+    taken_out := taken_out + note_taken_out(page.workspace_id, objects, bytes);
   END LOOP;
   RETURN taken_out;
 END
@@ -268,20 +274,8 @@ AS $$
   DELETE FROM removed_objects r USING jsonb_to_recordset(gone) AS g(workspace_id text, object text) WHERE r.workspace_id = g.workspace_id AND r.object = g.object
 $$;
 
-DO $$
-DECLARE
-  f regprocedure;
-BEGIN
-  REVOKE EXECUTE ON FUNCTION is_named(text, text) FROM PUBLIC;
-  GRANT EXECUTE ON FUNCTION is_named(text, text) TO guildhall_definer;
-  GRANT CREATE ON SCHEMA public TO guildhall_definer;
-  FOREACH f IN ARRAY ARRAY['forget_snapshots(int)', 'reserve_contents(jsonb, bigint)', 'contents_stored(text[])', 'collect_contents(text, text, interval, int)', 'collect_pending_contents(interval, int)',
-    'list_removed_objects(int)', 'forget_removed_objects(jsonb)']::regprocedure[] LOOP
-    EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', f);
-    EXECUTE format('ALTER FUNCTION %s OWNER TO guildhall_definer', f);
-  END LOOP;
-  REVOKE CREATE ON SCHEMA public FROM guildhall_definer;
-END
-$$;
+REVOKE EXECUTE ON FUNCTION is_named(text, text), note_taken_out(text, text[], bigint) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION is_named(text, text), note_taken_out(text, text[], bigint) TO guildhall_definer;
+CALL own_definer_functions();
 GRANT EXECUTE ON FUNCTION reserve_contents(jsonb, bigint), contents_stored(text[]) TO guildhall_app;
 GRANT EXECUTE ON FUNCTION forget_snapshots(int), collect_contents(text, text, interval, int), collect_pending_contents(interval, int), list_removed_objects(int), forget_removed_objects(jsonb) TO guildhall_ledger;

@@ -34,16 +34,5 @@ BEGIN
 END
 $$;
 
-DO $$
-DECLARE
-  f regprocedure;
-BEGIN
-  GRANT CREATE ON SCHEMA public TO guildhall_definer;
-  FOREACH f IN ARRAY ARRAY['open_calls_elsewhere(text, text, int, text, text, text, int)', 'take_missed(text, text, int, text, text, text[])']::regprocedure[] LOOP
-    EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', f);
-    EXECUTE format('ALTER FUNCTION %s OWNER TO guildhall_definer', f);
-    EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO guildhall_ledger', f);
-  END LOOP;
-  REVOKE CREATE ON SCHEMA public FROM guildhall_definer;
-END
-$$;
+CALL own_definer_functions();
+GRANT EXECUTE ON FUNCTION open_calls_elsewhere(text, text, int, text, text, text, int), take_missed(text, text, int, text, text, text[]) TO guildhall_ledger;
