@@ -1,7 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { Ledger } from "../ledger/ledger.ts";
 import { createRecent } from "./budget/recent.ts";
-import type { RunCall, Taken } from "./call.ts";
+import { attemptOf, type RunCall, type Taken, takeStored } from "./call.ts";
 
 export type AnswersElsewhere = {
   /**
@@ -22,21 +22,11 @@ const MOST_KNOWN = 10_000;
 
 /** What can be asked of the database about a call that may be a repetition. */
 function createLooks(ledger: ElsewhereLedger) {
-  const attemptOf = ({ spender }: RunCall) => ({
-    workspaceId: spender.workspaceId,
-    runId: spender.runId,
-    epoch: spender.epoch,
-    tokenHash: spender.tokenHash,
-  });
-
   function openCalls(call: RunCall): Promise<OpenCall[]> {
     const { price, body } = call.request;
     const asked = { model: price.id, maxTokens: body.max_tokens };
     return ledger.openCallsElsewhere({ ...attemptOf(call), ...asked });
   }
-
-  const takeStored = (call: RunCall) =>
-    ledger.takeJournal({ ...attemptOf(call), requestHash: call.request.requestHash });
 
   /** Looks until there is an answer or the time is over. */
   async function lookFor(
@@ -46,14 +36,14 @@ function createLooks(ledger: ElsewhereLedger) {
     for (;;) {
       const isOver = (await until.isOver?.()) ?? false;
       // Asked for after that: what ended before has been stored before.
-      const taken = await takeStored(call);
+      const taken = await takeStored(ledger, call);
       if (taken !== undefined || isOver || until.signal.aborted) return taken;
       if (performance.now() >= until.deadlineMs) return undefined;
       await delay(LOOK_AGAIN_MS, undefined, { signal: until.signal }).catch(() => undefined);
     }
   }
 
-  return { attemptOf, openCalls, lookFor };
+  return { openCalls, lookFor };
 }
 
 /**
@@ -72,7 +62,7 @@ export function createAnswersElsewhere(deps: {
   /** Answers that one of the calls here has got after waiting: the others make theirs anew. */
   const handed = createRecent<true>(MOST_KNOWN);
 
-  const { attemptOf, openCalls, lookFor } = createLooks(ledger);
+  const { openCalls, lookFor } = createLooks(ledger);
 
   /**
    * The calls have ended. One of this same attempt was open when the client asked again, so that its client does not have

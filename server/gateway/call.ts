@@ -1,4 +1,5 @@
-import type { RunSpender, Spender } from "../ledger/calls.ts";
+import type { RunFence, RunSpender, Spender } from "../ledger/calls.ts";
+import type { Ledger } from "../ledger/ledger.ts";
 import type { Client } from "./client.ts";
 import type { MessagesRequest } from "./request/request.ts";
 
@@ -16,3 +17,17 @@ export type RunCall = MessagesCall & { spender: RunSpender };
 
 /** A stored answer that was given out. */
 export type Taken = { holdId: string; body: Buffer };
+
+/** The attempt that calls, as the ledger wants to know it. */
+export function attemptOf({ spender }: RunCall): RunFence & { tokenHash: string } {
+  const { workspaceId, runId, epoch, tokenHash } = spender;
+  return { workspaceId, runId, epoch, tokenHash };
+}
+
+/** The journal's answer to this call, if it has one that this attempt has not taken. */
+export function takeStored(
+  ledger: Pick<Ledger, "takeJournal">,
+  call: RunCall,
+): Promise<Taken | undefined> {
+  return ledger.takeJournal({ ...attemptOf(call), requestHash: call.request.requestHash });
+}

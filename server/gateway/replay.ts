@@ -5,7 +5,7 @@ import type { AnswersElsewhere } from "./answers-elsewhere.ts";
 import type { JournalCipher } from "./budget/journal.ts";
 import type { Settlements } from "./budget/settlements.ts";
 import type { Undelivered, UndeliveredAnswer } from "./budget/undelivered.ts";
-import type { MessagesCall, RunCall, Taken } from "./call.ts";
+import { type MessagesCall, type RunCall, type Taken, takeStored } from "./call.ts";
 import type { MessagesRequest } from "./request/request.ts";
 import { brokeOff, callInProgress, chargeNotDurable } from "./upstream/provider-error.ts";
 
@@ -73,12 +73,6 @@ export function watchDelivery(
   return { missed, stop };
 }
 
-export function takeStored(deps: Pick<ReplayDeps, "ledger">, { spender, request }: RunCall) {
-  const { workspaceId, runId, epoch, tokenHash } = spender;
-  const { requestHash } = request;
-  return deps.ledger.takeJournal({ workspaceId, runId, epoch, tokenHash, requestHash });
-}
-
 function aborted(signal: AbortSignal): Promise<unknown> {
   return new Promise<void>((resolve) => {
     if (signal.aborted) resolve();
@@ -122,7 +116,7 @@ async function takeUndelivered(
     }
     // Marked already, as a rule; when the database was away at that time, it is told now.
     if ((await answer.marked) !== true) await markUndelivered(deps, call, answer);
-    const taken = await takeStored(deps, call);
+    const taken = await takeStored(deps.ledger, call);
     // An earlier answer to an equal call may come first; this one is then still to be had.
     used = taken === undefined || taken.holdId === holdId;
     return taken;
@@ -136,7 +130,7 @@ async function takeStoredAnywhere(
   deps: ReplayDeps,
   call: RunCall,
 ): Promise<Taken | undefined | "answered"> {
-  const taken = (await takeStored(deps, call)) ?? (await deps.answersElsewhere.take(call));
+  const taken = (await takeStored(deps.ledger, call)) ?? (await deps.answersElsewhere.take(call));
   if (taken === "in_progress") call.client.fail(callInProgress());
   if (taken === "stopped") call.client.fail(brokeOff("shutdown"));
   return taken === "in_progress" || taken === "stopped" ? "answered" : taken;
