@@ -58,12 +58,7 @@ export function createWorkerRole(parts: RoleParts, gatewayUrl: string): WorkerRo
     running: worker.running,
     start() {
       worker.start();
-      serving = wakeUp.serve({
-        wake: worker.wake,
-        hasRoom: worker.hasRoom,
-        room: worker.room,
-        ended: worker.cancelled,
-      });
+      serving = wakeUp.serve(worker);
     },
     async close(options) {
       await Promise.all([serving?.stop(), worker.close(options)]);

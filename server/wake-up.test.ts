@@ -86,12 +86,7 @@ describe.each(transports.filter(([, here]) => here))("joined by %s", (name) => {
       },
       passOn: wakeUp.passOn,
     });
-    const serving = wakeUp.serve({
-      wake: () => worker.wake(),
-      hasRoom: worker.hasRoom,
-      room: worker.room,
-      ended: worker.cancelled,
-    });
+    const serving = wakeUp.serve(worker);
     stage.closers.push(() => serving.stop());
     return { worker, wakeUp, serving };
   }
@@ -187,14 +182,16 @@ it("an outbox row that fits no schema is put away with its reason, once, and its
     db,
     log,
   });
-  const wakeUp = createWakeUp({ transport, db, log });
-  stage.closers.push(() => wakeUp.close());
+  /** Whether limits were rung, too. */
   const rung: boolean[] = [];
+  let limits = false;
+  const wakeUp = createWakeUp({ transport, db, log, onLimits: () => (limits = true) });
+  stage.closers.push(() => wakeUp.close());
   wakeUp.serve({
-    wake: ({ limits }) => void rung.push(limits),
+    wake: () => void rung.push(limits),
     hasRoom: () => true,
     room: () => Promise.resolve(),
-    ended: () => {},
+    cancelled: () => {},
   });
   await admin.query("DELETE FROM outbox");
   for (const payload of [{ task_id: 7 }, { task_id: "task_1" }, { of: "another release" }])
@@ -240,12 +237,7 @@ describe.skipIf(!hasRedis)("whatever befalls Redis", () => {
         config: { concurrency: 4, pollMs: POLL_MS },
         passOn: wakeUp.passOn,
       });
-      const serving = wakeUp.serve({
-        wake: () => worker.wake(),
-        hasRoom: worker.hasRoom,
-        room: worker.room,
-        ended: worker.cancelled,
-      });
+      const serving = wakeUp.serve(worker);
       stage.closers.push(() => serving.stop());
     }
     const api = await open();

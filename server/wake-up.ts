@@ -6,17 +6,11 @@ import type { OutboxRow } from "./platform/outbox.ts";
 import { keepDeadWake } from "./platform/transport/dead-wakes.ts";
 import { createPostgresTransport } from "./platform/transport/postgres-transport.ts";
 import type { DeadWake, Transport } from "./platform/transport/transport.ts";
+import type { Worker } from "./tasks/execution/worker.ts";
 import type { TaskBell } from "./tasks/tasks.ts";
 
 /** Who executes runs in this process. */
-export type LocalWorker = {
-  /** Look for runs; with `limits` there may be some that a limit or a missing slot had held up. */
-  wake(options: { limits: boolean }): void;
-  hasRoom(): boolean;
-  /** Resolves when it has room, or never will again. */
-  room(): Promise<void>;
-  ended(taskId: string): void;
-};
+export type LocalWorker = Pick<Worker, "wake" | "hasRoom" | "room" | "cancelled">;
 
 /**
  * The bell of this process joined with those of the others. Work rings here when this process has room for it, else
@@ -41,12 +35,13 @@ const WORK_TOPICS: ReadonlySet<string> = new Set(["run.ready", "slot.free"]);
 const outboxPayload = z.object({ task_id: z.string().optional() });
 
 /** Writes down a payload that fits no schema; the log has it in any case. */
-function keepDead(db: Db, log: Logger) {
-  return async ({ transport, payload, reason }: DeadWake): Promise<void> => {
-    await keepDeadWake(db, { source: transport, payload, reason }).catch((error: unknown) =>
-      log.warn({ err: error }, "a wake that fits no schema was not written down"),
-    );
-  };
+async function keepDead(
+  { db, log }: { db: Db; log: Logger },
+  dead: Parameters<typeof keepDeadWake>[1],
+): Promise<void> {
+  await keepDeadWake(db, dead).catch((error: unknown) =>
+    log.warn({ err: error }, "a payload that fits no schema was not written down"),
+  );
 }
 
 /**
@@ -61,7 +56,8 @@ export async function openTransport(options: {
   log: Logger;
 }): Promise<Transport> {
   const { config, listenUrl, db, log } = options;
-  const onDead = keepDead(db, log);
+  const onDead = ({ transport: source, payload, reason }: DeadWake): Promise<void> =>
+    keepDead({ db, log }, { source, payload, reason });
   const url = config.REDIS_URL?.reveal();
   if (url === undefined)
     return createPostgresTransport({ connectionString: listenUrl, log, onDead });
@@ -86,7 +82,7 @@ export function createWakeUp(options: {
 
   function ready(taskIds: readonly string[], limits: boolean): void {
     if (limits) options.onLimits?.();
-    local?.wake({ limits });
+    local?.wake();
     if (local?.hasRoom() !== true) transport.send({ kind: "run_ready", taskIds });
   }
 
@@ -95,7 +91,7 @@ export function createWakeUp(options: {
     bell: {
       runReady: (taskId) => (taskId === undefined ? ready([], true) : ready([taskId], false)),
       taskEnded(taskId) {
-        local?.ended(taskId);
+        local?.cancelled(taskId);
         transport.send({ kind: "task_ended", taskIds: [taskId] });
       },
     },
@@ -113,11 +109,8 @@ export function createWakeUp(options: {
         // It was said that there is something; the poll finds out what. Kept or not, the row must go.
         const text = JSON.stringify({ topic, payload });
         log.error({ topic, payload: text }, "an outbox row fits no schema and was put away");
-        await keepDeadWake(db, {
-          source: "outbox",
-          payload: text.slice(0, 2_000),
-          reason: parsed.error.issues.map((issue) => issue.message).join("; "),
-        }).catch((error: unknown) => log.warn({ err: error }, "it was not written down"));
+        const reason = parsed.error.issues.map((issue) => issue.message).join("; ");
+        await keepDead({ db, log }, { source: "outbox", payload: text, reason });
       }
       ready(
         ids,
@@ -127,12 +120,12 @@ export function createWakeUp(options: {
     serve(worker) {
       local = worker;
       const listening = transport.listen({
-        async ready({ taskIds }) {
+        async ready() {
           await worker.room();
-          worker.wake({ limits: taskIds.length === 0 });
+          worker.wake();
         },
         ended({ taskIds }) {
-          for (const taskId of taskIds) worker.ended(taskId);
+          for (const taskId of taskIds) worker.cancelled(taskId);
         },
       });
       return { stop: () => listening.stop() };

@@ -21,12 +21,15 @@ const KEPT_AT_MOST = 1_000;
 /** Text of Postgres holds no zero byte. */
 const storable = (text: string): string => text.replaceAll("\0", "\u{fffd}").toWellFormed();
 
-/** Puts it away, or counts it once more. */
+/** How much of a payload is kept. */
+export const KEPT_CHARS = 2_000;
+
+/** Puts its beginning away, or counts it once more. */
 export async function keepDeadWake(
   db: Db,
   dead: { source: string; payload: string; reason: string },
 ): Promise<void> {
-  const payload = storable(dead.payload);
+  const payload = storable(dead.payload.slice(0, KEPT_CHARS));
   const hash = createHash("sha256").update(payload).digest("hex");
   await db.withPlatform((tx) =>
     tx.query({

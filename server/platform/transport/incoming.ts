@@ -1,9 +1,7 @@
 import type { Logger } from "../log.ts";
+import { KEPT_CHARS } from "./dead-wakes.ts";
 import { type DeadWake, lookAround, type TransportCounts, type WakeListener } from "./transport.ts";
 import type { ParsedWake } from "./wake.ts";
-
-/** How much of a payload that fits no schema is kept. */
-const KEPT_CHARS = 2_000;
 
 /** Hands what arrived to the listener, or puts it away. Never rejects: one bad payload must not stop the next. */
 export async function receive(

@@ -13,19 +13,6 @@ export type RunJobsConfig = {
   retryBackoffMs?: number;
 };
 
-/** Rounds of admission in a row, each with workspaces of its own; what is left then has the next turn. */
-const ADMISSION_ROUNDS = 50;
-
-async function admitAll(db: Db): Promise<number> {
-  let all = 0;
-  for (let round = 0; round < ADMISSION_ROUNDS; round++) {
-    const given = await admitRuns(db);
-    if (given === 0) break;
-    all += given;
-  }
-  return all;
-}
-
 export type RunJobs = {
   start(): void;
   /** A slot is free, a limit was raised or money came back: look now. */
@@ -72,6 +59,19 @@ export function wakeUnpricedRuns(db: Db, priced: readonly string[]): Promise<num
     priced,
     UNPRICED_REST_MS,
   ]);
+}
+
+/** Rounds of admission in a row, each with workspaces of its own; what is left then has the next turn. */
+const ADMISSION_ROUNDS = 50;
+
+async function admitAll(db: Db): Promise<number> {
+  let all = 0;
+  for (let round = 0; round < ADMISSION_ROUNDS; round++) {
+    const given = await admitRuns(db);
+    if (given === 0) break;
+    all += given;
+  }
+  return all;
 }
 
 /**

@@ -49,6 +49,9 @@ export type RunAttempt = {
   isDraining(): boolean;
 };
 
+/** `broken`: for a reason inside Guildhall, which another attempt may not meet. */
+type AttemptOutcome = RunOutcome | { status: "broken" };
+
 /** Node's timers count in 32 bits, and a task may have thirty days. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
@@ -115,11 +118,7 @@ async function runToOutcome(deps: RunExecutionDeps, attempt: RunAttempt): Promis
 }
 
 /** What an execution that was stopped, or that broke, means for the run. */
-function outcomeOfError(
-  error: unknown,
-  { lease, claim }: RunAttempt,
-  log: Logger,
-): RunOutcome | { status: "broken" } {
+function outcomeOfError(error: unknown, { lease, claim }: RunAttempt, log: Logger): AttemptOutcome {
   const stop = lease.stopped();
   switch (stop?.kind) {
     case "lost":
@@ -150,7 +149,7 @@ function outcomeOfError(
 function writeOutcome(
   { db, retryBackoffMs }: RunExecutionDeps,
   claim: Claim,
-  outcome: RunOutcome | { status: "broken" },
+  outcome: AttemptOutcome,
 ): Promise<boolean> {
   switch (outcome.status) {
     case "broken":
@@ -176,7 +175,7 @@ function writeOutcome(
 async function settleOutcome(
   deps: RunExecutionDeps,
   { claim, lease }: RunAttempt,
-  outcome: RunOutcome | { status: "broken" },
+  outcome: AttemptOutcome,
 ): Promise<void> {
   while (outcome.status !== "lost" && lease.isValid()) {
     try {
@@ -195,7 +194,7 @@ async function settleOutcome(
 export async function executeRun(deps: RunExecutionDeps, attempt: RunAttempt): Promise<void> {
   const { claim, lease } = attempt;
   faultPoint("run.claimed");
-  let outcome: RunOutcome | { status: "broken" };
+  let outcome: AttemptOutcome;
   try {
     outcome = await runToOutcome(deps, attempt);
   } catch (error) {
