@@ -2,6 +2,7 @@ import { useState } from "react";
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { call } from "../api/api.ts";
 import { t } from "../messages/translate.ts";
+import { AmountField } from "../ui/amount-field.tsx";
 import { Button } from "../ui/button.tsx";
 import { Dialog, DialogActions } from "../ui/dialog.tsx";
 import { ProblemNotice } from "../ui/problem.tsx";
@@ -80,22 +81,14 @@ export default function RaiseLimitDialog({
         }}
       >
         <p>{target.story}</p>
-        <label className="field">
-          <span>{t(labels[meter])}</span>
-          <input
-            inputMode="decimal"
-            autoComplete="off"
-            data-first-focus
-            className="money"
-            value={text}
-            aria-invalid={!isFine}
-            aria-describedby="consequence"
-            onChange={(event) => setText(event.target.value)}
-          />
-        </label>
-        <p id="consequence" className={isFine ? "dim" : "field-problem"} aria-live="polite">
-          {amount === undefined ? t("raise.wrong") : consequence(target, amount)}
-        </p>
+        <AmountField
+          label={t(labels[meter])}
+          value={text}
+          isFine={isFine}
+          consequenceId="consequence"
+          consequence={amount === undefined ? t("raise.wrong") : consequence(target, amount)}
+          onChange={setText}
+        />
         <DurationField value={duration} onChange={setDuration} />
         {set.isError && <ProblemNotice error={set.error} />}
         <DialogActions>

@@ -5,6 +5,7 @@ import { call } from "../../../api/api.ts";
 import { t } from "../../../messages/translate.ts";
 import { toAmount, toText } from "../../../tasks/limit-target.ts";
 import { meterLimit } from "../../../tasks/meter-amount.ts";
+import { AmountField } from "../../../ui/amount-field.tsx";
 import { Button } from "../../../ui/button.tsx";
 import { Dialog, DialogActions } from "../../../ui/dialog.tsx";
 import { ProblemNotice } from "../../../ui/problem.tsx";
@@ -45,28 +46,18 @@ export function OverageDialog({ term, onClose }: { term: PlanTerm; onClose: () =
         }}
       >
         <p>{t("plan.overageStory")}</p>
-        <label className="field">
-          <span>{t(`plan.overage.${meter}`)}</span>
-          <input
-            inputMode="decimal"
-            autoComplete="off"
-            data-first-focus
-            className="money"
-            value={text}
-            aria-invalid={amount === undefined}
-            aria-describedby="overage-consequence"
-            onChange={(event) => setText(event.target.value)}
-          />
-        </label>
-        <p
-          id="overage-consequence"
-          className={amount === undefined ? "field-problem" : "dim"}
-          aria-live="polite"
-        >
-          {amount === undefined
-            ? t("plan.overageWrong")
-            : t("change.consequence", { limit: meterLimit(meter, inForce(term, amount)) })}
-        </p>
+        <AmountField
+          label={t(`plan.overage.${meter}`)}
+          value={text}
+          isFine={amount !== undefined}
+          consequenceId="overage-consequence"
+          consequence={
+            amount === undefined
+              ? t("plan.overageWrong")
+              : t("change.consequence", { limit: meterLimit(meter, inForce(term, amount)) })
+          }
+          onChange={setText}
+        />
         {set.isError && <ProblemNotice error={set.error} />}
         <DialogActions>
           <Button onClick={onClose}>{t("raise.dismiss")}</Button>
