@@ -1,17 +1,13 @@
-import { spawn } from "node:child_process";
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { Queue, Worker } from "bullmq";
-import { Redis } from "ioredis";
 import { makeDataDir, removeDataDir, startProduct } from "../server/test/product.ts";
+import { startRedis } from "../server/test/redis.ts";
 import { percentile, printTable } from "./figures.ts";
-import { accepting, freePort } from "./processes.ts";
 import { startInstantProvider } from "./provider/instant-provider.ts";
+import { createBareBullmq } from "./queue/bare-bullmq.ts";
 
 const TASKS = 200;
 const PER_SECOND = 20;
+const CONCURRENCY = 64;
 /** Taken out of the figures: the first ones pay for loading and compiling, on both sides. */
 const WARM_UP = 20;
 
@@ -42,7 +38,7 @@ async function measureProduct(): Promise<number[]> {
   const dataDir = await makeDataDir();
   const product = await startProduct({
     dataDir,
-    env: { MODEL_BASE_URL: provider.url, WORKER_CONCURRENCY: "64" },
+    env: { MODEL_BASE_URL: provider.url, WORKER_CONCURRENCY: String(CONCURRENCY) },
   });
   try {
     return await paced({
@@ -69,42 +65,17 @@ async function measureProduct(): Promise<number[]> {
 
 /** From `queue.add` to the worker's handler, on a Redis that syncs each second. */
 async function measureBullmq(): Promise<number[]> {
-  const folder = await mkdtemp(join(tmpdir(), "guildhall-bench-"));
-  const port = await freePort();
-  const redis = spawn(
-    "redis-server",
-    ["--port", String(port), "--dir", folder, "--appendonly", "yes", "--save", ""],
-    {
-      stdio: "ignore",
-    },
-  );
-  if (!(await accepting(port, 5_000)))
-    throw new Error("redis-server did not start; apt-get install redis-server brings it");
-  const connect = (): Redis => new Redis({ port, maxRetriesPerRequest: null });
-  const connections = [connect(), connect()] as const;
+  const redis = await startRedis(["--appendfsync", "everysec"]);
+  const bare = await createBareBullmq(redis.url, CONCURRENCY);
   const arrivals = new Map<number, number>();
-  const worker = new Worker<{ n: number }>(
-    "bench",
-    (job) => {
-      arrivals.set(job.data.n, performance.now());
-      return Promise.resolve();
-    },
-    { connection: connections[0], concurrency: 64 },
-  );
-  const queue = new Queue<{ n: number }>("bench", { connection: connections[1] });
   try {
-    await queue.waitUntilReady();
-    await worker.waitUntilReady();
     return await paced({
-      create: (n) => queue.add("task", { n }),
+      create: (n) => bare.add(n, (atMs) => arrivals.set(n, atMs)),
       arrivedAt: (n) => arrivals.get(n),
     });
   } finally {
-    await worker.close();
-    await queue.close();
-    for (const connection of connections) connection.disconnect();
-    redis.kill();
-    await rm(folder, { recursive: true, force: true });
+    await bare.close();
+    await redis.close();
   }
 }
 

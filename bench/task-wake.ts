@@ -1,24 +1,16 @@
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { Queue, Worker as BullWorker } from "bullmq";
-import { Redis } from "ioredis";
-import { createLedger } from "../server/ledger/ledger.ts";
 import { systemClock } from "../server/platform/clock.ts";
-import { createLocalFileStore } from "../server/platform/file-store/open-file-store.ts";
-import { newId } from "../server/platform/ids.ts";
 import { createLogger } from "../server/platform/log.ts";
 import { Secret } from "../server/platform/secret.ts";
 import { createEventBell } from "../server/tasks/event-bell.ts";
 import { createTasks } from "../server/tasks/tasks.ts";
-import { createWorker } from "../server/tasks/execution/worker.ts";
 import { startRedis } from "../server/test/redis.ts";
 import { createTenant, type Tenant } from "../server/test/tenant.ts";
-import { createToolRegistry } from "../server/tools/tools.ts";
 import { createWakeUp, openTransport } from "../server/wake-up.ts";
 import { type BenchDatabase, benchPasswordOf, startBenchPostgres } from "./database.ts";
 import { percentile, printTable } from "./figures.ts";
+import { createBareBullmq } from "./queue/bare-bullmq.ts";
+import { createIdleWorker } from "./queue/idle-worker.ts";
 
 const TASKS = 1_000;
 const PER_SECOND = 200;
@@ -62,7 +54,6 @@ async function product(
   options: { name: string; redisUrl?: string; tenants: readonly Tenant[] },
 ): Promise<Contestant> {
   const log = createLogger({ level: "error" });
-  const dataDir = await mkdtemp(join(tmpdir(), "guildhall-bench-"));
   const listenUrl = new URL(database.ownerUrl);
   listenUrl.username = "guildhall_platform";
   listenUrl.password = benchPasswordOf("guildhall_platform");
@@ -84,16 +75,7 @@ async function product(
   }
   const api = await openProcess();
   const working = await openProcess();
-  const worker = createWorker({
-    db: working.db,
-    ledger: createLedger({ db: working.db, processId: newId("wrk") }),
-    runtimeFor: () => ({ run: () => Promise.resolve({ status: "succeeded", result: "" }) }),
-    tools: createToolRegistry([], { onUnexpected: () => undefined }),
-    files: createLocalFileStore({ db: working.db, log, filesFolder: join(dataDir, "files") }),
-    dataDir,
-    gatewayUrl: "http://127.0.0.1:9",
-    clock: systemClock,
-    log,
+  const worker = await createIdleWorker(working.db, {
     passOn: working.wakeUp.passOn,
     onStart({ taskId }) {
       const nowMs = performance.now();
@@ -106,16 +88,10 @@ async function product(
       leaseMs: 60_000,
       heartbeatMs: 20_000,
       pollMs: NEVER_MS,
-      agentTimeSliceMs: 15_000,
     },
   });
   worker.start();
-  const serving = working.wakeUp.serve({
-    wake: () => worker.wake(),
-    hasRoom: worker.hasRoom,
-    room: worker.room,
-    ended: worker.cancelled,
-  });
+  const serving = working.wakeUp.serve(worker);
   const tasks = createTasks({
     db: api.db,
     clock: systemClock,
@@ -142,41 +118,13 @@ async function product(
       await worker.close({ drainMs: 5_000 });
       await working.wakeUp.close();
       await api.wakeUp.close();
-      await rm(dataDir, { recursive: true, force: true });
     },
   };
 }
 
-/** From `queue.add` to the handler. */
 async function bareBullmq(url: string): Promise<Contestant> {
-  const connections = [
-    new Redis(url, { maxRetriesPerRequest: null }),
-    new Redis(url, { maxRetriesPerRequest: null }),
-  ] as const;
-  const begun = new Map<number, (atMs: number) => void>();
-  const worker = new BullWorker<{ n: number }>(
-    "bench",
-    (job) => {
-      begun.get(job.data.n)?.(performance.now());
-      return Promise.resolve();
-    },
-    { connection: connections[0], concurrency: CONCURRENCY },
-  );
-  const queue = new Queue<{ n: number }>("bench", { connection: connections[1] });
-  await queue.waitUntilReady();
-  await worker.waitUntilReady();
-  return {
-    name: "BullMQ by itself",
-    async create(n, started) {
-      begun.set(n, started);
-      await queue.add("task", { n });
-    },
-    async close() {
-      await worker.close();
-      await queue.close();
-      for (const connection of connections) connection.disconnect();
-    },
-  };
+  const bare = await createBareBullmq(url, CONCURRENCY);
+  return { name: "BullMQ by itself", create: bare.add, close: bare.close };
 }
 
 /**

@@ -4,7 +4,8 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { freePort, startProgram } from "../processes.ts";
+import { freePort } from "../../server/test/free-port.ts";
+import { startProgram } from "../processes.ts";
 import type { Peer } from "./peer.ts";
 import { MODEL } from "./target.ts";
 

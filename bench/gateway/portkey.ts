@@ -3,7 +3,8 @@ import { once } from "node:events";
 import { access, mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { freePort, startProgram } from "../processes.ts";
+import { freePort } from "../../server/test/free-port.ts";
+import { startProgram } from "../processes.ts";
 import type { Peer } from "./peer.ts";
 
 const VERSION = "1.15.2";

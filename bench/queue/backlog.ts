@@ -50,9 +50,9 @@ async function newcomers(
   database: BenchDatabase,
   name: string,
 ): Promise<{ contestant: Contestant; close(): Promise<void> }> {
-  const queue = await createOwnQueue(database);
+  const queue = createOwnQueue(database);
   const startedAt = new Map<string, number>();
-  queue.work({
+  await queue.work({
     concurrency: 32,
     onStart: (taskId) => startedAt.set(taskId, performance.now()),
   });

@@ -2,15 +2,13 @@ import { expect, it } from "vitest";
 import { setLimit } from "../ledger/limits.ts";
 import { leaseRequests } from "../ledger/request-leases.ts";
 import { createLogger } from "../platform/log.ts";
+import { installClock } from "../test/clock.ts";
 import { createTestDatabase } from "../test/database.ts";
 import { createTenant, type Tenant } from "../test/tenant.ts";
 import { createAlertJob } from "./alert-job.ts";
 
 const { db, admin } = await createTestDatabase();
-await admin.query(`CREATE TABLE test_clock (now timestamptz NOT NULL);
-  INSERT INTO test_clock VALUES (now());
-  GRANT SELECT ON test_clock TO PUBLIC;
-  CREATE OR REPLACE FUNCTION clock_now() RETURNS timestamptz LANGUAGE sql VOLATILE PARALLEL SAFE AS 'SELECT now FROM public.test_clock'`);
+await installClock(admin);
 
 const setClock = (iso: string) =>
   admin.query("UPDATE test_clock SET now = $1", [new Date(iso)]).then(() => undefined);

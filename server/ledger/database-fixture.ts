@@ -41,14 +41,6 @@ export type DatabaseWorld = {
   picture(): Promise<Picture>;
 };
 
-/** The database tells this time instead of its own. */
-export async function installClock(admin: pg.Client): Promise<void> {
-  await admin.query(`CREATE TABLE test_clock (now timestamptz NOT NULL);
-    INSERT INTO test_clock VALUES (now());
-    GRANT SELECT ON test_clock TO PUBLIC;
-    CREATE OR REPLACE FUNCTION clock_now() RETURNS timestamptz LANGUAGE sql VOLATILE PARALLEL SAFE AS 'SELECT now FROM public.test_clock'`);
-}
-
 type Claims = Map<string, ClaimedRun[]>;
 
 async function createRuns(admin: pg.Client): Promise<{ world: World; claims: Claims }> {

@@ -1,7 +1,7 @@
 import { it } from "vitest";
 import { createTestDatabase } from "../test/database.ts";
 import { roundsAtOnce } from "./command-fixture.ts";
-import { installClock } from "./database-fixture.ts";
+import { installClock } from "../test/clock.ts";
 import { playOnPostgres } from "./play-database-fixture.ts";
 import { sizes, timeLimitMs, tryAll } from "./proof-fixture.ts";
 

@@ -5,6 +5,7 @@ import fc from "fast-check";
 import { expect, it } from "vitest";
 import { systemClock } from "../platform/clock.ts";
 import { newId } from "../platform/ids.ts";
+import { installClock } from "../test/clock.ts";
 import { createTestDatabase } from "../test/database.ts";
 import { createTenant, type Tenant } from "../test/tenant.ts";
 import { setLimit } from "./limits.ts";
@@ -12,10 +13,7 @@ import { createRequestLeases, leaseRequests } from "./request-leases.ts";
 import { type Lease, lease, type LeaseCall } from "./request-window.ts";
 
 const { db, admin, ownerUrl } = await createTestDatabase();
-await admin.query(`CREATE TABLE test_clock (now timestamptz NOT NULL);
-  INSERT INTO test_clock VALUES (now());
-  GRANT SELECT ON test_clock TO PUBLIC;
-  CREATE OR REPLACE FUNCTION clock_now() RETURNS timestamptz LANGUAGE sql VOLATILE PARALLEL SAFE AS 'SELECT now FROM public.test_clock'`);
+await installClock(admin);
 
 const MINUTE_MS = 60_000;
 /** In the middle of a minute, so that what a test does at once stays in one. */

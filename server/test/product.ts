@@ -75,18 +75,22 @@ export async function runGuildhall(
   return { code, ...chunks };
 }
 
-/** Resolves with the sign-in link, which is the last line of a start. */
-function signInLinkOf(child: ChildProcess, output: () => string): Promise<string> {
+/** Resolves when a start has printed it. Rejects with all that was printed when the process ends before, or takes too long. */
+export function whenPrinted(
+  child: ChildProcess,
+  output: () => string,
+  pattern: RegExp,
+): Promise<RegExpExecArray> {
   return new Promise((found, failed) => {
     const deadline = setTimeout(
       () => failed(new Error(`not ready in time:\n${output()}`)),
       START_DEADLINE_MS,
     );
     child.stdout?.on("data", () => {
-      const link = /sign in\s+(\S+)/.exec(output())?.[1];
-      if (link === undefined) return;
+      const match = pattern.exec(output());
+      if (match === null) return;
       clearTimeout(deadline);
-      found(link);
+      found(match);
     });
     child.once("close", () => {
       clearTimeout(deadline);
@@ -131,7 +135,8 @@ export async function startProduct(options: StartOptions): Promise<Product> {
     if (child.pid !== undefined && child.exitCode === null && child.signalCode === null)
       process.kill(-child.pid, name);
   }
-  const signInLink = await signInLinkOf(child, output);
+  // The last line of a start.
+  const [, signInLink = ""] = await whenPrinted(child, output, /sign in\s+(\S+)/);
   const credential = JSON.parse(await readFile(join(dataDir, "cli.json"), "utf8")) as {
     url: string;
     api_key: string;

@@ -18,7 +18,15 @@ import { migrate } from "../platform/migrate.ts";
 import { startEmbeddedPostgres } from "../platform/postgres-server/embedded-postgres.ts";
 import { deriveSecret, Secret } from "../platform/secret.ts";
 import type { Role } from "../roles.ts";
-import { checkout, collect, environment, makeDataDir, PROGRAM, removeDataDir } from "./product.ts";
+import {
+  checkout,
+  collect,
+  environment,
+  makeDataDir,
+  PROGRAM,
+  removeDataDir,
+  whenPrinted,
+} from "./product.ts";
 
 /** One process of an installation. */
 export type RoleProcess = {
@@ -37,26 +45,6 @@ export type Page = Socket<ServerToClient, ClientToServer>;
 
 type Env = Readonly<Record<string, string>>;
 
-const START_DEADLINE_MS = 180_000;
-
-function readyOf(child: ChildProcess, output: () => string): Promise<void> {
-  return new Promise((ready, failed) => {
-    const deadline = setTimeout(
-      () => failed(new Error(`not ready in time:\n${output()}`)),
-      START_DEADLINE_MS,
-    );
-    child.stdout?.on("data", () => {
-      if (!/ready\s+\S+ in [\d.]+ s\n/.test(output())) return;
-      clearTimeout(deadline);
-      ready();
-    });
-    child.once("close", () => {
-      clearTimeout(deadline);
-      failed(new Error(`ended before it was ready:\n${output()}`));
-    });
-  });
-}
-
 async function startProcess(roles: readonly Role[], env: Env): Promise<RoleProcess> {
   const options = roles.map((role) => `--role=${role}`);
   const child = spawn(process.execPath, [PROGRAM, "start", ...options], {
@@ -66,9 +54,9 @@ async function startProcess(roles: readonly Role[], env: Env): Promise<RoleProce
   const closed = once(child, "close");
   const chunks = collect(child);
   const output = (): string => chunks.stdout + chunks.stderr;
-  await readyOf(child, output);
+  const [, url = ""] = await whenPrinted(child, output, /ready\s+(\S+) in [\d.]+ s\n/);
   return {
-    url: /▸ ready\s+(\S+) in/.exec(output())?.[1] ?? "",
+    url,
     gatewayUrl: /▸ gateway\s+(\S+)/.exec(output())?.[1] ?? "",
     process: child,
     output,

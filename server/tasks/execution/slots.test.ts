@@ -1,16 +1,14 @@
 import fc from "fast-check";
 import { beforeEach, expect, it } from "vitest";
 import { setLimit } from "../../ledger/limits.ts";
+import { installClock } from "../../test/clock.ts";
 import { createTestDatabase } from "../../test/database.ts";
 import { createQueuedRun, createTenant, type Tenant } from "../../test/tenant.ts";
 import { reapRuns } from "./jobs.ts";
 import { admitRuns, claimRuns, type Claim } from "./run-claims.ts";
 
 const { db, admin } = await createTestDatabase();
-await admin.query(`CREATE TABLE test_clock (now timestamptz NOT NULL);
-  INSERT INTO test_clock VALUES (now());
-  GRANT SELECT ON test_clock TO PUBLIC;
-  CREATE OR REPLACE FUNCTION clock_now() RETURNS timestamptz LANGUAGE sql VOLATILE PARALLEL SAFE AS 'SELECT now FROM public.test_clock'`);
+await installClock(admin);
 
 const LEASE_MS = 8_000;
 const GRACE_MS = 1_000;
