@@ -5,12 +5,12 @@ import { streamOf } from "../../../../test/events.ts";
 import { makeTask } from "../../../../test/tasks.ts";
 import { mergeTask } from "./merge-task.ts";
 
-const artifact = (size: number) => ({
+const artifact = (size: number, second = size) => ({
   id: "art_1",
   path: "report.md",
   size_bytes: size,
   sha256: String(size),
-  created_at: "",
+  created_at: `2026-01-01T00:00:0${second}.000Z`,
 });
 const view = reduceAll(
   emptyTaskView("task_1"),
@@ -30,7 +30,12 @@ describe("mergeTask", () => {
   });
 
   it("leaves a row alone that knows as much as the events", () => {
-    const row = makeTask({ last_seq: 3 });
-    expect(mergeTask(row, view)).toBe(row);
+    const row = makeTask({ last_seq: 3, artifacts: [artifact(3)] });
+    expect(mergeTask(row, view)).toEqual(row);
+  });
+
+  it("keeps the files that events told of when a pushed row is newer and knows none", () => {
+    const row = makeTask({ last_seq: 9, artifacts: [] });
+    expect(mergeTask(row, view).artifacts).toEqual([artifact(2)]);
   });
 });
