@@ -65,6 +65,7 @@ export default defineConfig({
         "server/test/**",
         "server/gateway/test/**",
         "bench/**",
+        "faults/**",
       ],
       rules: {
         "typescript/no-non-null-assertion": "off",

@@ -3,7 +3,7 @@ import { ClosingLine } from "./server/test/closing-line.ts";
 
 export default defineConfig({
   test: {
-    include: ["{server,sdk,cli,simulator,web,bench}/**/*.test.{ts,tsx}"],
+    include: ["{server,sdk,cli,simulator,web,bench,faults}/**/*.test.{ts,tsx}"],
     globalSetup: ["server/test/postgres.ts"],
     // Two cores: more workers only take time from the servers under test.
     maxWorkers: 2,

@@ -27,4 +27,5 @@ export const packages = {
   simulator: [],
   server: ["sdk", "cli", "simulator", "web"],
   bench: ["server", "simulator", "sdk"],
+  faults: ["server", "simulator", "sdk"],
 } as const satisfies Record<string, readonly string[]>;

@@ -15,9 +15,13 @@ import { createDb } from "../platform/db.ts";
 import { newSecret } from "../platform/ids.ts";
 import { createLogger } from "../platform/log.ts";
 import { migrate } from "../platform/migrate.ts";
-import { startEmbeddedPostgres } from "../platform/postgres-server/embedded-postgres.ts";
+import {
+  type EmbeddedPostgres,
+  startEmbeddedPostgres,
+} from "../platform/postgres-server/embedded-postgres.ts";
 import { deriveSecret, Secret } from "../platform/secret.ts";
 import type { Role } from "../roles.ts";
+import { type FaultProxy, openFaultProxy } from "./fault-proxy.ts";
 import {
   checkout,
   collect,
@@ -35,17 +39,61 @@ export type RoleProcess = {
   /** Of its gateway, when it has one. */
   gatewayUrl: string;
   process: ChildProcess;
+  /** What lies between it and those it talks to. */
+  links: Links;
   output(): string;
   /** SIGTERM, and waits for the end. -> the exit code */
   stop(): Promise<number | null>;
   kill(): Promise<void>;
+  /** SIGSTOP: it does nothing and notices nothing, and its sockets stay open. */
+  freeze(): void;
+  thaw(): void;
+};
+
+/** `gateway` of a worker, `provider` of a process that calls the model, `redis` where there is one. */
+export type Links = {
+  database: FaultProxy;
+  provider: FaultProxy;
+  gateway?: FaultProxy;
+  redis?: FaultProxy;
 };
 
 export type Page = Socket<ServerToClient, ClientToServer>;
 
 type Env = Readonly<Record<string, string>>;
 
-async function startProcess(roles: readonly Role[], env: Env): Promise<RoleProcess> {
+/** The same address through a proxy of its own. */
+async function behindProxy(address: string): Promise<{ url: string; proxy: FaultProxy }> {
+  const url = new URL(address);
+  const proxy = await openFaultProxy({ host: url.hostname, port: Number(url.port) });
+  url.port = String(proxy.port);
+  return { url: url.href.replace(/\/$/, ""), proxy };
+}
+
+/** The environment of a process in which each of its connections goes through a proxy of its own, and these. */
+async function withLinks(roles: readonly Role[], env: Env): Promise<{ env: Env; links: Links }> {
+  const database = await behindProxy(env["DATABASE_URL"] ?? "");
+  const provider = await behindProxy(env["SIMULATOR_URL"] ?? "");
+  const links: Links = { database: database.proxy, provider: provider.proxy };
+  const own: Record<string, string> = { ...env, DATABASE_URL: database.url };
+  own["SIMULATOR_URL"] = provider.url;
+  const { GATEWAY_URL: gatewayUrl, REDIS_URL: redisUrl } = env;
+  // An API tells the address to others.
+  if (gatewayUrl !== undefined && roles.includes("worker") && !roles.includes("api")) {
+    const { url, proxy } = await behindProxy(gatewayUrl);
+    own["GATEWAY_URL"] = url;
+    links.gateway = proxy;
+  }
+  if (redisUrl !== undefined) {
+    const { url, proxy } = await behindProxy(redisUrl);
+    own["REDIS_URL"] = url;
+    links.redis = proxy;
+  }
+  return { env: own, links };
+}
+
+async function startProcess(roles: readonly Role[], given: Env): Promise<RoleProcess> {
+  const { env, links } = await withLinks(roles, given);
   const options = roles.map((role) => `--role=${role}`);
   const child = spawn(process.execPath, [PROGRAM, "start", ...options], {
     cwd: checkout,
@@ -54,11 +102,15 @@ async function startProcess(roles: readonly Role[], env: Env): Promise<RoleProce
   const closed = once(child, "close");
   const chunks = collect(child);
   const output = (): string => chunks.stdout + chunks.stderr;
+  const unlink = (): Promise<unknown> =>
+    Promise.all(Object.values(links).map((link) => link.close()));
+  void closed.then(unlink);
   const [, url = ""] = await whenPrinted(child, output, /ready\s+(\S+) in [\d.]+ s\n/);
   return {
     url,
     gatewayUrl: /▸ gateway\s+(\S+)/.exec(output())?.[1] ?? "",
     process: child,
+    links,
     output,
     async stop() {
       child.kill("SIGTERM");
@@ -69,6 +121,8 @@ async function startProcess(roles: readonly Role[], env: Env): Promise<RoleProce
       child.kill("SIGKILL");
       await closed;
     },
+    freeze: () => void child.kill("SIGSTOP"),
+    thaw: () => void child.kill("SIGCONT"),
   };
 }
 
@@ -78,17 +132,21 @@ async function startProcess(roles: readonly Role[], env: Env): Promise<RoleProce
  */
 export async function openInstallationOfRoles(env: Env = {}) {
   const [dataDir, databaseDir] = [await makeDataDir(), await makeDataDir()];
-  const server = await startEmbeddedPostgres({
-    dataDir: `${databaseDir}/postgres`,
-    log: () => {},
-    settings: { fsync: "off", max_connections: "400" },
-  });
+  const openServer = (): Promise<EmbeddedPostgres> =>
+    startEmbeddedPostgres({
+      dataDir: `${databaseDir}/postgres`,
+      log: () => {},
+      settings: { fsync: "off", max_connections: "400" },
+    });
+  let server = await openServer();
+  // A server that starts again has another port.
+  const door = await openFaultProxy(server);
   const secret = new Secret(newSecret());
   const passwordOf = (role: string): string => deriveSecret(secret, `database-role:${role}`);
-  const ownerUrl = `postgres://${server.superuser}:${server.password}@${server.host}:${server.port}/postgres`;
+  const ownerUrl = `postgres://${server.superuser}:${server.password}@127.0.0.1:${door.port}/postgres`;
   await migrate({ ownerUrl, passwordOf });
   const db = createDb({
-    address: { host: server.host, port: server.port, database: "postgres" },
+    address: { host: "127.0.0.1", port: door.port, database: "postgres" },
     passwordOf,
     log: createLogger({ level: "silent" }),
   });
@@ -120,6 +178,18 @@ export async function openInstallationOfRoles(env: Env = {}) {
     userId,
     identity,
     shared,
+    database: {
+      /** SIGKILL of the server, and of all its processes with it. */
+      kill(): void {
+        server.kill();
+        door.reset();
+      },
+      /** Starts it over the same data, which it then recovers. */
+      async start(): Promise<void> {
+        server = await openServer();
+        door.aimAt(server);
+      },
+    },
     /** Starts a process of these roles and resolves when it says that it is ready. */
     async start(roles: readonly Role[], own: Env = {}): Promise<RoleProcess> {
       const provider: Env = { SIMULATOR_URL: simulatorUrl };
@@ -188,6 +258,7 @@ export async function openInstallationOfRoles(env: Env = {}) {
       await Promise.all([...running].map((process) => process.kill()));
       await simulator.close();
       await db.close();
+      await door.close();
       await server.stop();
       for (const folder of [dataDir, databaseDir]) await removeDataDir(folder);
     },
