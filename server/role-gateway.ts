@@ -53,6 +53,7 @@ export async function startGatewayRole(parts: RoleParts): Promise<GatewayRole> {
     requestLimits: parts.requestLimits,
     recordRefusal: (call) => recordRefusal(db, call),
     health: parts.health,
+    leaseMs: config.GATEWAY_LEASE_MS,
     limits: {
       callTimeoutMs: config.MODEL_CALL_TIMEOUT_MS,
       idleTimeoutMs: config.MODEL_IDLE_TIMEOUT_MS,

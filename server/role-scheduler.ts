@@ -23,12 +23,9 @@ export type SchedulerRole = {
   close(): Promise<void>;
 };
 
-/** A gateway that has not been heard of for so long is dead; it says that it lives every few seconds. */
-const DEAD_AFTER_MS = 15_000;
 /** A hold that was never sent belongs to nobody after this. */
 const HELD_FOR_MS = 60_000;
 const REAP_AT_MOST = 200;
-const REAP_HOLDS_MS = 5_000;
 const LOOK_MS = 1_000;
 const MINUTE_MS = 60_000;
 const HOUR_MS = 3_600_000;
@@ -68,9 +65,17 @@ function ledgerJobs({ config, ledger, provider, log, installation: { db } }: Rol
   const reconcile = provider.simulated
     ? createReconcile({ db, ledger, report: createSimulatedUsageReport(provider.baseUrl), log })
     : undefined;
-  const rules = { deadAfterMs: DEAD_AFTER_MS, heldForMs: HELD_FOR_MS, atMost: REAP_AT_MOST };
+  const rules = {
+    deadAfterMs: config.GATEWAY_LEASE_MS,
+    heldForMs: HELD_FOR_MS,
+    atMost: REAP_AT_MOST,
+  };
   const jobs = [
-    every(REAP_HOLDS_MS, { name: "reap_holds", log, run: () => ledger.reapHolds(rules) }),
+    every(config.GATEWAY_LEASE_MS / 3, {
+      name: "reap_holds",
+      log,
+      run: () => ledger.reapHolds(rules),
+    }),
     every(config.CHECK_EVERY_MS, { name: "check_laws", log, run: () => checker.run() }),
     ...(reconcile === undefined
       ? []

@@ -7,14 +7,16 @@ export type Liveness = {
   stop(): Promise<void>;
 };
 
-/** Well below the age at which a silent process counts as dead and its open holds are posted in full. */
-const BEAT_MS = 2_000;
-const FRESH_MS = 8_000;
+/** Parts of the time after which a silent gateway counts as dead and its open holds are posted in full. */
+const BEATS = 7.5;
+const FRESH = 0.5;
 
 /** Keeps telling the database that the owner of this gateway's holds lives. Without that no hold is taken. */
 export function createLiveness(deps: {
   ledger: Pick<Ledger, "processSeen" | "endUnresolved">;
   log: Logger;
+  /** After so long a silence this process counts as dead; milliseconds. */
+  leaseMs: number;
 }): Liveness {
   let seenAtMs: number | undefined;
 
@@ -52,12 +54,13 @@ export function createLiveness(deps: {
   let last = Promise.resolve();
   const timer = setInterval(() => {
     last = beatAndEnd();
-  }, BEAT_MS);
+  }, deps.leaseMs / BEATS);
   timer.unref();
 
   return {
     async ensure() {
-      if (seenAtMs === undefined || performance.now() - seenAtMs > FRESH_MS) await beat();
+      if (seenAtMs === undefined || performance.now() - seenAtMs > deps.leaseMs * FRESH)
+        await beat();
     },
     stop() {
       clearInterval(timer);

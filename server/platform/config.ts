@@ -122,6 +122,11 @@ export const configSchema = z.object({
   MODEL_IDLE_TIMEOUT_MS: ms
     .default(60_000)
     .describe("Silence of the provider after which a call is given up"),
+  GATEWAY_LEASE_MS: ms
+    .default(15_000)
+    .describe(
+      "After so long a silence a gateway counts as dead: its open model calls are charged as held until the provider's figures are known; the same in all processes",
+    ),
   BUDGET_WAIT_MS: ms
     .default(30_000)
     .describe("How long a call waits for open holds before it is refused"),
