@@ -8,6 +8,7 @@ import type { ReadyProcess } from "./launcher-messages.ts";
 import { openModelProvider, SIMULATED } from "./model-provider.ts";
 import { createMetrics, type Metrics } from "./operator/metrics.ts";
 import { systemClock } from "./platform/clock.ts";
+import { openDatabaseClock } from "./platform/database-clock.ts";
 import { closeAll } from "./platform/close-all.ts";
 import type { Config } from "./platform/config.ts";
 import { openFileStore } from "./platform/file-store/open-file-store.ts";
@@ -68,6 +69,8 @@ async function openParts(options: StartOptions, closers: Closers): Promise<RoleP
   const { files, description } = await openFileStore({ config, dataDir, db, log });
   if (config.S3_BUCKET !== undefined) print(`▸ files      ${description}`);
   const processId = newId("wrk");
+  const clock = await openDatabaseClock({ db, log });
+  closers.add(() => clock.close());
   return {
     config,
     log,
@@ -78,7 +81,8 @@ async function openParts(options: StartOptions, closers: Closers): Promise<RoleP
     wakeUp,
     files,
     processId,
-    identity: createIdentity({ db, clock: systemClock, rootSecret, notices }),
+    clock,
+    identity: createIdentity({ db, clock, rootSecret, notices }),
     requestLimits: createRequestLimits(config),
     ledger: withRefusedDemand(createLedger({ db, processId }), { db, log }),
     health: createHealth(db),
@@ -131,7 +135,7 @@ async function openRoles(parts: RoleParts, closers: Closers) {
       runsPerWorker: config.WORKER_CONCURRENCY,
     },
     db: installation.db,
-    clock: systemClock,
+    clock: parts.clock,
     log,
   });
   const api = roles.has("api") ? await openApi(parts, { gatewayUrl, metrics }) : undefined;

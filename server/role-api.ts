@@ -1,7 +1,6 @@
 import { createApi } from "./api.ts";
 import { createRequestLeases } from "./ledger/request-leases.ts";
 import type { Metrics } from "./operator/metrics.ts";
-import { systemClock } from "./platform/clock.ts";
 import { every } from "./platform/every.ts";
 import { newId } from "./platform/ids.ts";
 import { orPortBusy, type RoleParts } from "./role-parts.ts";
@@ -23,8 +22,8 @@ const SETTLE_REQUESTS_MS = 2_000;
 const LOOPBACK_NAMES: ReadonlySet<string> = new Set(["localhost", "127.0.0.1"]);
 
 /** The API requests that this process has leased; given back when it ends. */
-function openRequestLeases({ log, installation: { db } }: RoleParts) {
-  const leases = createRequestLeases({ db, clock: systemClock, nodeId: newId("wrk") });
+function openRequestLeases({ log, clock, installation: { db } }: RoleParts) {
+  const leases = createRequestLeases({ db, clock, nodeId: newId("wrk") });
   const settling = every(SETTLE_REQUESTS_MS, {
     name: "settle_requests",
     log,
@@ -65,7 +64,7 @@ export async function startApiRole(
     db,
     config,
     log,
-    clock: systemClock,
+    clock: parts.clock,
     files: parts.files,
     identity,
     requestLimits,
@@ -88,6 +87,7 @@ export async function startApiRole(
   const url = config.PUBLIC_URL ?? new URL(listening).origin;
   const sockets = createSockets({
     server: app.server,
+    clock: parts.clock,
     db,
     identity,
     // What it reads from the table concerns this process only.

@@ -2,6 +2,7 @@ import type { Identity } from "./identity/identity.ts";
 import type { Installation } from "./installation.ts";
 import type { Ledger } from "./ledger/ledger.ts";
 import type { ModelProvider } from "./model-provider.ts";
+import type { Clock } from "./platform/clock.ts";
 import type { Config } from "./platform/config.ts";
 import { AppError } from "./platform/errors.ts";
 import type { FileStore } from "./platform/file-store/file-store.ts";
@@ -20,6 +21,8 @@ export type RoleParts = {
   roles: Roles;
   installation: Installation;
   provider: ModelProvider;
+  /** The database's time. */
+  clock: Clock;
   identity: Identity;
   requestLimits: RequestLimits;
   files: FileStore;

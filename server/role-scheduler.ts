@@ -5,7 +5,6 @@ import { forgetOldRefusals } from "./ledger/refusals.ts";
 import { type Checker, createChecker } from "./operator/check/checker.ts";
 import { createReconcile, type ReconcileTotals } from "./operator/reconcile.ts";
 import { createSimulatedUsageReport } from "./operator/usage-report.ts";
-import { systemClock } from "./platform/clock.ts";
 import { every, type Recurring } from "./platform/every.ts";
 import { relayOutbox } from "./platform/outbox.ts";
 import { forgetOldDeadWakes } from "./platform/transport/dead-wakes.ts";
@@ -59,8 +58,8 @@ function cleaningJobs({ log, files, installation: { db } }: RoleParts): Recurrin
 }
 
 /** Ends what dead gateways have left open, and watches over the money: the continuous check and reconciling. */
-function ledgerJobs({ config, ledger, provider, log, installation: { db } }: RoleParts) {
-  const checker = createChecker({ db, clock: systemClock, log });
+function ledgerJobs({ config, clock, ledger, provider, log, installation: { db } }: RoleParts) {
+  const checker = createChecker({ db, clock, log });
   // The real provider reports per key, model and hour, which cannot tell one call from another.
   const reconcile = provider.simulated
     ? createReconcile({ db, ledger, report: createSimulatedUsageReport(provider.baseUrl), log })

@@ -1,7 +1,6 @@
 import { join } from "node:path";
 import type { Histogram } from "prom-client";
 import { createStartDelays } from "./operator/start-delays.ts";
-import { systemClock } from "./platform/clock.ts";
 import type { RoleParts } from "./role-parts.ts";
 import { createNativeRuntime } from "./runtimes/native/native.ts";
 import { createWorker } from "./tasks/execution/worker.ts";
@@ -36,7 +35,7 @@ export function createWorkerRole(parts: RoleParts, gatewayUrl: string): WorkerRo
     files: parts.files,
     dataDir,
     gatewayUrl,
-    clock: systemClock,
+    clock: parts.clock,
     log,
     runtimeFor: () => runtime,
     tools,

@@ -4,6 +4,7 @@ import type { ClientToServer, ServerToClient } from "@guildhall/sdk/contract/soc
 import { accessTokenSchema } from "@guildhall/sdk/contract/workspace.ts";
 import { io, type Socket } from "socket.io-client";
 import { afterAll, expect, it } from "vitest";
+import { systemClock } from "./platform/clock.ts";
 import { createLogger } from "./platform/log.ts";
 import { createRequestLimits } from "./platform/request-limits.ts";
 import { createSockets } from "./sockets.ts";
@@ -16,6 +17,7 @@ const api = await startTestApi();
 const server = createServer();
 const sockets = createSockets({
   server,
+  clock: systemClock,
   db: api.db,
   identity: api.identity,
   eventBell: api.eventBell,

@@ -2,7 +2,7 @@ import type { Server } from "node:http";
 import type { Event } from "@guildhall/sdk/contract/event.ts";
 import { decodeJwt } from "jose";
 import type { Identity } from "./identity/identity.ts";
-import { systemClock } from "./platform/clock.ts";
+import type { Clock } from "./platform/clock.ts";
 import type { Db } from "./platform/db.ts";
 import { AppError } from "./platform/errors.ts";
 import { addressKey } from "./platform/client-address.ts";
@@ -56,6 +56,7 @@ async function tailOf(
 /** Socket fan-out on the page's own HTTP server. Its reading of the event table also rings the bell of the long polls. */
 export function createSockets(options: {
   server: Server;
+  clock: Clock;
   db: Db;
   identity: Identity;
   eventBell: EventBell;
@@ -63,8 +64,8 @@ export function createSockets(options: {
   requestLimits: RequestLimits;
   log: Logger;
 }): FanOut {
-  const { server, db, identity, eventBell, origins, requestLimits, log } = options;
-  const socketTime = createSocketTime({ db, clock: systemClock, nodeId: newId("wrk") });
+  const { server, clock, db, identity, eventBell, origins, requestLimits, log } = options;
+  const socketTime = createSocketTime({ db, clock, nodeId: newId("wrk") });
   const flushing = every(FLUSH_SOCKET_TIME_MS, {
     name: "count_socket_time",
     log,
@@ -72,6 +73,7 @@ export function createSockets(options: {
   });
   const fanOut = createRealtime({
     server,
+    clock,
     db,
     log,
     origins,

@@ -22,6 +22,7 @@ const server: Server = createServer();
 const socketTime = createSocketTime({ db, clock: systemClock, nodeId: "wrk_sockets" });
 const closedIn: string[] = [];
 const realtime = createRealtime({
+  clock: systemClock,
   socketTime: {
     opened(workspaceId) {
       const close = socketTime.opened(workspaceId);

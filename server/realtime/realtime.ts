@@ -12,10 +12,13 @@ import {
   taskRoom,
   workspaceRoom,
 } from "./fan-out.ts";
+import type { Clock } from "../platform/clock.ts";
 import type { SocketTime } from "./socket-time.ts";
 
 export type RealtimeDeps = FanOutDeps & {
   server: HttpServer;
+  /** Whose tokens' ends are told by it. */
+  clock: Clock;
   /** Undefined when the token is no valid access token, or its owner has lost the membership. */
   authenticate(accessToken: string): Promise<SocketSession | undefined>;
   /** Events of a task after a cursor; undefined when the workspace has no such task. */
@@ -41,11 +44,11 @@ function keepSession(socket: GuildhallSocket, deps: RealtimeDeps): void {
   let timer: NodeJS.Timeout | undefined;
   function arm(): void {
     clearTimeout(timer);
-    const leftMs = socket.data.session.expiresAtMs - Date.now();
+    const leftMs = socket.data.session.expiresAtMs - deps.clock.now().getTime();
     timer = setTimeout(
       () => {
         socket.emit("expiring", {
-          in_ms: Math.max(0, socket.data.session.expiresAtMs - Date.now()),
+          in_ms: Math.max(0, socket.data.session.expiresAtMs - deps.clock.now().getTime()),
         });
         timer = setTimeout(() => socket.disconnect(true), Math.min(leftMs, WARN_BEFORE_END_MS));
       },

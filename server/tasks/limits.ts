@@ -9,6 +9,7 @@ import { appendAudit } from "../audit/audit.ts";
 import { dollars } from "../gateway/budget/budget-refusal.ts";
 import { setLimit } from "../ledger/limits.ts";
 import { setOverage, setOwnCap } from "../ledger/plan-terms.ts";
+import type { Clock } from "../platform/clock.ts";
 import type { Db, WorkspaceTx } from "../platform/db.ts";
 import { AppError, invariant } from "../platform/errors.ts";
 import { validationFailed } from "../platform/http-errors.ts";
@@ -198,11 +199,11 @@ async function changeOverage(
   return { meter, amount, limit: answer.amount, version: answer.version };
 }
 
-export function createLimits(options: { db: Db; bell: TaskBell }): Limits {
+export function createLimits(options: { db: Db; bell: TaskBell; clock: Clock }): Limits {
   return {
     async set({ caller, body }) {
       check(body);
-      checkUntil(body.until, Date.now());
+      checkUntil(body.until, options.clock.now().getTime());
       const limit = await options.db.withWorkspace(caller.workspaceId, (tx) =>
         changeLimit(tx, caller, body),
       );
