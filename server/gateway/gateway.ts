@@ -48,8 +48,6 @@ export type GatewayLimits = {
   settleWaitMs?: number;
 };
 
-const LEASE_MS = 15_000;
-
 export type GatewayDeps = {
   ledger: Ledger;
   /** Models that are stopped because a call of theirs cost more than its bound; default: known to this gateway only. */
@@ -71,8 +69,8 @@ export type GatewayDeps = {
   /** Keeps what a call was refused with, for the check that it had to be (`recordRefusal`). */
   recordRefusal?(call: RefusedCall): Promise<void>;
   limits: GatewayLimits;
-  /** After so long a silence this process counts as dead, milliseconds; 15 s by default. */
-  leaseMs?: number;
+  /** After so long a silence this process counts as dead; milliseconds. */
+  leaseMs?: number | undefined;
   /** Whether this process should be sent calls; without it the health routes do not exist. */
   health?: Pick<Health, "look" | "isDraining">;
   /** How many calls addresses and tokens may make; by default as for everybody. */
@@ -307,11 +305,7 @@ export function createGateway(deps: GatewayDeps): Gateway {
   const handlers = createHandlers(deps, parts);
   const callLimits = createCallLimits(deps.requestLimits ?? createRequestLimits({}));
   const readBody = createBodyReader();
-  const liveness = createLiveness({
-    ledger: deps.ledger,
-    log,
-    leaseMs: deps.leaseMs ?? LEASE_MS,
-  });
+  const liveness = createLiveness(deps);
   const open = new Set<Promise<void>>();
   let closing = false;
 

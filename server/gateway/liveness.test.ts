@@ -25,7 +25,6 @@ test.each([
       endUnresolved,
     },
     log: createLogger({ level: "silent" }),
-    leaseMs: 15_000,
   });
   await vi.advanceTimersByTimeAsync(60_000);
   expect(seen).toBe(30);

@@ -7,6 +7,7 @@ export type Liveness = {
   stop(): Promise<void>;
 };
 
+const LEASE_MS = 15_000;
 /** Parts of the time after which a silent gateway counts as dead and its open holds are posted in full. */
 const BEATS = 7.5;
 const FRESH = 0.5;
@@ -16,8 +17,9 @@ export function createLiveness(deps: {
   ledger: Pick<Ledger, "processSeen" | "endUnresolved">;
   log: Logger;
   /** After so long a silence this process counts as dead; milliseconds. */
-  leaseMs: number;
+  leaseMs?: number | undefined;
 }): Liveness {
+  const { leaseMs = LEASE_MS } = deps;
   let seenAtMs: number | undefined;
 
   async function beat(): Promise<void> {
@@ -54,13 +56,12 @@ export function createLiveness(deps: {
   let last = Promise.resolve();
   const timer = setInterval(() => {
     last = beatAndEnd();
-  }, deps.leaseMs / BEATS);
+  }, leaseMs / BEATS);
   timer.unref();
 
   return {
     async ensure() {
-      if (seenAtMs === undefined || performance.now() - seenAtMs > deps.leaseMs * FRESH)
-        await beat();
+      if (seenAtMs === undefined || performance.now() - seenAtMs > leaseMs * FRESH) await beat();
     },
     stop() {
       clearInterval(timer);
