@@ -21,7 +21,7 @@ type Installation = Awaited<ReturnType<typeof openInstallationOfRoles>>;
 
 /** What is waited for comes in seconds; so long only on a machine that has much else to do. */
 export const until = (look: () => boolean | Promise<boolean>): Promise<unknown> =>
-  vi.waitUntil(look, { timeout: 120_000, interval: 50 });
+  vi.waitUntil(look, { timeout: 60_000, interval: 50 });
 
 /** An installation of separate processes, to which things are done. */
 export type Stage = Installation & {

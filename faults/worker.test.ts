@@ -39,28 +39,109 @@ async function endsOnce(taskId: string): Promise<void> {
 }
 
 test("F01 a worker is killed while the model streams: another goes on, and what was asked is paid once", async () => {
+  const before = stage.simulator.meter.report().totals;
   const { worker, task } = await openCall({ stallMs: 2_000 });
   await worker.kill();
   await workerForTest();
   await endsOnce(task.id);
   const { calls, cost_nano_usd: cost } = stage.simulator.meter.report().totals;
   const events = await stage.eventsOf(task.id);
-  expect(calls).toBe(countOf(events, "model.completed"));
-  expect((await stage.client.tasks.get(task.id)).usage.spent_nano_usd).toBe(cost);
+  expect(calls - before.calls).toBe(countOf(events, "model.completed"));
+  expect((await stage.client.tasks.get(task.id)).usage.spent_nano_usd).toBe(
+    cost - before.cost_nano_usd,
+  );
 });
 
-test("F18 a worker stands still past its lease: another ends the task, and what the first wakes up with is refused", async () => {
+test("F02 a worker is killed after a tool took effect, before that is known: the tool's key makes the repetition none", async () => {
+  const upload = await stage.client.uploads.create([
+    { path: "notes.md", data: new Blob(["# Notes\n\nShip it.\n"]) },
+  ]);
+  const doomed = await workerForTest({ FAULT_AT: "tool.executed:5" });
+  const task = await stage.client.tasks.create({
+    agent: "devonte",
+    prompt: "Build something from these notes",
+    upload_id: upload.id,
+  });
+  await until(() => doomed.process.signalCode === "SIGKILL");
+  const messages = async (): Promise<unknown[]> =>
+    stage.db.withPlatform((tx) =>
+      tx.query({ text: "SELECT id FROM messages WHERE task_id = $1", values: [task.id] }),
+    );
+  // It died inside the call that asks for a review.
+  const sent = await messages();
+  expect(sent).toHaveLength(1);
+  await workerForTest();
+  await endsOnce(task.id);
+  expect(await messages()).toEqual(sent);
+});
+
+test("F17 one wake comes many times to many workers: each run is claimed once", async () => {
+  await Promise.all([1, 2, 3].map(() => workerForTest()));
+  const tasks = await Promise.all(Array.from({ length: 6 }, give));
+  const wake = { v: 1, kind: "run_ready", task_ids: tasks.map(({ id }) => id) };
+  for (let n = 0; n < 5; n++)
+    await stage.db.ledger({
+      text: "SELECT pg_notify('guildhall_wake', $1)",
+      values: [JSON.stringify(wake)],
+    });
+  for (const { id } of tasks) {
+    await stage.succeeds(id);
+    expect(countOf(await stage.eventsOf(id), "run.claimed")).toBe(1);
+  }
+  await stage.lawsHold();
+});
+
+test("F18 a worker stands still past its lease: another ends the task, and the first wakes up to nothing that it may do", async () => {
   const { worker, task } = await openCall({ stallMs: 500 });
   worker.freeze();
-  await workerForTest();
+  const second = await workerForTest();
   await stage.succeeds(task.id);
   const before = await stage.eventsOf(task.id);
+  await second.stop();
   worker.thaw();
-  // It lives and works, but not on that.
-  await stage.setFaults([]);
+  // It lives and works, but no more on that.
   const next = await give();
   await stage.succeeds(next.id);
-  await until(() => worker.output().includes("lease") || worker.process.exitCode === null);
   expect(await stage.eventsOf(task.id)).toEqual(before);
   await endsOnce(task.id);
+});
+
+test("F19 a worker is cut off from the database but not from the gateway: it stops by itself, and another goes on", async () => {
+  const { worker, task } = await openCall({ stallMs: 500 });
+  worker.links.database.drop();
+  const second = await workerForTest();
+  await stage.succeeds(task.id);
+  const before = await stage.eventsOf(task.id);
+  await second.stop();
+  worker.links.database.heal();
+  const next = await give();
+  await stage.succeeds(next.id);
+  expect(await stage.eventsOf(task.id)).toEqual(before);
+  await endsOnce(task.id);
+});
+
+test("F19 a worker is cut off from the gateway: the run waits for it, or goes on elsewhere, and is paid once", async () => {
+  const { worker, task } = await openCall({ stallMs: 500 });
+  worker.links.gateway?.refuse();
+  await until(async () => (await stage.openHolds()) === 0);
+  worker.links.gateway?.heal();
+  await endsOnce(task.id);
+});
+
+test("F33 a task kills whoever executes it: after its third worker it is dead with the cause, and can be done again", async () => {
+  const doomed = { FAULT_AT: "tool.started" };
+  const task = await give();
+  for (let attempt = 0; attempt < 3; attempt++) {
+    const worker = await workerForTest(doomed);
+    await until(() => worker.process.signalCode === "SIGKILL");
+  }
+  await until(async () => (await stage.client.tasks.get(task.id)).ended_at !== null);
+  expect(await stage.client.tasks.get(task.id)).toMatchObject({
+    state: "failed",
+    cause: "attempts_exhausted",
+  });
+  await stage.lawsHold();
+  await workerForTest();
+  const again = await stage.client.tasks.replay(task.id);
+  await endsOnce(again.id);
 });

@@ -1,5 +1,6 @@
 import type { Db, WorkspaceTx } from "../platform/db.ts";
 import { AppError } from "../platform/errors.ts";
+import { faultPoint } from "../platform/fault-points.ts";
 import { validationFailed } from "../platform/http-errors.ts";
 import { sha256Hex } from "../platform/secret.ts";
 import { canonicalJson } from "../platform/storable-json.ts";
@@ -71,6 +72,7 @@ export async function once<Answer>(
       values: [caller.actor, route, key, hash, JSON.stringify(answer)],
     });
     if (kept.length === 0) throw new StoredMeanwhile();
+    faultPoint("answer.stored");
     return { answer, replayed: false };
   }
 

@@ -3,6 +3,7 @@ import { appendAudit } from "../audit/audit.ts";
 import type { WorkspaceTx } from "../platform/db.ts";
 import { invariant } from "../platform/errors.ts";
 import { validationFailed } from "../platform/http-errors.ts";
+import { faultPoint } from "../platform/fault-points.ts";
 import { newId } from "../platform/ids.ts";
 import type { Caller } from "./caller.ts";
 import { unknownAgent, unknownUpload } from "./task-errors.ts";
@@ -97,6 +98,7 @@ export async function createTask(
       createdBy: caller.actor,
     }),
   );
+  faultPoint("task.inserted");
   const task = await findTask(tx, id);
   invariant(task, "a task that was just made is there");
   await appendAudit(tx, {
@@ -106,5 +108,6 @@ export async function createTask(
     target: id,
     after: task,
   });
+  faultPoint("task.made");
   return task;
 }

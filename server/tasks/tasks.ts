@@ -9,6 +9,7 @@ import {
 import { appendAudit } from "../audit/audit.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { Db, WorkspaceTx } from "../platform/db.ts";
+import { faultPoint } from "../platform/fault-points.ts";
 import { validationFailed } from "../platform/http-errors.ts";
 import type { Caller } from "./caller.ts";
 import type { EventBell } from "./event-bell.ts";
@@ -150,6 +151,7 @@ export function createTasks(options: {
         { caller, route: "POST /v1/tasks", key: idempotencyKey, body },
         (tx) => createTask(tx, { caller, body }),
       );
+      faultPoint("task.committed");
       if (!outcome.replayed) bell.runReady(outcome.answer.id);
       return outcome;
     },

@@ -8,11 +8,13 @@ import { io, type Socket } from "socket.io-client";
 import { createIdentity } from "../identity/identity.ts";
 import { ensureLocalWorkspace } from "../identity/local-workspace.ts";
 import { seedAgents } from "../agents/agents.ts";
+import { parseLauncherMessage, type ReadyProcess } from "../launcher-messages.ts";
+import { createLedger } from "../ledger/ledger.ts";
 import { localPlan } from "../local-plan.ts";
 import { verify } from "../operator/verify.ts";
 import { systemClock } from "../platform/clock.ts";
 import { createDb } from "../platform/db.ts";
-import { newSecret } from "../platform/ids.ts";
+import { newId, newSecret } from "../platform/ids.ts";
 import { createLogger } from "../platform/log.ts";
 import { migrate } from "../platform/migrate.ts";
 import {
@@ -22,15 +24,7 @@ import {
 import { deriveSecret, Secret } from "../platform/secret.ts";
 import type { Role } from "../roles.ts";
 import { type FaultProxy, openFaultProxy } from "./fault-proxy.ts";
-import {
-  checkout,
-  collect,
-  environment,
-  makeDataDir,
-  PROGRAM,
-  removeDataDir,
-  whenPrinted,
-} from "./product.ts";
+import { checkout, collect, environment, makeDataDir, PROGRAM, removeDataDir } from "./product.ts";
 
 /** One process of an installation. */
 export type RoleProcess = {
@@ -38,6 +32,8 @@ export type RoleProcess = {
   url: string;
   /** Of its gateway, when it has one. */
   gatewayUrl: string;
+  /** Owner of its gateway's holds. */
+  processId: string;
   process: ChildProcess;
   /** What lies between it and those it talks to. */
   links: Links;
@@ -92,12 +88,24 @@ async function withLinks(roles: readonly Role[], env: Env): Promise<{ env: Env; 
   return { env: own, links };
 }
 
+/** What it tells whoever has started it. Rejects with all that was printed when it ends before. */
+function whenReady(child: ChildProcess, output: () => string): Promise<ReadyProcess> {
+  return new Promise((resolve, reject) => {
+    child.on("message", (sent) => {
+      const message = parseLauncherMessage(sent);
+      if (message?.type === "ready") resolve(message);
+    });
+    child.once("close", () => reject(new Error(`ended before it was ready:\n${output()}`)));
+  });
+}
+
 async function startProcess(roles: readonly Role[], given: Env): Promise<RoleProcess> {
   const { env, links } = await withLinks(roles, given);
   const options = roles.map((role) => `--role=${role}`);
   const child = spawn(process.execPath, [PROGRAM, "start", ...options], {
     cwd: checkout,
     env: environment(env),
+    stdio: ["ignore", "pipe", "pipe", "ipc"],
   });
   const closed = once(child, "close");
   const chunks = collect(child);
@@ -105,10 +113,11 @@ async function startProcess(roles: readonly Role[], given: Env): Promise<RolePro
   const unlink = (): Promise<unknown> =>
     Promise.all(Object.values(links).map((link) => link.close()));
   void closed.then(unlink);
-  const [, url = ""] = await whenPrinted(child, output, /ready\s+(\S+) in [\d.]+ s\n/);
+  const { url, gatewayUrl, processId } = await whenReady(child, output);
   return {
     url,
-    gatewayUrl: /▸ gateway\s+(\S+)/.exec(output())?.[1] ?? "",
+    gatewayUrl: gatewayUrl ?? "",
+    processId,
     process: child,
     links,
     output,
@@ -169,6 +178,7 @@ export async function openInstallationOfRoles(env: Env = {}) {
     ...env,
   };
   const running = new Set<RoleProcess>();
+  const ledger = createLedger({ db, processId: newId("wrk") });
 
   return {
     db,
@@ -195,7 +205,12 @@ export async function openInstallationOfRoles(env: Env = {}) {
       const provider: Env = { SIMULATOR_URL: simulatorUrl };
       const started = await startProcess(roles, { ...shared, ...provider, ...own });
       running.add(started);
-      started.process.once("close", () => running.delete(started));
+      started.process.once("close", () => {
+        running.delete(started);
+        // As a launcher does: what the dead had open may be compared with the provider's figures.
+        if (roles.includes("gateway"))
+          void ledger.processEnded(started.processId).catch(() => undefined);
+      });
       return started;
     },
     /** The sockets of a page that the local owner has opened at this address; for the caller to close. */

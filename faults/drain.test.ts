@@ -1,7 +1,7 @@
 import { createClient } from "@guildhall/sdk/client/client.ts";
 import type { Event } from "@guildhall/sdk/contract/event.ts";
 import { afterAll, expect, onTestFinished, test, vi } from "vitest";
-import { openInstallationOfRoles, type RoleProcess } from "./test/role-processes.ts";
+import { openInstallationOfRoles, type RoleProcess } from "../server/test/role-processes.ts";
 
 // A start takes two seconds on a free machine, and many times that on one that runs a whole suite.
 vi.setConfig({ testTimeout: 300_000, hookTimeout: 300_000 });
@@ -55,7 +55,7 @@ const stream = (url: string) =>
     }),
   });
 
-test("a worker that is told to end hands its run over, and another one goes on at once with the same step", async () => {
+test("F32 a worker that is told to end hands its run over, and another one goes on at once with the same step", async () => {
   const first = await startForTest(["worker"], { ...to, DRAIN_MS: "300" });
   // The call hangs, so the drain passes without the step having ended.
   await installation.setFaults([{ kind: "stall", before_event: 3, ms: 4_000, times: 1 }]);
@@ -74,7 +74,7 @@ test("a worker that is told to end hands its run over, and another one goes on a
   expect(await second.stop()).toBe(0);
 });
 
-test("a worker that drains claims nothing more; what is made meanwhile waits for another one", async () => {
+test("F32 a worker that drains claims nothing more; what is made meanwhile waits for another one", async () => {
   const first = await startForTest(["worker"], to);
   await installation.setFaults([{ kind: "stall", before_event: 3, ms: 3_000, times: 1 }]);
   const open = await client.tasks.create({ agent: "gray", prompt: "Look around" });
@@ -88,7 +88,7 @@ test("a worker that drains claims nothing more; what is made meanwhile waits for
   for (const { id } of [open, later]) await until(() => has(id, "task.succeeded"));
 });
 
-test("an API that is told to end is not ready at once, answers what still comes and what is open, and sends sockets away", async () => {
+test("F32 an API that is told to end is not ready at once, answers what still comes and what is open, and sends sockets away", async () => {
   const ending = await startForTest(["api"], { ...to, DRAIN_NOTICE_MS: "4000" });
   const task = await client.tasks.create({ agent: "gray", prompt: "Look around" });
   await client.tasks.cancel(task.id);
@@ -114,7 +114,7 @@ test("an API that is told to end is not ready at once, answers what still comes 
   await client.tasks.cancel(quiet.id);
 });
 
-test("a gateway that is told to end lets open streams come to their end, and breaks off what outlasts the drain, charged as held", async () => {
+test("F32 a gateway that is told to end lets open streams come to their end, and breaks off what outlasts the drain, charged as held", async () => {
   const ending = await startForTest(["gateway"]);
   await installation.setFaults([{ kind: "stall", before_event: 3, ms: 2_000, times: 1 }]);
   const whole = await stream(ending.gatewayUrl);

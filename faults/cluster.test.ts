@@ -3,9 +3,9 @@ import { promisify } from "node:util";
 import { createClient } from "@guildhall/sdk/client/client.ts";
 import { type Task, taskSchema } from "@guildhall/sdk/contract/task.ts";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
-import { readSizes } from "./cluster.ts";
-import { makeDataDir, type Product, removeDataDir, startProduct } from "./test/product.ts";
-import { type Role, roles } from "./roles.ts";
+import { readSizes } from "../server/cluster.ts";
+import { makeDataDir, type Product, removeDataDir, startProduct } from "../server/test/product.ts";
+import { type Role, roles } from "../server/roles.ts";
 
 // Half a minute on a free machine; a start takes many times longer on one that runs a whole suite.
 vi.setConfig({ testTimeout: 600_000, hookTimeout: 300_000 });
@@ -136,7 +136,7 @@ async function allSucceed(tasks: readonly Task[]): Promise<void> {
     });
 }
 
-test("every process is replaced under load, and one more is ended from outside: no request fails and every task ends well", async () => {
+test("F32 every process is replaced under load, and one more is ended from outside: no request fails and every task ends well", async () => {
   const before = (await Promise.all(roles.map(pidsOf))).flat();
   expect(before).toHaveLength(7);
   const load = await startLoad();
@@ -155,7 +155,7 @@ test("every process is replaced under load, and one more is ended from outside: 
   expect((await cluster.cli("verify", "--quiet")).code).toBe(0);
 });
 
-test("a worker and a gateway that are killed are started again, their tasks are finished by others, and nothing is paid twice", async () => {
+test("F01 F03 a worker and a gateway that are killed are started again, their tasks are finished by others, and nothing is paid twice", async () => {
   const load = await startLoad();
   await until(() => load.tasks.length >= 3);
   const [worker = 0] = await pidsOf("worker");
