@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
+import { setTimeout as delay } from "node:timers/promises";
 import type { ClientToServer, ServerToClient } from "@guildhall/sdk/contract/socket.ts";
 import { scopes } from "@guildhall/sdk/contract/workspace.ts";
 import type { FaultPlan } from "@guildhall/simulator/delivery/faults.ts";
@@ -179,6 +180,18 @@ export async function openInstallationOfRoles(env: Env = {}) {
   };
   const running = new Set<RoleProcess>();
   const ledger = createLedger({ db, processId: newId("wrk") });
+  let closed = false;
+
+  /** As a launcher does: what the dead had open may be compared with the provider's figures. */
+  async function tellEnded(processId: string): Promise<void> {
+    if (closed) return;
+    try {
+      await ledger.processEnded(processId);
+    } catch {
+      await delay(500);
+      await tellEnded(processId);
+    }
+  }
 
   return {
     db,
@@ -207,9 +220,7 @@ export async function openInstallationOfRoles(env: Env = {}) {
       running.add(started);
       started.process.once("close", () => {
         running.delete(started);
-        // As a launcher does: what the dead had open may be compared with the provider's figures.
-        if (roles.includes("gateway"))
-          void ledger.processEnded(started.processId).catch(() => undefined);
+        if (roles.includes("gateway")) void tellEnded(started.processId);
       });
       return started;
     },
@@ -270,6 +281,7 @@ export async function openInstallationOfRoles(env: Env = {}) {
       return (await verify(db, { quiet: true })).filter((result) => !result.ok);
     },
     async close(): Promise<void> {
+      closed = true;
       await Promise.all([...running].map((process) => process.kill()));
       await simulator.close();
       await db.close();
