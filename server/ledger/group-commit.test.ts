@@ -5,11 +5,12 @@ import { createGroupCommit, type GroupItem } from "./group-commit.ts";
 type Item = GroupItem<string>;
 
 /** A database whose transactions end when the test says so. */
-function stage(options: { maxItems?: number; maxTransactions?: number } = {}) {
+function stage(options: { maxItems?: number; maxTransactions?: number; maxWaitMs?: number } = {}) {
   const open: { items: readonly Item[]; end(error?: Error): Promise<void> }[] = [];
   const group = createGroupCommit<string, string>({
     maxItems: options.maxItems ?? 10,
     maxTransactions: options.maxTransactions ?? 2,
+    maxWaitMs: options.maxWaitMs ?? 60_000,
     commit: (items) =>
       new Promise((resolve, reject) => {
         open.push({
@@ -107,4 +108,23 @@ it("what a broken connection may have done is not done again, and the next ones 
   void group.submit(item("ws_1", "c"));
   await turn();
   expect(ids()).toEqual([["c"]]);
+});
+
+it("behind a transaction that hangs nobody waits for ever, and what was sent with it is not refused", async () => {
+  const { group, open, ids } = stage({ maxWaitMs: 40 });
+  const sent = group.submit(item("ws_1", "a"));
+  await turn();
+  const late = Promise.allSettled(["b", "c"].map((id) => group.submit(item("ws_1", id))));
+  for (const outcome of await late)
+    expect(outcome).toMatchObject({
+      status: "rejected",
+      reason: { code: "database_unavailable", status: 503 },
+    });
+  await open[0]!.end();
+  expect(await sent).toBe("a done");
+  expect(ids()).toEqual([]);
+  const next = group.submit(item("ws_1", "d"));
+  await turn();
+  await open[0]!.end();
+  expect(await next).toBe("d done");
 });

@@ -1,3 +1,4 @@
+import { databaseAway } from "../platform/db.ts";
 import { AppError } from "../platform/errors.ts";
 
 /** One thing to be committed, for the account whose balances it changes. Two with one id never go together. */
@@ -15,9 +16,12 @@ export type GroupCommitOptions<Ask, Answer> = {
   maxItems: number;
   /** How many transactions are under way at once. */
   maxTransactions: number;
+  /** Who waits for so long is refused (`database_unavailable`): behind a database that hangs the line has no other end. */
+  maxWaitMs: number;
 };
 
 type Waiting<Ask, Answer> = GroupItem<Ask> & {
+  sinceMs: number;
   resolve(answer: Answer): void;
   reject(error: unknown): void;
 };
@@ -25,6 +29,56 @@ type Waiting<Ask, Answer> = GroupItem<Ask> & {
 /** The database refused it, so that nothing of it stands; other errors leave that open. */
 function isRefused(error: unknown): boolean {
   return !(error instanceof AppError && error.retryable);
+}
+
+type Commit<Ask, Answer> = GroupCommitOptions<Ask, Answer>["commit"];
+
+async function commitOne<Ask, Answer>(
+  commit: Commit<Ask, Answer>,
+  item: Waiting<Ask, Answer>,
+): Promise<void> {
+  try {
+    const [answer] = await commit([item]);
+    item.resolve(answer as Answer);
+  } catch (error) {
+    item.reject(error);
+  }
+}
+
+async function commitGroup<Ask, Answer>(
+  commit: Commit<Ask, Answer>,
+  group: readonly Waiting<Ask, Answer>[],
+): Promise<void> {
+  try {
+    const answers = await commit(group);
+    for (const [index, item] of group.entries()) item.resolve(answers[index] as Answer);
+  } catch (error) {
+    if (group.length > 1 && isRefused(error))
+      for (const item of group) await commitOne(commit, item);
+    else for (const item of group) item.reject(error);
+  }
+}
+
+/** -> to be called for each that begins to wait. One timer for all: one each would cost more than their commit. */
+function createWatch<Ask, Answer>(
+  waiting: Map<string, Waiting<Ask, Answer>[]>,
+  maxWaitMs: number,
+): () => void {
+  let timer: NodeJS.Timeout | undefined;
+  function refuseLate(): void {
+    timer = undefined;
+    const latestMs = performance.now() - maxWaitMs;
+    for (const [account, items] of waiting) {
+      const inTime = items.filter((item) => item.sinceMs > latestMs);
+      if (inTime.length > 0) waiting.set(account, inTime);
+      else waiting.delete(account);
+      for (const item of items) if (item.sinceMs <= latestMs) item.reject(databaseAway());
+    }
+    if (waiting.size > 0) timer = setTimeout(refuseLate, maxWaitMs / 4);
+  }
+  return () => {
+    timer ??= setTimeout(refuseLate, maxWaitMs);
+  };
 }
 
 /**
@@ -38,6 +92,7 @@ export function createGroupCommit<Ask, Answer>(
   /** In the order in which accounts began to wait. */
   const waiting = new Map<string, Waiting<Ask, Answer>[]>();
   const busy = new Set<string>();
+  const watch = createWatch(waiting, options.maxWaitMs);
   let open = 0;
   let scheduled = false;
 
@@ -64,30 +119,11 @@ export function createGroupCommit<Ask, Answer>(
     return group;
   }
 
-  async function settleOne(item: Waiting<Ask, Answer>): Promise<void> {
-    try {
-      const [answer] = await options.commit([item]);
-      item.resolve(answer as Answer);
-    } catch (error) {
-      item.reject(error);
-    }
-  }
-
-  async function commitGroup(group: readonly Waiting<Ask, Answer>[]): Promise<void> {
-    try {
-      const answers = await options.commit(group);
-      for (const [index, item] of group.entries()) item.resolve(answers[index] as Answer);
-    } catch (error) {
-      if (group.length > 1 && isRefused(error)) for (const item of group) await settleOne(item);
-      else for (const item of group) item.reject(error);
-    }
-  }
-
   function begin(group: Waiting<Ask, Answer>[]): void {
     const accounts = new Set(group.map((item) => item.account));
     for (const account of accounts) busy.add(account);
     open += 1;
-    void commitGroup(group).finally(() => {
+    void commitGroup(options.commit, group).finally(() => {
       open -= 1;
       for (const account of accounts) busy.delete(account);
       pump();
@@ -105,7 +141,8 @@ export function createGroupCommit<Ask, Answer>(
   return {
     submit(item) {
       return new Promise((resolve, reject) => {
-        const entry = { ...item, resolve, reject };
+        const entry = { ...item, sinceMs: performance.now(), resolve, reject };
+        watch();
         const items = waiting.get(item.account);
         if (items) items.push(entry);
         else waiting.set(item.account, [entry]);

@@ -78,6 +78,8 @@ export type Ledger = {
 const MAX_ITEMS = 128;
 /** While one waits for its fsync, another one computes. */
 const MAX_TRANSACTIONS = 3;
+/** As long as a statement waits for a connection. */
+const MAX_WAIT_MS = 3_000;
 const DAY_MS = 86_400_000;
 
 type Ask = { settlement: Settlement } | { reservation: ReserveRequest };
@@ -99,6 +101,7 @@ function createSpending(db: Db, processId: string) {
   return createGroupCommit<Ask, answers.SpendingRow | undefined>({
     maxItems: MAX_ITEMS,
     maxTransactions: MAX_TRANSACTIONS,
+    maxWaitMs: MAX_WAIT_MS,
     async commit(items) {
       const settlements: Settlement[] = [];
       const reservations: ReserveRequest[] = [];
@@ -121,6 +124,7 @@ function createAgentTime(db: Db): Pick<Ledger, "leaseAgentTime" | "returnAgentTi
   const group = createGroupCommit<AgentTimeAsk, unknown>({
     maxItems: MAX_ITEMS,
     maxTransactions: MAX_TRANSACTIONS,
+    maxWaitMs: MAX_WAIT_MS,
     async commit(items) {
       const asks = items.map((item) => item.ask);
       const rows = await db.ledger<{ answer: unknown }>(queries.commitAgentTime(asks));

@@ -50,16 +50,15 @@ export async function applyRule(tx: Tx, rule: Rule, scope = ""): Promise<Finding
 }
 
 /** For all statements that follow, so that work under way between two of them is no violation. */
-export async function readOneSnapshot(tx: Tx, statementTimeout: string): Promise<void> {
+export async function readOneSnapshot(tx: Tx): Promise<void> {
   await tx.query({
     text: "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY",
     values: [],
   });
-  await tx.query({ text: `SET LOCAL statement_timeout = '${statementTimeout}'`, values: [] });
 }
 
 async function findAll(tx: Tx, quiet: boolean): Promise<Finding[]> {
-  await readOneSnapshot(tx, "10min");
+  await readOneSnapshot(tx);
   const findings: Finding[] = [];
   for (const rule of [
     ...runRules,
@@ -80,7 +79,9 @@ async function findAll(tx: Tx, quiet: boolean): Promise<Finding[]> {
  * `quiet` also demands that nothing is held: for after everything has ended.
  */
 export async function verify(db: Db, options: { quiet?: boolean } = {}): Promise<LawResult[]> {
-  const findings = await db.withPlatform((tx) => findAll(tx, options.quiet ?? false));
+  const findings = await db.withPlatform((tx) => findAll(tx, options.quiet ?? false), {
+    statementTimeoutMs: 600_000,
+  });
   return statements.map(({ law, statement }) => {
     const own = findings.filter((finding) => finding.law === law);
     const violations = own.flatMap((finding) => finding.violations);

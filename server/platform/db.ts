@@ -19,8 +19,14 @@ export type DbRole = "guildhall_app" | "guildhall_ledger" | "guildhall_platform"
 export type Db = {
   /** The door for everything that serves a workspace. `work` may run again after a deadlock, so it touches the database only. */
   withWorkspace<T>(workspaceId: string, work: (tx: WorkspaceTx) => Promise<T>): Promise<T>;
-  /** The door for jobs that look across workspaces. Its callers are listed in db-doors.test.ts and reviewed. */
-  withPlatform<T>(work: (tx: Tx) => Promise<T>): Promise<T>;
+  /**
+   * The door for jobs that look across workspaces. Its callers are listed in db-doors.test.ts and reviewed.
+   * `statementTimeoutMs`: for statements that may take longer than the 5 s of the roles.
+   */
+  withPlatform<T>(
+    work: (tx: Tx) => Promise<T>,
+    options?: { statementTimeoutMs?: number },
+  ): Promise<T>;
   /** One call of a reviewed SECURITY DEFINER function, as a transaction of its own (one round trip). */
   ledger<Row extends object>(statement: Statement): Promise<Row[]>;
   close(): Promise<void>;
@@ -51,6 +57,16 @@ const WORKSPACE_ID = /^ws_[0-9a-z]{1,40}$/;
 const RETRIED = new Set(["40P01", "40001"]);
 const MAX_TRIES = 5;
 const INT8_OID = 20;
+/** What migrate.ts gives to the roles. */
+const STATEMENT_TIMEOUT_MS = 5_000;
+/** How much longer than the longest statement an answer takes. Later it is a network that swallows, or a server that hangs. */
+const ANSWER_MS = 2_000;
+
+/** Broken connections, a server that starts, stops or has no room, and statements that it gave up. */
+const UNAVAILABLE =
+  /^(08|53|57P0|57014|58|25P0[34]|55P03|40P01|40001|ECONN|EPIPE|ETIMEDOUT|ENOTFOUND)/;
+const UNAVAILABLE_MESSAGE =
+  /timeout exceeded when trying to connect|Connection terminated|Client has encountered a connection error|Query read timeout/;
 
 /** int8 as number: money is nano-USD, safe up to 9 million USD; anything larger is a bug and must not be rounded. */
 function parseInt8(text: string): number {
@@ -70,36 +86,42 @@ function sqlState(error: unknown): string | undefined {
     : undefined;
 }
 
-/** Connection trouble (class 08, 57P0x, 53300, sockets) becomes a 503 that tells the client to come back. */
-function translated(error: unknown): unknown {
+/** True when the server cannot be reached, or cannot take it now: the same may succeed later. */
+function isUnavailable(error: unknown): boolean {
   const state = sqlState(error);
-  const lost =
-    state === undefined
-      ? error instanceof Error &&
-        /timeout exceeded when trying to connect|Connection terminated|Client has encountered a connection error/.test(
-          error.message,
-        )
-      : /^(08|57P0|53300|ECONN|EPIPE|ETIMEDOUT|ENOTFOUND)/.test(state);
-  if (!lost) return error;
+  if (state !== undefined) return UNAVAILABLE.test(state);
+  return error instanceof Error && UNAVAILABLE_MESSAGE.test(error.message);
+}
+
+const isSilent = (error: unknown): error is Error =>
+  error instanceof Error && error.message === "Query read timeout";
+
+/** 503: who is told this may come again; nothing was half done. */
+export function databaseAway(cause?: unknown): AppError {
   return new AppError({
     code: "database_unavailable",
     status: 503,
     publicMessage: "The database cannot be reached right now.",
     hint: "Try again in a few seconds; nothing was half done.",
-    cause: error,
+    cause,
     retryable: true,
     retryAfterMs: 2_000,
   });
 }
 
+const translated = (error: unknown): unknown =>
+  isUnavailable(error) ? databaseAway(error) : error;
+
 async function runStatement<Row extends object>(
-  client: pg.ClientBase,
+  client: pg.ClientBase | pg.Pool,
   statement: Statement,
+  answerWithinMs?: number,
 ): Promise<Row[]> {
   const result = await client.query<Row & pg.QueryResultRow>({
     text: statement.text,
     values: [...statement.values],
     ...(statement.name === undefined ? {} : { name: statement.name }),
+    ...(answerWithinMs === undefined ? {} : { query_timeout: answerWithinMs }),
   });
   return result.rows;
 }
@@ -127,9 +149,12 @@ async function transaction<T>(
       await client.query("COMMIT");
       return result;
     } catch (error) {
-      await client.query("ROLLBACK").catch((rollbackError: Error) => {
-        broken = rollbackError;
-      });
+      // A connection that does not answer would not answer to this, either.
+      if (isSilent(error)) broken = error;
+      else
+        await client.query("ROLLBACK").catch((rollbackError: Error) => {
+          broken = rollbackError;
+        });
       if (attempt >= MAX_TRIES || !RETRIED.has(sqlState(error) ?? "")) throw translated(error);
     } finally {
       client.off("error", onLost);
@@ -175,6 +200,7 @@ export function createDb(options: DbOptions): Db {
       types,
       max: options.maxConnections ?? 10,
       connectionTimeoutMillis: 3_000,
+      query_timeout: STATEMENT_TIMEOUT_MS + ANSWER_MS,
       idleTimeoutMillis: 30_000,
       application_name: role,
     });
@@ -203,19 +229,18 @@ export function createDb(options: DbOptions): Db {
         return work(tx);
       });
     },
-    withPlatform: (work) =>
-      transaction(poolOf("guildhall_platform"), "BEGIN", (client) =>
-        work({ query: (statement) => runStatement(client, statement) }),
-      ),
+    withPlatform(work, { statementTimeoutMs } = {}) {
+      const longer = statementTimeoutMs !== undefined;
+      const begin = longer ? `BEGIN; SET LOCAL statement_timeout = ${statementTimeoutMs}` : "BEGIN";
+      const answerWithinMs = longer ? statementTimeoutMs + ANSWER_MS : undefined;
+      return transaction(poolOf("guildhall_platform"), begin, (client) =>
+        work({ query: (statement) => runStatement(client, statement, answerWithinMs) }),
+      );
+    },
     async ledger<Row extends object>(statement: Statement) {
       for (let attempt = 1; ; attempt++) {
         try {
-          const result = await poolOf("guildhall_ledger").query<Row & pg.QueryResultRow>({
-            text: statement.text,
-            values: [...statement.values],
-            ...(statement.name === undefined ? {} : { name: statement.name }),
-          });
-          return result.rows;
+          return await runStatement<Row>(poolOf("guildhall_ledger"), statement);
         } catch (error) {
           if (attempt >= MAX_TRIES || !RETRIED.has(sqlState(error) ?? "")) throw translated(error);
           await new Promise((resolve) => setTimeout(resolve, Math.random() * 20 * attempt));

@@ -5,6 +5,7 @@ import type { ClientToServer, ServerToClient } from "@guildhall/sdk/contract/soc
 import { scopes } from "@guildhall/sdk/contract/workspace.ts";
 import type { FaultPlan } from "@guildhall/simulator/delivery/faults.ts";
 import { createSimulator } from "@guildhall/simulator/simulator.ts";
+import pg from "pg";
 import { io, type Socket } from "socket.io-client";
 import { createIdentity } from "../identity/identity.ts";
 import { ensureLocalWorkspace } from "../identity/local-workspace.ts";
@@ -212,6 +213,14 @@ export async function openInstallationOfRoles(env: Env = {}) {
         server = await openServer();
         door.aimAt(server);
       },
+    },
+    /** A connection of the database's owner, past all doors; for the caller to end. */
+    async connectOwner(): Promise<pg.Client> {
+      const owner = new pg.Client({ connectionString: ownerUrl });
+      // It may be killed with the server.
+      owner.on("error", () => undefined);
+      await owner.connect();
+      return owner;
     },
     /** Starts a process of these roles and resolves when it says that it is ready. */
     async start(roles: readonly Role[], own: Env = {}): Promise<RoleProcess> {

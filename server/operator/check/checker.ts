@@ -46,7 +46,7 @@ export function createChecker(deps: { db: Db; clock: Clock; log: Logger }): Chec
   let state: CheckState = { laws: new Map(), endedAtMs: undefined, durationMs: 0, checked: 0 };
 
   async function findRecent(tx: Tx): Promise<Finding[]> {
-    await readOneSnapshot(tx, "30s");
+    await readOneSnapshot(tx);
     const [now] = await tx.query<{ now: Date }>({ text: "SELECT clock_now() AS now", values: [] });
     const nowMs = (now?.now ?? new Date()).getTime();
     const since = new Date(
@@ -78,7 +78,7 @@ export function createChecker(deps: { db: Db; clock: Clock; log: Logger }): Chec
   return {
     async run() {
       const startedMs = clock.monotonicMs();
-      const findings = await db.withPlatform(findRecent);
+      const findings = await db.withPlatform(findRecent, { statementTimeoutMs: 30_000 });
       report(findings);
       const endedAtMs = clock.monotonicMs();
       state = {
