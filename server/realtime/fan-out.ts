@@ -47,10 +47,24 @@ export const workspaceRoom = (workspaceId: string): string => `workspace:${works
 export const taskRoom = (workspaceId: string, taskId: string): string =>
   `task:${workspaceId}:${taskId}`;
 
+/** What the libraries below keep of a connection; no part of it is in their types. */
+type Connection = {
+  /** Packets that wait until the transport takes them. */
+  writeBuffer: readonly { data?: string | Buffer }[];
+  transport: { socket: { bufferedAmount: number; terminate(): void } };
+};
+
+/** The transport takes nothing more before the last packets have reached the kernel: most of it waits before that. */
+function unsentBytes({ writeBuffer, transport }: Connection): number {
+  const waiting = writeBuffer.reduce((sum, packet) => sum + (packet.data?.length ?? 0), 0);
+  return waiting + transport.socket.bufferedAmount;
+}
+
+/** At once: an orderly end would wait behind what is not read. Who still lives notices, and connects again. */
 function dropSlowSockets(io: GuildhallServer): void {
   for (const socket of io.sockets.sockets.values()) {
-    const transport = socket.conn.transport as { socket?: { bufferedAmount?: number } };
-    if ((transport.socket?.bufferedAmount ?? 0) > MAX_BUFFERED_BYTES) socket.disconnect(true);
+    const connection = socket.conn as unknown as Connection;
+    if (unsentBytes(connection) > MAX_BUFFERED_BYTES) connection.transport.socket.terminate();
   }
 }
 
