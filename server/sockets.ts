@@ -17,7 +17,8 @@ import type { EventBell } from "./tasks/event-bell.ts";
 import { readEvents } from "./tasks/task-events.ts";
 import { findTasksById } from "./tasks/task-queries.ts";
 
-const PAGE = 1_000;
+/** Events in the answer to a follow, which is one message: the rest is read over HTTP, in pages. */
+const TAIL = 200;
 const POLL_MS = 100;
 const FLUSH_SOCKET_TIME_MS = 30_000;
 
@@ -41,16 +42,11 @@ async function sessionOf(
 async function tailOf(
   db: Db,
   cursor: { workspaceId: string; taskId: string; after: number },
-): Promise<Event[] | undefined> {
-  return db.withWorkspace(cursor.workspaceId, async (tx) => {
-    const events: Event[] = [];
-    for (let { after } = cursor; ; after = events.at(-1)?.seq ?? after) {
-      const page = await readEvents(tx, cursor.taskId, { after, limit: PAGE });
-      if (!page) return undefined;
-      events.push(...page.data);
-      if (page.data.length < PAGE) return events;
-    }
-  });
+): Promise<{ events: Event[]; lastSeq: number } | undefined> {
+  const page = await db.withWorkspace(cursor.workspaceId, (tx) =>
+    readEvents(tx, cursor.taskId, { after: cursor.after, limit: TAIL }),
+  );
+  return page && { events: page.data, lastSeq: page.last_seq };
 }
 
 /** Socket fan-out on the page's own HTTP server. Its reading of the event table also rings the bell of the long polls. */

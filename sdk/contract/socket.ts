@@ -22,10 +22,15 @@ export type ClientToServer = {
     message: { access_token: string },
     answer: (result: { ok: boolean }) => void,
   ) => void;
-  /** Follow one task's events from a cursor: the answer is the tail that is already there. */
+  /**
+   * Follow one task's events from a cursor: the answer is what is already there, up to `last_seq`; of a long tail only
+   * the beginning, and the rest is read over HTTP.
+   */
   follow: (
     message: { task_id: string; after: number },
-    answer: (result: { ok: true; events: Event[] } | { ok: false; code: string }) => void,
+    answer: (
+      result: { ok: true; events: Event[]; last_seq: number } | { ok: false; code: string },
+    ) => void,
   ) => void;
   unfollow: (message: { task_id: string }) => void;
 };

@@ -43,7 +43,8 @@ const realtime = createRealtime({
         values: [taskId, after],
       }),
     );
-    return rows.length > 0 ? rows : undefined;
+    const lastSeq = rows.at(-1)?.seq;
+    return lastSeq === undefined ? undefined : { events: rows, lastSeq };
   },
   tasksOf: (_, ids) => Promise.resolve(ids.map((id) => ({ id }) as Task)),
   origins: ["http://127.0.0.1"],

@@ -21,8 +21,12 @@ export type RealtimeDeps = FanOutDeps & {
   clock: Clock;
   /** Undefined when the token is no valid access token, or its owner has lost the membership. */
   authenticate(accessToken: string): Promise<SocketSession | undefined>;
-  /** Events of a task after a cursor; undefined when the workspace has no such task. */
-  tailOf(workspaceId: string, taskId: string, after: number): Promise<Event[] | undefined>;
+  /** The first events of a task after a cursor; undefined when the workspace has no such task. */
+  tailOf(
+    workspaceId: string,
+    taskId: string,
+    after: number,
+  ): Promise<{ events: Event[]; lastSeq: number } | undefined>;
   /** Whether this request may open a socket now; undefined: any may. */
   mayConnect?(request: IncomingMessage): Promise<boolean>;
   /** Whether this user may send a message now. */
@@ -82,8 +86,8 @@ function serveFollow(socket: GuildhallSocket, deps: RealtimeDeps): void {
     try {
       // Joined before the tail is read: an event between the two arrives twice, which the client drops, never not at all.
       await socket.join(taskRoom(workspaceId, taskId));
-      const events = await deps.tailOf(workspaceId, taskId, after);
-      if (events) return answer({ ok: true, events });
+      const tail = await deps.tailOf(workspaceId, taskId, after);
+      if (tail) return answer({ ok: true, events: tail.events, last_seq: tail.lastSeq });
       await socket.leave(taskRoom(workspaceId, taskId));
       answer({ ok: false, code: "task_not_found" });
     } catch (error) {

@@ -30,8 +30,15 @@ afterEach(async () => {
 async function startServer() {
   const http = createServer();
   const io = new Server<ClientToServer, ServerToClient>(http, { path: "/v1/socket" });
-  const state = { published: 0, mute: false, refuse: false, refuseFollow: false, follows: [0] };
-  state.follows = [];
+  const state = {
+    published: 0,
+    mute: false,
+    refuse: false,
+    refuseFollow: false,
+    follows: [] as number[],
+    /** Events in the answer to a follow. */
+    tail: Infinity,
+  };
   io.use((socket, next) => {
     const { access_token: token } = socket.handshake.auth as { access_token?: string };
     next(state.refuse || token !== "fresh" ? new Error("unauthorized") : undefined);
@@ -41,7 +48,8 @@ async function startServer() {
       if (state.refuseFollow) return answer({ ok: false, code: "too_many_followed" });
       state.follows.push(after);
       await socket.join(id);
-      answer({ ok: true, events: events.slice(after, state.published) });
+      const tail = events.slice(after, Math.min(after + state.tail, state.published));
+      answer({ ok: true, events: tail, last_seq: state.published });
     });
     socket.on("unfollow", ({ task_id: id }) => void socket.leave(id));
   });
@@ -114,6 +122,21 @@ describe("createRealtime", () => {
     server.state.mute = false;
     await vi.waitFor(() => expect(stream.view().lastSeq).toBe(17));
     server.publish(events.length);
+    await vi.waitFor(() => expect(stream.view()).toEqual(whole));
+  });
+
+  it("reads the rest of a tail that is too long for the answer to a follow, also when the first reading fails", async () => {
+    const server = await startServer();
+    server.publish(3);
+    const { realtime, network } = connect(server);
+    const { stream } = realtime.follow("task_1");
+    await vi.waitFor(() => expect(server.state.follows).toEqual([3]));
+    Object.assign(server.state, { mute: true, tail: 2 });
+    network.up = false;
+    server.io.disconnectSockets(true);
+    server.publish(events.length);
+    await vi.waitFor(() => expect(stream.view().lastSeq).toBe(5), { timeout: 5_000 });
+    network.up = true;
     await vi.waitFor(() => expect(stream.view()).toEqual(whole));
   });
 

@@ -34,6 +34,8 @@ type Feed = {
   reading: boolean;
   /** True while the server pushes this task's events. */
   pushed: boolean;
+  /** The last event that the server had when it began to push them; what is missing up to it is read. */
+  lastBefore: number;
 };
 type GuildhallSocket = Socket<ServerToClient, ClientToServer>;
 
@@ -63,7 +65,10 @@ export function createRealtime(deps: RealtimeDeps): Realtime {
     socket.emit("follow", { task_id: taskId, after: feed.stream.view().lastSeq }, (answer) => {
       // Refused, the task is polled: the server pushes only so many at once.
       feed.pushed = answer.ok;
-      if (answer.ok) feed.stream.receive(answer.events);
+      if (!answer.ok) return;
+      feed.lastBefore = answer.last_seq;
+      feed.stream.receive(answer.events);
+      if (isMissing(feed)) void read(feed);
     });
   }
 
@@ -102,7 +107,7 @@ export function createRealtime(deps: RealtimeDeps): Realtime {
 
   const poll = setInterval(() => {
     for (const feed of feeds.values()) {
-      if (!feed.pushed || feed.stream.behind()) void read(feed);
+      if (!feed.pushed || feed.stream.behind() || isMissing(feed)) void read(feed);
     }
   }, deps.pollMs);
 
@@ -137,8 +142,12 @@ function createFeed(deps: RealtimeDeps, taskId: string): Feed {
     users: 0,
     reading: false,
     pushed: false,
+    lastBefore: 0,
   };
 }
+
+/** The answer to a follow tells only the beginning of a long tail. */
+const isMissing = ({ stream, lastBefore }: Feed): boolean => stream.view().lastSeq < lastBefore;
 
 /** The socket, which tries again until it is closed, and brings a new token when its old one is refused. */
 function openSocket(deps: RealtimeDeps): { socket: GuildhallSocket; closeSocket: () => void } {
