@@ -3,6 +3,7 @@ import type { Gateway } from "../gateway/gateway.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { Db } from "../platform/db.ts";
 import type { Logger } from "../platform/log.ts";
+import { standardErrorLog } from "../platform/log-destination.ts";
 import type { Checker } from "./check/checker.ts";
 import { gauge, mirror } from "./metric-kinds.ts";
 import { addQueueMetrics, type QueueMetricsDeps } from "./queue-metrics.ts";
@@ -196,6 +197,14 @@ function addReconcileMetrics(registry: Registry, { reconciled }: MetricsDeps): v
 export function createMetrics(deps: MetricsDeps): Metrics {
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
+  mirror(
+    registry,
+    {
+      name: "guildhall_log_lines_lost_total",
+      help: "Log lines that were lost because standard error took nothing more, most likely a full disk",
+    },
+    () => [[{}, standardErrorLog().lost()]],
+  );
   addGatewayMetrics(registry, deps);
   addHoldMetrics(registry, deps);
   addCheckMetrics(registry, deps);

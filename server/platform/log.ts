@@ -1,5 +1,6 @@
 import { pino, type Logger as PinoLogger } from "pino";
 import { AppError } from "./errors.ts";
+import { standardErrorLog } from "./log-destination.ts";
 import { Secret } from "./secret.ts";
 
 export type Logger = PinoLogger;
@@ -42,6 +43,6 @@ export function createLogger(options: { level: string; name?: string }): Logger 
         censor: "***",
       },
     },
-    pino.destination({ dest: 2, sync: false }),
+    standardErrorLog(),
   );
 }
