@@ -1,7 +1,9 @@
 import { randomUUID } from "node:crypto";
 import { constants } from "node:fs";
 import { open, rename, rm } from "node:fs/promises";
-import { systemCode, toolError } from "../errors.ts";
+import { storageFull } from "../../platform/file-store/object-store.ts";
+import { hasCode } from "../../platform/system-error.ts";
+import { toolError } from "../errors.ts";
 import { within, type FolderAccess, type Target } from "./access.ts";
 import { changed, inspectIfPresent, type Place } from "./place.ts";
 import { requireFileSlot, requireRoom, type FolderTotals } from "./quota.ts";
@@ -39,6 +41,12 @@ async function findReplaced(place: Place, target: Target) {
   return old;
 }
 
+function describeFailure(path: string, error: unknown): unknown {
+  if (hasCode(error, "ENOSPC", "EDQUOT")) return storageFull(error);
+  // The folder itself was deleted or moved away while it was written to.
+  return hasCode(error, "ENOENT") ? changed(path, error) : error;
+}
+
 /**
  * Writes beside the target and renames, so that a reader sees the old or the new file and a crash or
  * a full folder leaves the old one whole. Returns the totals afterwards, given those before.
@@ -69,8 +77,7 @@ export async function storeFile(
         return { sizeBytes, totals: { files, totalBytes } };
       } catch (error) {
         await rm(address, { force: true });
-        // The folder itself was deleted or moved away while it was written to.
-        throw systemCode(error) === "ENOENT" ? changed(path, error) : error;
+        throw describeFailure(path, error);
       }
     },
   });
