@@ -1,5 +1,5 @@
 import { afterAll, expect, onTestFinished, test, vi } from "vitest";
-import { type Answer, ask, askModel } from "./requests.ts";
+import { type Answer, ask, askModel, expectUnavailable } from "./requests.ts";
 import { openStage, until } from "./stage.ts";
 
 vi.setConfig({ testTimeout: 300_000, hookTimeout: 300_000 });
@@ -39,13 +39,6 @@ async function connectOwner(): Promise<Owner> {
   const owner = await stage.connectOwner();
   onTestFinished(() => owner.end().catch(() => undefined));
   return owner;
-}
-
-function expectUnavailable({ status, retryAfter, type, body }: Answer): void {
-  expect({ status, body }).toMatchObject({ status: 503 });
-  expect(retryAfter).toBeGreaterThan(0);
-  expect(type).toMatch(/^application\/(problem\+)?json/);
-  expect(JSON.stringify(body)).toContain('"database_unavailable"');
 }
 
 test("F08 the database is killed in the midst of calls: what is asked is told to come again, no call starts, and all goes on", async () => {

@@ -1,3 +1,5 @@
+import { expect } from "vitest";
+
 /** What a request was answered with. */
 export type Answer = {
   status: number;
@@ -39,3 +41,12 @@ export const askModel = (gatewayUrl: string, key: string): Promise<Answer> =>
       messages: [{ role: "user", content: "Say something short" }],
     },
   });
+
+/** It was told to come again. */
+export function expectUnavailable({ status, retryAfter, type, body }: Answer): void {
+  expect({ status, body }).toMatchObject({ status: 503 });
+  expect(retryAfter).toBeGreaterThan(0);
+  expect(type).toMatch(/^application\/(problem\+)?json/);
+  // The other: the answer was complete, and its charge could not be written.
+  expect(JSON.stringify(body)).toMatch(/"(database_unavailable|charge_not_durable)"/);
+}

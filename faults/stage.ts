@@ -29,8 +29,11 @@ export type Stage = Installation & {
 };
 
 /** Opens it with one gateway, API and scheduler, and no worker. `env` counts for all processes. */
-export async function openStage(env: Readonly<Record<string, string>> = {}): Promise<Stage> {
-  const installation = await openInstallationOfRoles({ ...SHORT_TIMES, ...env });
+export async function openStage(
+  env: Readonly<Record<string, string>> = {},
+  places: { databaseFolder?: string } = {},
+): Promise<Stage> {
+  const installation = await openInstallationOfRoles({ ...SHORT_TIMES, ...env }, places);
   try {
     return await openProcesses(installation);
   } catch (error) {

@@ -139,10 +139,14 @@ async function startProcess(roles: readonly Role[], given: Env): Promise<RolePro
 
 /**
  * A database, a simulated model and a local workspace, over which processes of single roles are started. `env` counts
- * for all of them. Close it when they are no longer needed: it ends those that are left.
+ * for all of them. Close it when they are no longer needed: it ends those that are left. `databaseFolder`: where the
+ * database lies, when it matters.
  */
-export async function openInstallationOfRoles(env: Env = {}) {
-  const [dataDir, databaseDir] = [await makeDataDir(), await makeDataDir()];
+export async function openInstallationOfRoles(
+  env: Env = {},
+  { databaseFolder }: { databaseFolder?: string } = {},
+) {
+  const [dataDir, databaseDir] = [await makeDataDir(), databaseFolder ?? (await makeDataDir())];
   const openServer = (): Promise<EmbeddedPostgres> =>
     startEmbeddedPostgres({
       dataDir: `${databaseDir}/postgres`,
