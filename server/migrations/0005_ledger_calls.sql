@@ -91,9 +91,8 @@ DECLARE
   e ended_hold;
   account bigint;
 BEGIN
-  UPDATE budgets b SET held = b.held + c.held_change, posted = b.posted + c.posted_change
-    FROM (SELECT x.workspace_id, k.id, sum(x.held_change) AS held_change, sum(x.posted_change) AS posted_change FROM unnest(ended) x, unnest(x.budget_ids) k(id) GROUP BY 1, 2) c
-    WHERE b.workspace_id = c.workspace_id AND b.id = c.id;
+  PERFORM change_budgets(array_agg(c.workspace_id), array_agg(c.id), array_agg(c.posted_change), array_agg(c.held_change))
+    FROM (SELECT x.workspace_id, k.id, sum(x.held_change)::bigint AS held_change, sum(x.posted_change)::bigint AS posted_change FROM unnest(ended) x, unnest(x.budget_ids) k(id) GROUP BY 1, 2) c;
   INSERT INTO ledger_lines (workspace_id, meter, kind, amount, budget_ids, hold_id, run_id)
     SELECT x.workspace_id, 'model_cost', x.kind, x.posted_change, x.budget_ids, x.hold_id, x.run_id FROM unnest(ended) x WHERE x.kind IS NOT NULL;
   UPDATE holds h SET state = x.new_state, posted = CASE WHEN x.new_state <> 'VOID' THEN x.charge END, overrun = x.overrun, usage = x.usage, settled_at = clock_now()
@@ -194,9 +193,8 @@ BEGIN
       FROM ROWS FROM (unnest(asked), unnest(numbers), unnest(seen)) a(workspace_id, hold_id, run_id, api_key_id, epoch, call_no, attempt_no, owner_id, model, price_version,
         input_cost, token_price, max_tokens, min_tokens, dispatch, lease_until, call_limit, budget_ids, n, number, versions, limits, posted, held)
     RETURNING h.id, 'held', h.call_no, h.amount, h.max_tokens, NULL::bigint, NULL::jsonb;
-  UPDATE budgets b SET held = b.held + c.amount
-    FROM (SELECT a.workspace_id, k.id, sum(a.input_cost + a.token_price * a.max_tokens) AS amount FROM unnest(asked) a, unnest(a.budget_ids) k(id) GROUP BY 1, 2) c
-    WHERE b.workspace_id = c.workspace_id AND b.id = c.id;
+  PERFORM change_budgets(array_agg(c.workspace_id), array_agg(c.id), array_agg(0::bigint), array_agg(c.amount))
+    FROM (SELECT a.workspace_id, k.id, sum(a.input_cost + a.token_price * a.max_tokens)::bigint AS amount FROM unnest(asked) a, unnest(a.budget_ids) k(id) GROUP BY 1, 2) c;
 END
 $$;
 
@@ -433,41 +431,6 @@ BEGIN
 END
 $$;
 
--- Gives unused time back to the slices of this epoch, newest first, and never more than they took. Also after the run
--- has parked or ended, as long as no later epoch began: who stops a task should not pay for time that was not used.
-CREATE FUNCTION return_agent_time(workspace text, run text, an_epoch int, unused_ms bigint) RETURNS boolean
-  LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
-AS $$
-DECLARE
-  rest bigint := unused_ms;
-  s time_slices;
-  part bigint;
-  line ledger_lines;
-BEGIN
-  IF NOT coalesce(unused_ms > 0, false) THEN RETURN false; END IF;
-  PERFORM 1 FROM runs r WHERE r.workspace_id = workspace AND r.id = run AND r.epoch = an_epoch
-    AND (r.state IN ('parked', 'ended') OR (r.state = 'claimed' AND r.lease_until > clock_now())) FOR SHARE;
-  IF NOT FOUND THEN RETURN false; END IF;
-  -- Slices of a run are booked under its own row.
-  PERFORM 1 FROM budgets b WHERE b.workspace_id = workspace AND b.meter = 'agent_time' AND b.level = 'run' AND b.scope_id = run AND b.period = 'all' FOR UPDATE;
-  IF (SELECT coalesce(sum(x.granted_ms - x.returned_ms), 0) FROM time_slices x WHERE x.workspace_id = workspace AND x.run_id = run AND x.epoch = an_epoch) < unused_ms THEN
-    RETURN false;
-  END IF;
-  line.kind := 'agent_time_returned';
-  line.run_id := run;
-  FOR s IN SELECT * FROM time_slices x WHERE x.workspace_id = workspace AND x.run_id = run AND x.epoch = an_epoch AND x.returned_ms < x.granted_ms ORDER BY x.slice_no DESC LOOP
-    EXIT WHEN rest = 0;
-    part := least(rest, s.granted_ms - s.returned_ms);
-    line.slice_no := s.slice_no;
-    UPDATE time_slices x SET returned_ms = x.returned_ms + part WHERE x.workspace_id = workspace AND x.run_id = run AND x.slice_no = s.slice_no;
-    PERFORM lock_budgets(array_fill(workspace, ARRAY[cardinality(s.budget_ids)]), s.budget_ids);
-    PERFORM book_time(workspace, s.budget_ids, -part, line);
-    rest := rest - part;
-  END LOOP;
-  RETURN true;
-END
-$$;
-
 -- A new version of a limit; takes effect at the next admission. Open holds are honoured.
 CREATE FUNCTION set_limit(a_meter text, a_level text, scope text, new_amount bigint, actor text) RETURNS int
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
@@ -549,8 +512,8 @@ BEGIN
 END
 $$;
 
-GRANT EXECUTE ON FUNCTION limit_lock(text, text, text, text), level_rank(text, int), open_budget(text, text, text, text, text, smallint), grant_chunk(budgets, bigint),
-  spender_levels(text, text), spend_day(), open_paths(text[], text[], text), lock_budgets(text[], bigint[]), is_overcommitted(budgets), see_levels(text, bigint[], bigint),
+GRANT EXECUTE ON FUNCTION limit_lock(text, text, text, text), level_rank(text, int), open_budgets(text, spent_level[]), grant_chunk(budgets, bigint),
+  spender_levels(text, text), spend_day(), open_paths(text[], text[], text), lock_budgets(text[], bigint[]), change_budgets(text[], bigint[], bigint[], bigint[]), is_overcommitted(budgets), see_levels(text, bigint[], bigint),
   refusal(budgets[], bigint), asked_by_runs(json), asked_by_keys(json), holds_to_end(json), end_holds(ended_hold[]), last_call_no(text, text), asked_in_doubt(asked_hold[]),
   take_holds(asked_hold[]), take_hold(asked_hold), spend_path(text, text, text), book_time(text, bigint[], bigint, ledger_lines) TO guildhall_definer;
 GRANT EXECUTE ON FUNCTION mark_undelivered(text, text, int, text, text) TO guildhall_ledger;

@@ -419,5 +419,5 @@ GRANT EXECUTE ON FUNCTION append_audit(text, text, text, text, text, text), appe
   budget_room(text, text, budget_key) TO guildhall_app;
 GRANT EXECUTE ON FUNCTION budget_room(text, text, budget_key) TO guildhall_definer;
 GRANT EXECUTE ON FUNCTION commit_spending(json, json, json), mark_dispatched(text, text, text), run_active(text, text, int, text), take_journal(text, text, int, text, text), lease_agent_time(text, text, int, int, bigint),
-  return_agent_time(text, text, int, bigint), process_seen(text, text), reap_holds(interval, interval, int), admit_runs(int), claim(text, interval, text[], jsonb), heartbeat(text, interval, jsonb),
+  process_seen(text, text), reap_holds(interval, interval, int), admit_runs(int), claim(text, interval, text[], jsonb), heartbeat(text, interval, jsonb),
   release_run(text, text, int, text), wake_due_runs(), wake_limited_runs() TO guildhall_ledger;

@@ -59,7 +59,6 @@ const reviewedDefiners = [
   "record_refusal",
   "release_run",
   "reserve_contents",
-  "return_agent_time",
   "run_active",
   "set_limit",
   "set_overage",

@@ -234,6 +234,18 @@ const inDatabase: readonly Mutant[] = [
     tests: ORACLE,
   },
   {
+    name: "agent time that fits no more by itself",
+    place: "database",
+    file: "server/migrations/0013_agent_time_groups.sql",
+    edits: [
+      {
+        find: "b.posted + b.held + w.needed > b.limit_amount",
+        replace: "b.posted + b.held > b.limit_amount",
+      },
+    ],
+    tests: ORACLE,
+  },
+  {
     name: "the period of the settlement for that of the admission",
     place: "database",
     file: callsFile,
