@@ -2,7 +2,7 @@ import { type Clock, systemClock } from "../platform/clock.ts";
 import type { Db, Statement } from "../platform/db.ts";
 import { invariant } from "../platform/errors.ts";
 import * as answers from "./answers.ts";
-import { createGroupCommit } from "./group-commit.ts";
+import { createGroupCommit } from "../platform/group-commit.ts";
 import * as queries from "./queries.ts";
 import { createUnresolvedHolds, type UnresolvedFailure } from "./unresolved-holds.ts";
 import type {

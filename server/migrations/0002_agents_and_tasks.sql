@@ -12,7 +12,7 @@ CREATE TABLE agents (
   created_at timestamptz NOT NULL DEFAULT clock_now(),
   PRIMARY KEY (workspace_id, id)
 );
-CALL make_tenant_table('agents', 'SELECT, INSERT, UPDATE', '', 'SELECT, INSERT');
+CALL make_tenant_table('agents', 'SELECT, INSERT, UPDATE', 'SELECT', 'SELECT, INSERT');
 
 -- A set of files that arrived together. Contents lie in the file store under their SHA-256.
 CREATE TABLE uploads (

@@ -17,6 +17,24 @@ END
 $$;
 GRANT EXECUTE ON FUNCTION append_event TO guildhall_app;
 
+-- Appends one event to each of several task streams, each named once; closing: it is the last one. Their runs are locked.
+-- Plans are kept per connection, also those of when the tables were small; so only ones that follow an index are made.
+CREATE FUNCTION append_events(workspace_ids text[], stream_ids text[], event_types text[], event_data jsonb[], closing boolean) RETURNS void
+  LANGUAGE plpgsql SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan
+  SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+AS $$
+DECLARE
+  appended int;
+BEGIN
+  WITH numbered AS (
+    UPDATE streams s SET last_seq = s.last_seq + 1, closed = closing FROM unnest(workspace_ids, stream_ids, event_types, event_data) e(workspace_id, stream_id, type, data)
+      WHERE s.workspace_id = e.workspace_id AND s.id = e.stream_id AND NOT s.closed RETURNING e.workspace_id, e.stream_id, s.last_seq, e.type, e.data)
+  INSERT INTO events (workspace_id, stream_id, seq, type, data) SELECT n.workspace_id, n.stream_id, n.last_seq, n.type, n.data FROM numbered n;
+  GET DIAGNOSTICS appended = ROW_COUNT;
+  IF appended <> cardinality(stream_ids) THEN RAISE EXCEPTION 'one of the streams % is closed', stream_ids USING ERRCODE = 'GH003'; END IF;
+END
+$$;
+
 -- Appends events of a run, fenced: only the attempt that holds the lease can. events: [{type, data}, ...]
 -- -> the sequence number of the last one, or NULL when the attempt is stale.
 CREATE FUNCTION append_run_events(run text, an_epoch int, new_events jsonb) RETURNS bigint
@@ -148,6 +166,43 @@ END
 $$;
 GRANT EXECUTE ON FUNCTION finish_run TO guildhall_app;
 
+CREATE TYPE ended_run AS (workspace_id text, run_id text, task_id text, epoch int, state text, data jsonb, n bigint);
+
+-- The same for many runs as one transaction. A task with a parent, or with children that have not ended, is left alone:
+-- its end locks more, in an order that is not that of the others here.
+-- ends: [{workspace_id, run_id, epoch, state, data}], each run once; data is the event's, with cause or result
+-- -> place in ends from 1, and 'ended' | 'stale' | 'family'
+CREATE FUNCTION finish_runs(ends json) RETURNS TABLE (place int, answer text)
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan
+  SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+AS $$
+DECLARE
+  moment timestamptz := clock_now();
+  ended ended_run[];
+  families bigint[];
+BEGIN
+  SELECT array_agg(ROW(l.workspace_id, l.run_id, l.task_id, l.epoch, l.state, l.data, l.n)::ended_run ORDER BY l.n) INTO ended
+    FROM (SELECT i.*, r.task_id
+      FROM (SELECT * FROM ROWS FROM (json_to_recordset(ends) AS (workspace_id text, run_id text, epoch int, state text, data jsonb)) WITH ORDINALITY
+        i(workspace_id, run_id, epoch, state, data, n) ORDER BY i.workspace_id COLLATE "C", i.run_id COLLATE "C") i
+        CROSS JOIN LATERAL (SELECT x.task_id FROM runs x
+          WHERE x.workspace_id = i.workspace_id AND x.id = i.run_id AND x.epoch = i.epoch AND x.state = 'claimed' AND x.lease_until > clock_now() FOR UPDATE) r) l;
+  RETURN QUERY SELECT i::int, 'stale' FROM generate_series(1, json_array_length(ends)) i WHERE NOT EXISTS (SELECT FROM unnest(ended) x WHERE x.n = i);
+  -- What a run has delegated is known now: delegating needs its run's lock, too.
+  SELECT coalesce(array_agg(x.n), '{}') INTO families FROM unnest(ended) x CROSS JOIN LATERAL (SELECT k.parent_task_id FROM tasks k WHERE k.workspace_id = x.workspace_id AND k.id = x.task_id OFFSET 0) t
+    WHERE t.parent_task_id IS NOT NULL OR EXISTS (SELECT FROM tasks k WHERE k.workspace_id = x.workspace_id AND k.parent_task_id = x.task_id AND k.ended_at IS NULL OFFSET 0);
+  RETURN QUERY SELECT x.n::int, CASE WHEN x.n = ANY (families) THEN 'family' ELSE 'ended' END FROM unnest(ended) x;
+  ended := ARRAY(SELECT x FROM unnest(ended) x WHERE x.n <> ALL (families));
+  IF cardinality(ended) = 0 THEN RETURN; END IF;
+  UPDATE tasks t SET state = x.state, cause = x.data->>'cause', result = x.data->>'result', ended_at = moment FROM unnest(ended) x
+    WHERE t.workspace_id = x.workspace_id AND t.id = x.task_id;
+  UPDATE attempts a SET ended_at = moment, end_reason = x.state FROM unnest(ended) x WHERE a.workspace_id = x.workspace_id AND a.run_id = x.run_id AND a.epoch = x.epoch;
+  UPDATE runs r SET state = 'ended', slot_no = NULL, lease_until = NULL, ended_at = moment FROM unnest(ended) x WHERE r.workspace_id = x.workspace_id AND r.id = x.run_id;
+  PERFORM append_events(array_agg(x.workspace_id), array_agg(x.task_id), array_agg('task.' || x.state), array_agg(x.data), true) FROM unnest(ended) x;
+  INSERT INTO outbox (workspace_id, topic, payload) SELECT x.workspace_id, 'slot.free', jsonb_build_object('task_id', x.task_id) FROM unnest(ended) x;
+END
+$$;
+
 -- Parks a run of its own accord: its slot is free at once, and the stored condition says what wakes it. It never
 -- sleeps past the task's wall-clock limit: the worker that takes it then ends it.
 -- A parent that waits for a child hands its slot to the child, so delegation works with one slot.
@@ -189,15 +244,15 @@ GRANT EXECUTE ON FUNCTION park_run TO guildhall_app;
 -- Plans are kept per connection, also those of when the tables were small; so only ones that follow an index are made.
 CREATE FUNCTION admit_runs(at_most int) RETURNS int
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
+  SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
   w text;
   seen text[] := '{}';
-  changes bigint[];
   slots int;
   free int;
+  admitted int;
   given int := 0;
-  pair record;
 BEGIN
   LOOP
     EXIT WHEN cardinality(seen) = at_most;
@@ -207,27 +262,25 @@ BEGIN
     PERFORM 1 FROM workspaces x WHERE x.workspace_id = w FOR NO KEY UPDATE SKIP LOCKED;
     CONTINUE WHEN NOT FOUND;
     -- All that are there now, unless it is a flood. What happens from here on leaves a change of its own.
-    changes := ARRAY(SELECT x.id FROM slot_changes x WHERE x.workspace_id = w LIMIT 5000 FOR UPDATE SKIP LOCKED);
-    DELETE FROM slot_changes c WHERE c.workspace_id = w AND c.id = ANY (changes);
-    slots := 256;
-    SELECT least(coalesce(l.amount, 256), 256)::int INTO slots FROM limits l
-      WHERE l.workspace_id = w AND l.meter = 'concurrent_tasks' AND l.level = 'workspace' ORDER BY l.version DESC LIMIT 1;
-    slots := coalesce(slots, 256);
-    SELECT slots - count(*) INTO free FROM runs r WHERE r.workspace_id = w AND r.slot_no IS NOT NULL;
+    DELETE FROM slot_changes c WHERE c.workspace_id = w
+      AND c.id = ANY (ARRAY(SELECT x.id FROM slot_changes x WHERE x.workspace_id = w LIMIT 5000 FOR UPDATE SKIP LOCKED));
+    PERFORM 1 FROM runs r WHERE r.workspace_id = w AND r.state = 'queued' LIMIT 1;
+    CONTINUE WHEN NOT FOUND;
+    slots := coalesce((SELECT least(coalesce(l.amount, 256), 256)::int FROM limits l
+      WHERE l.workspace_id = w AND l.meter = 'concurrent_tasks' AND l.level = 'workspace' ORDER BY l.version DESC LIMIT 1), 256);
+    free := slots - (SELECT count(*) FROM runs r WHERE r.workspace_id = w AND r.slot_no IS NOT NULL);
     CONTINUE WHEN free <= 0;
-    FOR pair IN
+    UPDATE runs r SET state = 'admitted', slot_no = p.slot FROM (
       SELECT q.id, s.slot FROM
         (SELECT x.id, row_number() OVER () AS n FROM
           (SELECT r.id FROM runs r WHERE r.workspace_id = w AND r.state = 'queued' ORDER BY r.turn_at, r.id LIMIT free FOR UPDATE SKIP LOCKED) x) q
         JOIN (SELECT g AS slot, row_number() OVER (ORDER BY g) AS n FROM generate_series(1, slots) g
-          WHERE NOT EXISTS (SELECT 1 FROM runs o WHERE o.workspace_id = w AND o.slot_no = g)) s USING (n)
-    LOOP
-      UPDATE runs r SET state = 'admitted', slot_no = pair.slot WHERE r.workspace_id = w AND r.id = pair.id;
-      given := given + 1;
-      free := free - 1;
-    END LOOP;
+          WHERE NOT EXISTS (SELECT 1 FROM runs o WHERE o.workspace_id = w AND o.slot_no = g)) s USING (n)) p
+      WHERE r.workspace_id = w AND r.id = p.id;
+    GET DIAGNOSTICS admitted = ROW_COUNT;
+    given := given + admitted;
     -- Somebody has a queued run locked: who looks next finds it, if it is still queued then.
-    IF free > 0 AND EXISTS (SELECT FROM runs r WHERE r.workspace_id = w AND r.state = 'queued') THEN
+    IF free > admitted AND EXISTS (SELECT FROM runs r WHERE r.workspace_id = w AND r.state = 'queued') THEN
       INSERT INTO slot_changes (workspace_id) VALUES (w);
     END IF;
   END LOOP;
@@ -235,62 +288,86 @@ BEGIN
 END
 $$;
 
--- Leases admitted runs to a worker, one per token hash. The new epoch fences every earlier attempt.
+CREATE TYPE claimed_run AS (workspace_id text, run_id text, task_id text, epoch int, queued_at timestamptz, n int);
+
+-- Gives out slots and leases admitted runs to a worker, one per token hash. The new epoch fences every earlier attempt.
 -- The workspace with the lowest pass is next, and each claim adds to its pass
 --   (1 + its claimed runs) / the weight of its plan, in millionths.
 -- So of two that always have work, one whose plan weighs double starts double as often; and who has much running, for
 -- its runs are long, starts the less often for it. Every claim takes a workspace past the pass at which a newcomer comes
 -- in: with k others ready it waits for k claims at most, however many runs they have waiting. Claims that are made at
 -- the same time may each be one more.
--- weights: {plan: weight}, from 1.
-CREATE FUNCTION claim(worker text, lease interval, token_hashes text[], weights jsonb)
-  RETURNS TABLE (workspace_id text, run_id text, task_id text, epoch int, token_no int)
+-- weights: {plan: weight}, from 1. Slots are given out here, too, so that work which has just come needs no second transaction.
+-- brief: {agent, prompt, toolCallLimit, wallTimeLeftMs, startDelayMs}, all that a worker has to know of a run's
+-- first attempt without input files; NULL: there is more to read.
+CREATE FUNCTION claim(worker text, lease interval, token_hashes text[], weights jsonb, admit_at_most int)
+  RETURNS TABLE (workspace_id text, run_id text, task_id text, epoch int, token_no int, has_parent boolean, brief json)
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
+  SET plan_cache_mode = force_generic_plan SET enable_hashjoin = off SET enable_mergejoin = off
 AS $$
 DECLARE
   wanted int := coalesce(array_length(token_hashes, 1), 0);
   passed_over text[] := '{}';
+  picked claimed_run[] := '{}';
   q run_queues;
   c runs;
   n int := 0;
+  moment timestamptz;
 BEGIN
+  PERFORM admit_runs(admit_at_most);
   LOOP
     EXIT WHEN n = wanted;
     SELECT x.* INTO q FROM run_queues x WHERE x.ready AND x.workspace_id <> ALL (passed_over) ORDER BY x.pass, x.workspace_id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED;
     IF NOT FOUND THEN
-      -- Others are claiming of all that are ready. They may leave something, so it is worth to wait for the first of them.
-      EXIT WHEN n > 0;
-      SELECT x.* INTO q FROM run_queues x WHERE x.ready AND x.workspace_id <> ALL (passed_over) ORDER BY x.pass, x.workspace_id LIMIT 1 FOR NO KEY UPDATE;
+      -- Others are claiming of all that are ready. They may leave something, so it is worth to wait for the first of them,
+      -- but not for who holds a queue: others that give out slots may wait for that one.
+      EXIT WHEN n > 0 OR cardinality(passed_over) > 0;
+      SELECT x.* INTO q FROM run_queues x WHERE x.ready ORDER BY x.pass, x.workspace_id LIMIT 1 FOR NO KEY UPDATE;
       EXIT WHEN NOT FOUND;
     END IF;
-    SELECT r.* INTO c FROM runs r WHERE r.workspace_id = q.workspace_id AND r.state = 'admitted' ORDER BY r.turn_at, r.id LIMIT 1 FOR UPDATE SKIP LOCKED;
+    UPDATE runs r SET state = 'claimed', epoch = r.epoch + 1, worker_id = worker, lease_until = clock_now() + lease
+      FROM (SELECT x.id FROM runs x WHERE x.workspace_id = q.workspace_id AND x.state = 'admitted' ORDER BY x.turn_at, x.id LIMIT 1 FOR UPDATE SKIP LOCKED) o
+      WHERE r.workspace_id = q.workspace_id AND r.id = o.id RETURNING r.* INTO c;
     IF NOT FOUND THEN
       passed_over := passed_over || q.workspace_id;
     ELSE
       n := n + 1;
-      UPDATE runs r SET state = 'claimed', epoch = c.epoch + 1, worker_id = worker, lease_until = clock_now() + lease WHERE r.workspace_id = c.workspace_id AND r.id = c.id;
-      INSERT INTO attempts (workspace_id, run_id, epoch, worker_id, token_hash) VALUES (c.workspace_id, c.id, c.epoch + 1, worker, token_hashes[n]);
-      UPDATE tasks t SET state = 'running', parked = NULL, started_at = coalesce(t.started_at, clock_now()) WHERE t.workspace_id = c.workspace_id AND t.id = c.task_id;
-      PERFORM append_event(c.workspace_id, c.task_id, 'run.claimed', jsonb_build_object('run_id', c.id, 'attempt', c.epoch + 1, 'worker_id', worker));
-      workspace_id := c.workspace_id; run_id := c.id; task_id := c.task_id; epoch := c.epoch + 1; token_no := n;
-      RETURN NEXT;
+      picked := array_append(picked, ROW(c.workspace_id, c.id, c.task_id, c.epoch, c.queued_at, n)::claimed_run);
       q.pass := q.pass + 1000000 * (SELECT count(*) FROM runs r WHERE r.workspace_id = q.workspace_id AND r.slot_no IS NOT NULL AND r.state = 'claimed')
         / coalesce((SELECT (weights->>w.plan)::int FROM workspaces w WHERE w.workspace_id = q.workspace_id), 1);
     END IF;
     UPDATE run_queues x SET pass = q.pass, ready = EXISTS (SELECT FROM runs r WHERE r.workspace_id = q.workspace_id AND r.state = 'admitted')
       WHERE x.workspace_id = q.workspace_id;
   END LOOP;
+  IF n = 0 THEN RETURN; END IF;
+  moment := clock_now();
+  INSERT INTO attempts (workspace_id, run_id, epoch, worker_id, token_hash, started_at)
+    SELECT p.workspace_id, p.run_id, p.epoch, worker, token_hashes[p.n], moment FROM unnest(picked) p;
+  UPDATE tasks t SET state = 'running', parked = NULL, started_at = coalesce(t.started_at, moment) FROM unnest(picked) p
+    WHERE t.workspace_id = p.workspace_id AND t.id = p.task_id;
+  PERFORM append_events(array_agg(p.workspace_id), array_agg(p.task_id), array_agg('run.claimed'::text),
+    array_agg(jsonb_build_object('run_id', p.run_id, 'attempt', p.epoch, 'worker_id', worker)), false) FROM unnest(picked) p;
+  RETURN QUERY SELECT p.workspace_id, p.run_id, p.task_id, p.epoch, p.n, t.parent_task_id IS NOT NULL,
+      CASE WHEN p.epoch = 1 AND t.upload_id IS NULL AND NOT EXISTS (SELECT FROM runs r WHERE r.workspace_id = p.workspace_id AND r.task_id = p.task_id AND r.id <> p.run_id) THEN
+        json_build_object('agent', json_build_object('id', a.id, 'name', a.name, 'role', a.role, 'traits', a.traits, 'voice', a.voice, 'systemPrompt', a.system_prompt,
+            'tools', a.tools, 'model', a.model, 'desk', a.desk),
+          'prompt', t.prompt, 'toolCallLimit', t.tool_call_limit, 'wallTimeLeftMs', floor(t.wall_time_limit_ms - extract(epoch FROM moment - t.started_at) * 1000),
+          'startDelayMs', greatest(0, extract(epoch FROM moment - p.queued_at) * 1000)) END
+    FROM unnest(picked) p CROSS JOIN LATERAL (SELECT * FROM tasks x WHERE x.workspace_id = p.workspace_id AND x.id = p.task_id OFFSET 0) t
+      CROSS JOIN LATERAL (SELECT * FROM agents x WHERE x.workspace_id = p.workspace_id AND x.id = t.agent_id OFFSET 0) a;
 END
 $$;
 
 -- Extends the leases that this worker still holds. held: [{workspace_id, run_id, epoch}] -> those that were extended.
+-- Locked in the order in which runs that end together are.
 CREATE FUNCTION heartbeat(worker text, lease interval, held jsonb) RETURNS TABLE (run_id text, epoch int)
-  LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp
+  LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
 AS $$
-  UPDATE runs r SET lease_until = clock_now() + lease
-    FROM jsonb_to_recordset(held) AS h(workspace_id text, run_id text, epoch int)
-    WHERE r.workspace_id = h.workspace_id AND r.id = h.run_id AND r.epoch = h.epoch AND r.worker_id = worker AND r.state = 'claimed' AND r.lease_until > clock_now()
-    RETURNING r.id, r.epoch
+  WITH locked AS MATERIALIZED (
+    SELECT r.workspace_id, r.id FROM (SELECT * FROM jsonb_to_recordset(held) AS h(workspace_id text, run_id text, epoch int) ORDER BY h.workspace_id COLLATE "C", h.run_id COLLATE "C") h
+      CROSS JOIN LATERAL (SELECT x.workspace_id, x.id FROM runs x WHERE x.workspace_id = h.workspace_id AND x.id = h.run_id AND x.epoch = h.epoch AND x.worker_id = worker
+        AND x.state = 'claimed' AND x.lease_until > clock_now() FOR NO KEY UPDATE) r)
+  UPDATE runs r SET lease_until = clock_now() + lease FROM locked l WHERE r.workspace_id = l.workspace_id AND r.id = l.id RETURNING r.id, r.epoch
 $$;
 
 -- A worker that shuts down hands its run over: claimable at once, not counted as a failed attempt.
@@ -414,10 +491,11 @@ $$;
 CALL own_definer_functions();
 REVOKE EXECUTE ON PROCEDURE make_tenant_table, own_definer_functions FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION clock_now(), current_workspace() TO guildhall_app, guildhall_ledger, guildhall_platform, guildhall_definer;
+GRANT EXECUTE ON FUNCTION append_events(text[], text[], text[], jsonb[], boolean) TO guildhall_definer;
 GRANT EXECUTE ON FUNCTION append_event(text, text, text, jsonb), wake_run(text, text, int), end_task(text, text, text, text, text, jsonb) TO guildhall_app, guildhall_definer;
 GRANT EXECUTE ON FUNCTION append_audit(text, text, text, text, text, text), append_run_events(text, int, jsonb), record_step(text, int, int, text, text, jsonb, jsonb), lock_lease(text, int), finish_run(text, int, text, text, text, jsonb), park_run(text, int, text, jsonb, timestamptz, text), set_limit(text, text, text, bigint, text),
   budget_room(text, text, budget_key) TO guildhall_app;
 GRANT EXECUTE ON FUNCTION budget_room(text, text, budget_key) TO guildhall_definer;
 GRANT EXECUTE ON FUNCTION commit_spending(json, json, json), mark_dispatched(text, text, text), run_active(text, text, int, text), take_journal(text, text, int, text, text), lease_agent_time(text, text, int, int, bigint),
-  process_seen(text, text), reap_holds(interval, interval, int), admit_runs(int), claim(text, interval, text[], jsonb), heartbeat(text, interval, jsonb),
+  process_seen(text, text), reap_holds(interval, interval, int), admit_runs(int), claim(text, interval, text[], jsonb, int), finish_runs(json), heartbeat(text, interval, jsonb),
   release_run(text, text, int, text), wake_due_runs(), wake_limited_runs() TO guildhall_ledger;

@@ -77,8 +77,6 @@ BEGIN
   RETURN woken;
 END
 $$;
-CREATE POLICY reviewed_functions ON agents TO guildhall_definer USING (true) WITH CHECK (true);
-GRANT SELECT ON agents TO guildhall_definer;
 
 REVOKE EXECUTE ON FUNCTION budget_held(text, text, budget_key) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION budget_held(text, text, budget_key) TO guildhall_definer;

@@ -35,6 +35,7 @@ const reviewedDefiners = [
   "contents_stored",
   "count_socket_time",
   "end_temporary_limits",
+  "finish_runs",
   "forget_removed_objects",
   "forget_snapshots",
   "freeze_model",

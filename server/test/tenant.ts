@@ -148,10 +148,6 @@ export async function createQueuedRun(
       options.priority ?? 0,
     ],
   );
-  await admin.query(
-    `INSERT INTO runs (workspace_id, id, task_id, priority) VALUES ($1, $2, $3, $4)`,
-    [workspaceId, runId, taskId, options.priority ?? 0],
-  );
   await admin.query(`SELECT append_event($1, $2, 'task.created', $3)`, [
     workspaceId,
     taskId,
@@ -162,6 +158,11 @@ export async function createQueuedRun(
       cost_limit_nano_usd: costLimitNanoUsd,
     }),
   ]);
+  // Last, for somebody may claim it at once.
+  await admin.query(
+    `INSERT INTO runs (workspace_id, id, task_id, priority) VALUES ($1, $2, $3, $4)`,
+    [workspaceId, runId, taskId, options.priority ?? 0],
+  );
   return { taskId, runId };
 }
 

@@ -2,7 +2,8 @@ import pg from "pg";
 import { beforeEach, expect, it } from "vitest";
 import { createTestDatabase } from "../../test/database.ts";
 import { createQueuedRun, createTenant } from "../../test/tenant.ts";
-import { admitRuns, claimRuns, finishRun, type Claim } from "./run-claims.ts";
+import { admitRuns, claimRuns, finishRun, releaseRun, type Claim } from "./run-claims.ts";
+import { loadRunTask } from "./run-task.ts";
 
 const { db, admin, ownerUrl } = await createTestDatabase();
 
@@ -65,7 +66,7 @@ it("of claims at the same time none takes what another one takes, and none goes 
   try {
     await other.query("BEGIN");
     const taken = await other.query<{ run_id: string }>(
-      "SELECT run_id FROM claim('wrk_other', interval '10 minutes', ARRAY['1', '2', '3', '4', '5'], '{}')",
+      "SELECT run_id FROM claim('wrk_other', interval '10 minutes', ARRAY['1', '2', '3', '4', '5'], '{}', 64)",
     );
     expect(taken.rowCount).toBe(5);
     const claiming = claim(5);
@@ -85,4 +86,36 @@ it("of claims at the same time none takes what another one takes, and none goes 
   } finally {
     await other.end();
   }
+});
+
+it("a claim tells all there is to know of a run's first attempt without files, and of others nothing", async () => {
+  const tenant = await createTenant(admin);
+  const prompt = "Say \u{1F600} and no more.";
+  const plain = await createQueuedRun(admin, tenant, { prompt, toolCallLimit: 7 });
+  const withFiles = await createQueuedRun(admin, tenant);
+  await admin.query("INSERT INTO uploads VALUES ($1, 'upl_1', 'user:test')", [tenant.workspaceId]);
+  await admin.query("UPDATE tasks SET upload_id = 'upl_1' WHERE id = $1", [withFiles.taskId]);
+  const claims = new Map((await claim(2)).map((one) => [one.taskId, one]));
+  expect(claims.get(withFiles.taskId)?.brief).toBeUndefined();
+  const first = claims.get(plain.taskId)!;
+  const { brief, ...unread } = first;
+  const read = await loadRunTask(db, unread);
+  const { wallTimeLeftMs, startDelayMs, ...told } = await loadRunTask(db, first);
+  expect(told).toEqual({
+    ...told,
+    agent: read.agent,
+    prompt,
+    toolCallLimit: 7,
+    inputs: read.inputs,
+    snapshot: read.snapshot,
+    artifacts: read.artifacts,
+    delegated: read.delegated,
+  });
+  expect(brief).toMatchObject({ wallTimeLeftMs, startDelayMs });
+  expect(wallTimeLeftMs).toBe(86_400_000);
+  expect(startDelayMs).toBeCloseTo(read.startDelayMs, 0);
+  await releaseRun(db, first, "test");
+  expect((await claim(1)).map((one) => [one.runId, one.epoch, one.brief])).toEqual([
+    [plain.runId, 2, undefined],
+  ]);
 });

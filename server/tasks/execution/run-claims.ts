@@ -1,3 +1,4 @@
+import type { Agent } from "../../agents/agents.ts";
 import { plans } from "../../ledger/plans.ts";
 import type { Db } from "../../platform/db.ts";
 import { formatRunToken, newRunSecret } from "../../platform/run-token.ts";
@@ -12,6 +13,21 @@ export type Claim = {
   epoch: number;
   /** For the gateway; valid exactly as long as the lease. */
   token: Secret;
+  /** Whether its task was delegated; undefined is unknown. */
+  hasParent?: boolean;
+  /** What a worker has to know of the task; absent when there are files to read, or the claim was not asked. */
+  brief?: RunBrief;
+};
+
+/** What a worker must know of a task that has no files yet. */
+export type RunBrief = {
+  agent: Agent;
+  prompt: string;
+  toolCallLimit: number;
+  /** What is left of the wall-clock limit, milliseconds; not above 0 when it is over. */
+  wallTimeLeftMs: number;
+  /** From the run's being queued to this attempt's start; milliseconds. */
+  startDelayMs: number;
 };
 type ClaimRow = {
   workspace_id: string;
@@ -19,6 +35,8 @@ type ClaimRow = {
   task_id: string;
   epoch: number;
   token_no: number;
+  has_parent: boolean;
+  brief: RunBrief | null;
 };
 
 const weights = JSON.stringify(
@@ -32,18 +50,32 @@ export async function claimRuns(
   db: Db,
   claim: { workerId: string; leaseMs: number; atMost: number },
 ): Promise<Claim[]> {
-  await admitRuns(db);
   const secrets = Array.from({ length: claim.atMost }, newRunSecret);
   const rows = await db.ledger<ClaimRow>({
     name: "claim",
-    text: `SELECT workspace_id, run_id, task_id, epoch, token_no FROM claim($1, $2 * interval '1 millisecond', $3, $4)`,
-    values: [claim.workerId, claim.leaseMs, secrets.map((secret) => secret.hash), weights],
+    text: `SELECT workspace_id, run_id, task_id, epoch, token_no, has_parent, brief FROM claim($1, $2 * interval '1 millisecond', $3, $4, $5)`,
+    values: [
+      claim.workerId,
+      claim.leaseMs,
+      secrets.map((secret) => secret.hash),
+      weights,
+      ADMIT_AT_MOST,
+    ],
   });
   return rows.map((row) => {
     const { workspace_id: workspaceId, run_id: runId, task_id: taskId, epoch } = row;
     const secret = secrets[row.token_no - 1]?.secret ?? "";
     const token = new Secret(formatRunToken({ workspaceId, runId, epoch, secret }));
-    return { workspaceId, runId, taskId, epoch, token };
+    const { has_parent: hasParent, brief } = row;
+    return {
+      workspaceId,
+      runId,
+      taskId,
+      epoch,
+      token,
+      hasParent,
+      ...(brief === null ? {} : { brief }),
+    };
   });
 }
 

@@ -10,19 +10,27 @@ import type { Logger } from "../../platform/log.ts";
 import type { RunOutcome, Runtime } from "../../runtimes/runtime.ts";
 import type { ToolRegistry } from "../../tools/tools.ts";
 import { createAgentTime } from "./run-agent-time.ts";
-import { finishRun, isRunOver, releaseRun, retryRun, type Claim } from "./run-claims.ts";
-import { removeRunFolder, runFolderLimits, setUpRunFolder } from "./run-folder-setup.ts";
+import type { KeptFolder } from "../../tools/run-folder.ts";
+import { isRunOver, releaseRun, retryRun, type Claim } from "./run-claims.ts";
+import type { RunEnds } from "./run-ends.ts";
+import {
+  freshRunFolder,
+  removeRunFolder,
+  runFolderLimits,
+  setUpRunFolder,
+} from "./run-folder-setup.ts";
 import { createFolderState } from "./run-folder-state.ts";
 import type { RunLease } from "./run-lease.ts";
 import { parkRun } from "./run-parking.ts";
 import { isAway, RETRY_MS, whenReachable } from "./run-fence.ts";
 import { createRunRecord } from "./run-record.ts";
-import { loadRunTask } from "./run-task.ts";
+import { loadRunTask, type RunTask } from "./run-task.ts";
 import { createTeam } from "../team/team.ts";
 
 export type RunExecutionDeps = {
   db: Db;
   ledger: Pick<Ledger, "leaseAgentTime" | "returnAgentTime">;
+  ends: RunEnds;
   runtimeFor(agent: Agent): Runtime;
   tools: ToolRegistry;
   files: FileStore;
@@ -69,8 +77,29 @@ function watchWallTime(lease: RunLease, leftMs: number): () => void {
   return () => clearTimeout(timer);
 }
 
+/** What an attempt leaves on this machine. */
+type Traces = { hasFolder: boolean };
+
+async function openFolder(
+  deps: RunExecutionDeps,
+  { claim, lease }: RunAttempt,
+  { task, traces }: { task: RunTask; traces: Traces },
+): Promise<KeptFolder> {
+  const { workspaceId, runId } = claim;
+  function onMade(): void {
+    traces.hasFolder = true;
+  }
+  if (claim.brief !== undefined) return freshRunFolder(deps.dataDir, claim, onMade);
+  onMade();
+  return whenReachable(lease, () => setUpRunFolder(deps, { workspaceId, runId, task }));
+}
+
 /** Executes until the runtime has an outcome. Throws the signal's reason when the run is stopped before. */
-async function runToOutcome(deps: RunExecutionDeps, attempt: RunAttempt): Promise<RunOutcome> {
+async function runToOutcome(
+  deps: RunExecutionDeps,
+  attempt: RunAttempt,
+  traces: Traces,
+): Promise<RunOutcome> {
   const { claim, lease } = attempt;
   const { workspaceId, runId, taskId, epoch } = claim;
   const task = await loadRunTask(deps.db, claim);
@@ -81,9 +110,7 @@ async function runToOutcome(deps: RunExecutionDeps, attempt: RunAttempt): Promis
     lease.signal.throwIfAborted();
     await agentTime.start();
     lease.signal.throwIfAborted();
-    const folder = await whenReachable(lease, () =>
-      setUpRunFolder(deps, { workspaceId, runId, task }),
-    );
+    const folder = await openFolder(deps, attempt, { task, traces });
     const { maxFileBytes } = runFolderLimits;
     const recorded = task.snapshot ?? [];
     const state = createFolderState({ ...deps, folder, workspaceId, maxFileBytes, recorded });
@@ -147,7 +174,7 @@ function outcomeOfError(error: unknown, { lease, claim }: RunAttempt, log: Logge
 
 /** Writes how the run goes on. -> false when somebody else holds it, and nothing was written */
 function writeOutcome(
-  { db, retryBackoffMs }: RunExecutionDeps,
+  { db, ends, retryBackoffMs }: RunExecutionDeps,
   claim: Claim,
   outcome: AttemptOutcome,
 ): Promise<boolean> {
@@ -155,9 +182,9 @@ function writeOutcome(
     case "broken":
       return retryRun(db, claim, retryBackoffMs);
     case "succeeded":
-      return finishRun(db, claim, { state: "succeeded", result: outcome.result });
+      return ends.finish(claim, { state: "succeeded", result: outcome.result });
     case "failed":
-      return finishRun(db, claim, {
+      return ends.finish(claim, {
         state: "failed",
         cause: outcome.cause,
         message: outcome.message,
@@ -171,40 +198,44 @@ function writeOutcome(
   }
 }
 
-/** Writes the outcome as long as the lease lasts, for the database may be away for a moment. */
+/** Writes the outcome as long as the lease lasts, for the database may be away for a moment. -> true when the run is over by it */
 async function settleOutcome(
   deps: RunExecutionDeps,
   { claim, lease }: RunAttempt,
   outcome: AttemptOutcome,
-): Promise<void> {
+): Promise<boolean> {
   while (outcome.status !== "lost" && lease.isValid()) {
     try {
-      await writeOutcome(deps, claim, outcome);
+      const written = await writeOutcome(deps, claim, outcome);
       deps.onEvents?.(claim.taskId);
-      return;
+      return written && (outcome.status === "succeeded" || outcome.status === "failed");
     } catch (error) {
       if (!isAway(error)) throw error;
       deps.log.warn({ err: error, run_id: claim.runId }, "the end of a run waits for the database");
       await delay(RETRY_MS);
     }
   }
+  return false;
 }
 
 /** Executes one leased run until it ends, parks, is handed over, or is lost. Never rejects for a fault of the run. */
 export async function executeRun(deps: RunExecutionDeps, attempt: RunAttempt): Promise<void> {
   const { claim, lease } = attempt;
   faultPoint("run.claimed");
+  // An earlier attempt may have been here.
+  const traces: Traces = { hasFolder: claim.epoch > 1 };
   let outcome: AttemptOutcome;
   try {
-    outcome = await runToOutcome(deps, attempt);
+    outcome = await runToOutcome(deps, attempt, traces);
   } catch (error) {
     outcome = outcomeOfError(error, attempt, deps.log);
   }
   try {
     faultPoint("run.outcome");
-    await settleOutcome(deps, attempt, outcome);
+    const isEnded = await settleOutcome(deps, attempt, outcome);
     // A run that ended here or was cancelled needs its folder no more; one that others go on with does.
-    if (await isRunOver(deps.db, claim)) await removeRunFolder(deps.dataDir, claim);
+    if (traces.hasFolder && (isEnded || (await isRunOver(deps.db, claim))))
+      await removeRunFolder(deps.dataDir, claim);
   } catch (error) {
     // The lease runs out, and the run goes on from its last step.
     deps.log.error({ err: error, run_id: claim.runId }, "the end of a run was not written");

@@ -2,6 +2,7 @@ import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { FileStore } from "../../platform/file-store/file-store.ts";
 import { hasCode } from "../../platform/system-error.ts";
+import { folderOnDemand } from "../../tools/folder-on-demand.ts";
 import { openRunFolder, type KeptFolder, type RunFolder } from "../../tools/run-folder.ts";
 import { placeDelegatedFiles } from "../files/delegated-files.ts";
 import { restoreFolder } from "./run-folder-restore.ts";
@@ -38,6 +39,14 @@ async function place(
 /** What lies in the folder before the attempt's first step, inputs apart. A run that has recorded nothing yet begins with what earlier runs of the task wrote. */
 function firstState({ snapshot, artifacts }: RunTask): readonly KeptEntry[] {
   return snapshot ?? artifacts.map((file) => ({ ...file, mode: 0o644 }));
+}
+
+/** The folder of a run's first attempt when it has no files yet: made when it is wanted. `onMade` is told before. */
+export function freshRunFolder(dataDir: string, run: RunName, onMade: () => void): KeptFolder {
+  return folderOnDemand(() => {
+    onMade();
+    return openRunFolder({ root: runFolderPath(dataDir, run), limits: runFolderLimits });
+  });
 }
 
 /**

@@ -1,22 +1,15 @@
-import { findAgent, type Agent } from "../../agents/agents.ts";
+import { findAgent } from "../../agents/agents.ts";
 import type { Db } from "../../platform/db.ts";
 import { invariant } from "../../platform/errors.ts";
 import { findDelegatedFiles, type DelegatedFile } from "../files/delegated-files.ts";
-import type { Claim } from "./run-claims.ts";
+import type { Claim, RunBrief } from "./run-claims.ts";
 import { findSnapshot, type KeptEntry } from "./run-snapshot.ts";
 
 /** A file that lies in the file store: an input of the task, or what an earlier attempt wrote. */
 export type StoredPath = { path: string; sizeBytes: number; sha256: string };
 
 /** What a worker must know of a task to execute it. */
-export type RunTask = {
-  agent: Agent;
-  prompt: string;
-  toolCallLimit: number;
-  /** What is left of the wall-clock limit, milliseconds; not above 0 when it is over. */
-  wallTimeLeftMs: number;
-  /** From the run's being queued to this attempt's start; milliseconds. */
-  startDelayMs: number;
+export type RunTask = RunBrief & {
   inputs: readonly StoredPath[];
   /** What is recorded of the run's folder, inputs apart; undefined when no step has changed it yet. */
   snapshot: readonly KeptEntry[] | undefined;
@@ -39,8 +32,10 @@ function toStoredPath(row: FileRow): StoredPath {
   return { path: row.path, sizeBytes: row.size_bytes, sha256: row.sha256 };
 }
 
-export function loadRunTask(db: Db, claim: Claim): Promise<RunTask> {
-  const { workspaceId, taskId } = claim;
+export async function loadRunTask(db: Db, claim: Claim): Promise<RunTask> {
+  const { workspaceId, taskId, brief } = claim;
+  if (brief !== undefined)
+    return { ...brief, inputs: [], snapshot: undefined, artifacts: [], delegated: [] };
   return db.withWorkspace(workspaceId, async (tx) => {
     const [task] = await tx.query<TaskRow>({
       text: `SELECT agent_id, prompt, upload_id, tool_call_limit,

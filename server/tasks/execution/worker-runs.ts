@@ -1,4 +1,5 @@
 import { extendLeases, type Claim } from "./run-claims.ts";
+import { createRunEnds } from "./run-ends.ts";
 import { executeRun, type RunExecutionDeps } from "./run-execution.ts";
 import { createRunLease, type RunLease, type RunStop } from "./run-lease.ts";
 
@@ -15,7 +16,7 @@ export type WorkerConfig = {
   retryBackoffMs?: number;
 };
 
-export type WorkerDeps = Omit<RunExecutionDeps, "agentTimeSliceMs" | "retryBackoffMs"> & {
+export type WorkerDeps = Omit<RunExecutionDeps, "agentTimeSliceMs" | "retryBackoffMs" | "ends"> & {
   config: WorkerConfig;
 };
 
@@ -40,6 +41,7 @@ export function createWorkerRuns(
   const { db, clock, config, workerId, isDraining } = deps;
   const { leaseMs, agentTimeSliceMs, retryBackoffMs } = config;
   const held = new Set<Held>();
+  const ends = createRunEnds(db);
 
   return {
     get size() {
@@ -49,7 +51,7 @@ export function createWorkerRuns(
       const lease = createRunLease({ clock, leaseMs, sentAtMs });
       const run: Held = { claim, lease, ended: Promise.resolve() };
       run.ended = executeRun(
-        { ...deps, agentTimeSliceMs, retryBackoffMs },
+        { ...deps, ends, agentTimeSliceMs, retryBackoffMs },
         { claim, lease, isDraining },
       ).then(() => {
         held.delete(run);

@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { AppError } from "../platform/errors.ts";
+import { AppError } from "./errors.ts";
 import { createGroupCommit, type GroupItem } from "./group-commit.ts";
 
 type Item = GroupItem<string>;

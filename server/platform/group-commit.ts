@@ -1,5 +1,5 @@
-import { databaseAway } from "../platform/db.ts";
-import { AppError } from "../platform/errors.ts";
+import { databaseAway } from "./db.ts";
+import { AppError } from "./errors.ts";
 
 /** One thing to be committed, for the account whose balances it changes. Two with one id never go together. */
 export type GroupItem<Ask> = { account: string; id: string; ask: Ask };
