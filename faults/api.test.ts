@@ -46,7 +46,6 @@ async function counted() {
 }
 
 test.each([
-  ["before the task is whole", "task.inserted"],
   ["before the answer is stored", "task.made"],
   ["before the commit", "answer.stored"],
   ["after the commit", "task.committed"],

@@ -61,7 +61,7 @@ const POINTS: Readonly<Record<"worker" | "gateway" | "api", readonly [string, ..
     "step.stored",
   ],
   gateway: ["gateway.held", "gateway.answered", "gateway.settled"],
-  api: ["task.inserted", "task.made", "answer.stored", "task.committed"],
+  api: ["task.made", "answer.stored", "task.committed"],
 };
 
 const dieAt: Kind = (scene) => {

@@ -20,6 +20,12 @@ export type AuditEntry = {
 const hashOf = (value: unknown): string | null =>
   value === undefined ? null : sha256Hex(JSON.stringify(canonicalJson(value)));
 
+/** The arguments of the SQL function `append_audit`, for a statement that writes a line with what it tells of. */
+export function auditArguments(entry: AuditEntry): (string | null)[] {
+  const { actor, action, target, origin, before, after } = entry;
+  return [actor, action, target, origin, hashOf(before), hashOf(after)];
+}
+
 /**
  * Writes an audit line in the caller's transaction and answers its number in the workspace's chain. The chain's head
  * stays locked until commit: call it last, so that the workspace's other mutations wait as short as possible.
@@ -28,14 +34,7 @@ export async function appendAudit(tx: WorkspaceTx, entry: AuditEntry): Promise<n
   const rows = await tx.query<{ seq: number }>({
     name: "append_audit",
     text: "SELECT append_audit($1, $2, $3, $4, $5, $6) AS seq",
-    values: [
-      entry.actor,
-      entry.action,
-      entry.target,
-      entry.origin,
-      hashOf(entry.before),
-      hashOf(entry.after),
-    ],
+    values: auditArguments(entry),
   });
   return rows[0]?.seq ?? 0;
 }

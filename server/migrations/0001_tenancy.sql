@@ -167,9 +167,12 @@ CREATE TABLE audit_lines (
 CALL make_tenant_table('audit_lines', 'SELECT, INSERT', '', 'SELECT, INSERT');
 
 CREATE FUNCTION audit_hash(previous_hash text, seq bigint, at timestamptz, actor text, action text, target text, origin text, before_hash text, after_hash text) RETURNS text
-  LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = public, pg_temp
+  -- Not in SQL, which would be planned at each call.
+  LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = public, pg_temp
 AS $$
-  SELECT encode(sha256(convert_to(jsonb_build_array(previous_hash, seq, extract(epoch FROM at)::text, actor, action, target, origin, before_hash, after_hash)::text, 'UTF8')), 'hex')
+BEGIN
+  RETURN encode(sha256(convert_to(jsonb_build_array(previous_hash, seq, extract(epoch FROM at)::text, actor, action, target, origin, before_hash, after_hash)::text, 'UTF8')), 'hex');
+END
 $$;
 
 -- Runs with the caller's rights: the line belongs to the caller's transaction and to its workspace only. The platform
@@ -183,8 +186,11 @@ DECLARE
   moment timestamptz := clock_now();
   line_hash text;
 BEGIN
-  INSERT INTO audit_heads (workspace_id) VALUES (workspace) ON CONFLICT DO NOTHING;
-  SELECT * INTO head FROM audit_heads h WHERE h.workspace_id = workspace FOR UPDATE;
+  SELECT * INTO head FROM audit_heads h WHERE h.workspace_id = workspace FOR NO KEY UPDATE;
+  IF NOT FOUND THEN
+    INSERT INTO audit_heads (workspace_id) VALUES (workspace) ON CONFLICT DO NOTHING;
+    SELECT * INTO head FROM audit_heads h WHERE h.workspace_id = workspace FOR NO KEY UPDATE;
+  END IF;
   line_hash := audit_hash(head.last_hash, head.last_seq + 1, moment, actor, action, target, origin, before_hash, after_hash);
   INSERT INTO audit_lines VALUES (workspace, head.last_seq + 1, moment, actor, action, target, origin, before_hash, after_hash, head.last_hash, line_hash);
   UPDATE audit_heads h SET last_seq = head.last_seq + 1, last_hash = line_hash WHERE h.workspace_id = workspace;

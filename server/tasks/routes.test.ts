@@ -81,11 +81,14 @@ test("what the creator says counts: title, priority, limits, input files", async
     model_calls: 1,
     tool_calls: 3,
   };
-  const task = await create(mine, { title: "T", priority: -7, limits, upload_id: uploadId });
+  const start_after = "2020-01-01T12:00:00+02:00";
+  const said = { title: "T", priority: -7, limits, upload_id: uploadId, start_after };
+  const task = await create(mine, said);
   expect(task).toMatchObject({ title: "T", priority: -7, limits, upload_id: uploadId });
   const detail = taskDetailSchema.strict().parse(await (await get(`/v1/tasks/${task.id}`)).json());
   expect(detail.input_files).toEqual([{ path: "data/a.csv", size_bytes: 4 }]);
   expect(detail.artifacts).toEqual([]);
+  expect(detail).toEqual({ ...task, input_files: detail.input_files, artifacts: [] });
 });
 
 test("a title made from a long prompt is cut between words and never inside a character", async () => {

@@ -1,13 +1,19 @@
 import type { CreateTask, Task } from "@guildhall/sdk/contract/task.ts";
-import { appendAudit } from "../audit/audit.ts";
+import { auditArguments } from "../audit/audit.ts";
 import type { WorkspaceTx } from "../platform/db.ts";
-import { invariant } from "../platform/errors.ts";
+import { type AppError, invariant } from "../platform/errors.ts";
 import { validationFailed } from "../platform/http-errors.ts";
 import { faultPoint } from "../platform/fault-points.ts";
 import { newId } from "../platform/ids.ts";
 import type { Caller } from "./caller.ts";
 import { unknownAgent, unknownUpload } from "./task-errors.ts";
-import { findTask, insertTask, type ParentTask } from "./task-queries.ts";
+import {
+  insertTask,
+  unstarted,
+  type InsertedTask,
+  type NewTask,
+  type ParentTask,
+} from "./task-insertion.ts";
 
 /** What a task may use unless it is created with other limits. */
 export const taskDefaults = {
@@ -43,21 +49,13 @@ function requireSoon(startAfter: string | undefined): void {
     throw validationFailed([{ field: "start_after", message: "must be within a year from now" }]);
 }
 
-async function requireReferences(tx: WorkspaceTx, body: CreateTask): Promise<void> {
-  const [found] = await tx.query<{ agent: boolean; upload: boolean }>({
-    name: "task_references",
-    text: `SELECT EXISTS (SELECT 1 FROM agents WHERE workspace_id = current_workspace() AND id = $1) AS agent,
-      $2::text IS NULL OR EXISTS (SELECT 1 FROM uploads WHERE workspace_id = current_workspace() AND id = $2) AS upload`,
-    values: [body.agent, body.upload_id ?? null],
+async function missing(tx: WorkspaceTx, found: InsertedTask): Promise<AppError> {
+  if (found.agent) return unknownUpload();
+  const agents = await tx.query<{ id: string }>({
+    text: "SELECT id FROM agents WHERE workspace_id = current_workspace() ORDER BY desk, id LIMIT 50",
+    values: [],
   });
-  if (!found?.agent) {
-    const agents = await tx.query<{ id: string }>({
-      text: "SELECT id FROM agents WHERE workspace_id = current_workspace() ORDER BY desk, id LIMIT 50",
-      values: [],
-    });
-    throw unknownAgent(agents.map((agent) => agent.id));
-  }
-  if (!found.upload) throw unknownUpload();
+  return unknownAgent(agents.map((agent) => agent.id));
 }
 
 /**
@@ -76,38 +74,35 @@ export async function createTask(
 ): Promise<Task> {
   const { caller, body, parent = null, replayOf = null } = options;
   requireSoon(body.start_after);
-  await requireReferences(tx, body);
-  const id = newId("task");
-  await tx.query(
-    insertTask({
-      id,
-      runId: newId("run"),
-      agentId: body.agent,
-      title: body.title ?? titleOf(body.prompt),
-      prompt: body.prompt,
-      uploadId: body.upload_id ?? null,
-      parent,
-      priority: body.priority ?? 0,
-      startAfter: body.start_after ?? null,
-      replayOf,
-      costLimitNanoUsd: body.limits?.cost_nano_usd ?? taskDefaults.costNanoUsd,
-      wallTimeLimitMs: body.limits?.wall_time_ms ?? taskDefaults.wallTimeMs,
-      agentTimeLimitMs: body.limits?.agent_time_ms ?? taskDefaults.agentTimeMs,
-      modelCallLimit: body.limits?.model_calls ?? taskDefaults.modelCalls,
-      toolCallLimit: body.limits?.tool_calls ?? taskDefaults.toolCalls,
-      createdBy: caller.actor,
-    }),
-  );
-  faultPoint("task.inserted");
-  const task = await findTask(tx, id);
-  invariant(task, "a task that was just made is there");
-  await appendAudit(tx, {
+  const made: NewTask = {
+    id: newId("task"),
+    runId: newId("run"),
+    agentId: body.agent,
+    title: (body.title ?? titleOf(body.prompt)).toWellFormed(),
+    prompt: body.prompt.toWellFormed(),
+    uploadId: body.upload_id ?? null,
+    parent,
+    priority: body.priority ?? 0,
+    startAfter: body.start_after ?? null,
+    replayOf,
+    costLimitNanoUsd: body.limits?.cost_nano_usd ?? taskDefaults.costNanoUsd,
+    wallTimeLimitMs: body.limits?.wall_time_ms ?? taskDefaults.wallTimeMs,
+    agentTimeLimitMs: body.limits?.agent_time_ms ?? taskDefaults.agentTimeMs,
+    modelCallLimit: body.limits?.model_calls ?? taskDefaults.modelCalls,
+    toolCallLimit: body.limits?.tool_calls ?? taskDefaults.toolCalls,
+    createdBy: caller.actor,
+  };
+  const task = unstarted(made);
+  const audit = auditArguments({
     actor: caller.actor,
     origin: caller.origin,
     action: "task.created",
-    target: id,
+    target: made.id,
     after: task,
   });
+  const [found] = await tx.query<InsertedTask>(insertTask(made, audit));
+  invariant(found !== undefined, "whether agent and upload are there is always told");
+  if (found.created_at === null) throw await missing(tx, found);
   faultPoint("task.made");
-  return task;
+  return { ...task, created_at: found.created_at.toISOString() };
 }

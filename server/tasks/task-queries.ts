@@ -1,5 +1,5 @@
 import type { Parked, Task, TaskDetail, TaskState } from "@guildhall/sdk/contract/task.ts";
-import type { Statement, WorkspaceTx } from "../platform/db.ts";
+import type { WorkspaceTx } from "../platform/db.ts";
 
 /** A row of `taskSelect`. */
 type TaskRow = {
@@ -192,83 +192,4 @@ export function findInputFiles(
     text: "SELECT path, size_bytes FROM upload_files WHERE workspace_id = current_workspace() AND upload_id = $1 ORDER BY path",
     values: [uploadId],
   });
-}
-
-/** The task that delegates; `delegationKey` names the tool call, which makes one task however often it is executed. */
-export type ParentTask = {
-  taskId: string;
-  rootTaskId: string;
-  depth: number;
-  delegationKey: string;
-};
-
-/** A task as it is made; limits in nano-USD, milliseconds and counts. */
-export type NewTask = {
-  id: string;
-  runId: string;
-  agentId: string;
-  title: string;
-  prompt: string;
-  uploadId: string | null;
-  parent: ParentTask | null;
-  priority: number;
-  /** ISO time. */
-  startAfter: string | null;
-  /** Id of the failed task that it does again. */
-  replayOf: string | null;
-  costLimitNanoUsd: number;
-  wallTimeLimitMs: number;
-  agentTimeLimitMs: number;
-  modelCallLimit: number;
-  toolCallLimit: number;
-  createdBy: string;
-};
-
-/** Task, run, stream, first event and outbox row as one statement: there is no moment with only some of them. */
-export function insertTask(task: NewTask): Statement {
-  const created = {
-    agent_id: task.agentId,
-    title: task.title,
-    created_by: task.createdBy,
-    cost_limit_nano_usd: task.costLimitNanoUsd,
-  };
-  return {
-    name: "insert_task",
-    text: `WITH task AS (
-        INSERT INTO tasks (workspace_id, id, agent_id, title, prompt, upload_id, parent_task_id, root_task_id, depth, priority,
-            cost_limit_nano_usd, wall_time_limit_ms, agent_time_limit_ms, model_call_limit, tool_call_limit, created_by, delegation_key, start_after, replay_of)
-          VALUES (current_workspace(), $1, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $18, $19, $20)
-      ), run AS (
-        INSERT INTO runs (workspace_id, id, task_id, priority, state, wake_at)
-          SELECT current_workspace(), $2, $1, $10, CASE WHEN later THEN 'parked' ELSE 'queued' END, CASE WHEN later THEN $19::timestamptz END
-          FROM (SELECT coalesce($19::timestamptz > clock_now(), false) AS later) start
-      ), stream AS (
-        INSERT INTO streams (workspace_id, id, last_seq) VALUES (current_workspace(), $1, 1)
-      ), event AS (
-        INSERT INTO events (workspace_id, stream_id, seq, type, data) VALUES (current_workspace(), $1, 1, 'task.created', $17)
-      )
-      INSERT INTO outbox (workspace_id, topic, payload) VALUES (current_workspace(), 'run.ready', jsonb_build_object('task_id', $1::text))`,
-    values: [
-      task.id,
-      task.runId,
-      task.agentId,
-      task.title,
-      task.prompt,
-      task.uploadId,
-      task.parent?.taskId ?? null,
-      task.parent?.rootTaskId ?? task.id,
-      task.parent === null ? 0 : task.parent.depth + 1,
-      task.priority,
-      task.costLimitNanoUsd,
-      task.wallTimeLimitMs,
-      task.agentTimeLimitMs,
-      task.modelCallLimit,
-      task.toolCallLimit,
-      task.createdBy,
-      JSON.stringify(created),
-      task.parent?.delegationKey ?? null,
-      task.startAfter,
-      task.replayOf,
-    ],
-  };
 }

@@ -13,6 +13,7 @@ export type RunEnds = {
 const MAX_ITEMS = 64;
 /** While one waits for its fsync, another one computes. */
 const MAX_TRANSACTIONS = 2;
+const MAX_WAIT_MS = 3_000;
 
 type Ask = { claim: Claim; end: TaskEnd };
 type Answer = "ended" | "stale" | "family";
@@ -41,6 +42,7 @@ export function createRunEnds(db: Db): RunEnds {
   const group = createGroupCommit<Ask, Answer>({
     maxItems: MAX_ITEMS,
     maxTransactions: MAX_TRANSACTIONS,
+    maxWaitMs: MAX_WAIT_MS,
     commit: (items) =>
       finishRuns(
         db,
