@@ -8,7 +8,8 @@ import { refuseToolStep, resumeToolStep, takeToolStep } from "./tool-step.ts";
 
 const defaults: ModelCallOptions = {
   maxOutputTokens: 8_192,
-  retryDelaysMs: [1_000, 4_000, 15_000],
+  // Longer than gateways take to be replaced, and than most troubles of a provider last.
+  retryDelaysMs: [1_000, 4_000, 15_000, 30_000, 60_000],
   // Above what the gateway may take: waiting for budget, its own tries and the call itself.
   callTimeoutMs: 900_000,
 };
