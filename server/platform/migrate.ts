@@ -1,11 +1,22 @@
 import { createHash } from "node:crypto";
 import { readdir, readFile } from "node:fs/promises";
+import { setTimeout as delay } from "node:timers/promises";
 import pg from "pg";
 import { AppError } from "./errors.ts";
 import type { DbRole } from "./db.ts";
 import { hasCode } from "./system-error.ts";
 
-export type Migration = { version: number; name: string; sql: string; checksum: string };
+export type Migration = {
+  version: number;
+  name: string;
+  sql: string;
+  checksum: string;
+  /**
+   * Code that does not know this version of the schema yet fails from here on. 0 for what only adds: then every older
+   * release goes on working.
+   */
+  needs: number;
+};
 
 export type MigrateOptions = {
   ownerUrl: string;
@@ -19,6 +30,13 @@ const FOLDER = new URL("../migrations/", import.meta.url);
 const LOGIN_ROLES: readonly DbRole[] = ["guildhall_app", "guildhall_ledger", "guildhall_platform"];
 /** One lock for all migrators of a database: two processes that start together must not both migrate. */
 const MIGRATION_LOCK = 7_119_408_231;
+/** Who waits for a lock of a table keeps all others waiting behind itself: less than their statements may take. */
+const LOCK_TIMEOUT_MS = 1_000;
+const LOCK_PAUSE_MS = 500;
+/** Over a minute of trying. */
+const LOCK_TRIES = 60;
+const LOCK_NOT_AVAILABLE = "55P03";
+const NEEDS = /^-- needs code of (\d{4})$/m;
 
 /**
  * The checksums that are checked in beside the files: a migration that was changed after it had been released is
@@ -29,7 +47,10 @@ export function manifestOf(migrations: readonly Migration[]): string {
   return `${JSON.stringify(checksums, null, 2)}\n`;
 }
 
-/** All migrations in order; the file name is `<4 digits>_<name>.sql`, the checksum is SHA-256 of the text. */
+/**
+ * All migrations in order; the file name is `<4 digits>_<name>.sql`, the checksum is SHA-256 of the text. What takes
+ * away has a line `-- needs code of 0017`, the version since which nothing uses it.
+ */
 export async function readMigrations(folder: URL = FOLDER): Promise<Migration[]> {
   const names = (await readdir(folder)).filter((name) => /^\d{4}_.+\.sql$/.test(name)).toSorted();
   return Promise.all(
@@ -40,6 +61,7 @@ export async function readMigrations(folder: URL = FOLDER): Promise<Migration[]>
         name,
         sql,
         checksum: createHash("sha256").update(sql).digest("hex"),
+        needs: Number(NEEDS.exec(sql)?.[1] ?? 0),
       };
     }),
   );
@@ -96,38 +118,69 @@ async function ensureRoles(
   await client.query("GRANT guildhall_definer TO CURRENT_USER WITH SET TRUE");
 }
 
-async function applyPending(client: pg.Client, migrations: readonly Migration[]): Promise<number> {
+type Applied = { version: number; checksum: string; needs: number };
+
+async function readApplied(client: pg.Client): Promise<Applied[]> {
   await client.query(
-    "CREATE TABLE IF NOT EXISTS schema_migrations (version int PRIMARY KEY, name text NOT NULL, checksum text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())",
+    "CREATE TABLE IF NOT EXISTS schema_migrations (version int PRIMARY KEY, name text NOT NULL, checksum text NOT NULL, needs int NOT NULL DEFAULT 0, applied_at timestamptz NOT NULL DEFAULT now())",
   );
-  const applied = new Map(
-    (
-      await client.query<{ version: number; checksum: string }>(
-        "SELECT version, checksum FROM schema_migrations",
-      )
-    ).rows.map((row) => [row.version, row.checksum]),
+  const { rows } = await client.query<Applied>(
+    "SELECT version, checksum, needs FROM schema_migrations",
   );
-  const newest = Math.max(0, ...applied.keys());
-  const known = migrations.at(-1)?.version ?? 0;
-  if (newest > known) {
-    throw new AppError({
-      code: "database_newer",
-      status: 500,
-      publicMessage: `The database is at migration ${newest}, this release knows ${known}.`,
-      hint: "Start the newer release, or restore a backup made by this one.",
-    });
+  return rows;
+}
+
+/** A release works on the schema of a newer one until something that it uses is taken away. */
+function requireKnown(applied: readonly Applied[], known: number): void {
+  const newest = Math.max(0, ...applied.map(({ version }) => version));
+  const needs = Math.max(0, ...applied.map((row) => row.needs));
+  if (needs <= known) return;
+  throw new AppError({
+    code: "database_newer",
+    status: 500,
+    publicMessage: `The database is at migration ${newest} and needs code of ${needs}; this release knows ${known}.`,
+    hint: "Start the newer release, or restore a backup made by this one.",
+  });
+}
+
+/** In a transaction of its own; again from the beginning when a table that it needs is in use. */
+async function apply(client: pg.Client, migration: Migration): Promise<void> {
+  const { version, name, checksum, sql, needs } = migration;
+  for (let attempt = 1; ; attempt++) {
+    try {
+      await client.query("BEGIN");
+      await client.query(sql);
+      await client.query(
+        "INSERT INTO schema_migrations (version, name, checksum, needs) VALUES ($1, $2, $3, $4)",
+        [version, name, checksum, needs],
+      );
+      await client.query("COMMIT");
+      return;
+    } catch (error) {
+      await client.query("ROLLBACK");
+      if (!hasCode(error, LOCK_NOT_AVAILABLE)) throw error;
+      if (attempt === LOCK_TRIES)
+        throw new AppError({
+          code: "migration_blocked",
+          status: 500,
+          publicMessage: `Migration ${name} found a table that it changes in use, ${LOCK_TRIES} times in a row.`,
+          hint: "End what holds it (a long transaction: see pg_stat_activity), and start again.",
+          cause: error,
+        });
+    }
+    await delay(LOCK_PAUSE_MS * (0.5 + Math.random()));
   }
+}
+
+async function applyPending(client: pg.Client, migrations: readonly Migration[]): Promise<number> {
+  const rows = await readApplied(client);
+  requireKnown(rows, migrations.at(-1)?.version ?? 0);
+  const applied = new Map(rows.map((row) => [row.version, row.checksum]));
   let count = 0;
   for (const migration of migrations) {
     const checksum = applied.get(migration.version);
     if (checksum === undefined) {
-      await client.query("BEGIN");
-      await client.query(migration.sql);
-      await client.query(
-        "INSERT INTO schema_migrations (version, name, checksum) VALUES ($1, $2, $3)",
-        [migration.version, migration.name, migration.checksum],
-      );
-      await client.query("COMMIT");
+      await apply(client, migration);
       count++;
     } else if (checksum !== migration.checksum) {
       throw new AppError({
@@ -155,7 +208,7 @@ export async function migrate(options: MigrateOptions): Promise<number> {
   await client.connect();
   try {
     await client.query("SELECT pg_advisory_lock($1)", [MIGRATION_LOCK]);
-    await client.query(`SET lock_timeout = '10s'`);
+    await client.query(`SET lock_timeout = ${LOCK_TIMEOUT_MS}`);
     await ensureRoles(client, options);
     return await applyPending(client, migrations);
   } finally {
