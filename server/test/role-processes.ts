@@ -101,10 +101,14 @@ function whenReady(child: ChildProcess, output: () => string): Promise<ReadyProc
   });
 }
 
-async function startProcess(roles: readonly Role[], given: Env): Promise<RoleProcess> {
+async function startProcess(
+  roles: readonly Role[],
+  given: Env,
+  program: string,
+): Promise<RoleProcess> {
   const { env, links } = await withLinks(roles, given);
   const options = roles.map((role) => `--role=${role}`);
-  const child = spawn(process.execPath, [PROGRAM, "start", ...options], {
+  const child = spawn(process.execPath, [program, "start", ...options], {
     cwd: checkout,
     env: environment(env),
     stdio: ["ignore", "pipe", "pipe", "ipc"],
@@ -226,10 +230,10 @@ export async function openInstallationOfRoles(
       await owner.connect();
       return owner;
     },
-    /** Starts a process of these roles and resolves when it says that it is ready. */
-    async start(roles: readonly Role[], own: Env = {}): Promise<RoleProcess> {
+    /** Starts a process of these roles and resolves when it says that it is ready. `program`: of another checkout. */
+    async start(roles: readonly Role[], own: Env = {}, program = PROGRAM): Promise<RoleProcess> {
       const provider: Env = { SIMULATOR_URL: simulatorUrl };
-      const started = await startProcess(roles, { ...shared, ...provider, ...own });
+      const started = await startProcess(roles, { ...shared, ...provider, ...own }, program);
       running.add(started);
       started.process.once("close", () => {
         running.delete(started);
