@@ -38,7 +38,9 @@ const requestSchema = z.looseObject({
 });
 type Request = z.infer<typeof requestSchema>;
 
-type Turn = { say: string; use?: { name: string; input: Record<string, unknown> } };
+export type Turn = { say: string; uses?: { name: string; input: Record<string, unknown> }[] };
+/** What the model answers to a request. */
+export type Play = (request: Request) => Turn;
 
 /** The texts of all tool results so far, oldest first. */
 function toolResults({ messages }: Request): string[] {
@@ -52,11 +54,13 @@ function toolResults({ messages }: Request): string[] {
 
 function nextTurn(request: Request): Turn {
   const [listing, written] = toolResults(request);
-  if (listing === undefined) return { say: "Je regarde.", use: { name: "list_files", input: {} } };
+  if (listing === undefined)
+    return { say: "Je regarde.", uses: [{ name: "list_files", input: {} }] };
   if (written === undefined) {
     const names = listing.match(/[\w-]+\.csv/g) ?? [];
     const content = `# Vu\n\n${names.map((name) => `- ${name}`).join("\n")}\n`;
-    return { say: "J’écris.", use: { name: "write_file", input: { path: "report.md", content } } };
+    const uses = [{ name: "write_file", input: { path: "report.md", content } }];
+    return { say: "J’écris.", uses };
   }
   return { say: "Voilà, c’est écrit. ✓" };
 }
@@ -87,28 +91,28 @@ function framesOf(options: {
     { type: "content_block_delta", index: 0, delta: { type: "text_delta", text: turn.say } },
     { type: "content_block_stop", index: 0 },
   ];
-  if (turn.use) {
-    const { name, input } = turn.use;
+  for (const [at, { name, input }] of (turn.uses ?? []).entries()) {
+    const index = at + 1;
     const id = `call-${randomUUID()}`;
     const json = JSON.stringify(input);
     events.push(
       {
         type: "content_block_start",
-        index: 1,
+        index,
         content_block: { type: "tool_use", id, name, input: {} },
       },
       ...[json.slice(0, 1), "", json.slice(1)].map((partial_json) => ({
         type: "content_block_delta",
-        index: 1,
+        index,
         delta: { type: "input_json_delta", partial_json },
       })),
-      { type: "content_block_stop", index: 1 },
+      { type: "content_block_stop", index },
     );
   }
   events.push(
     {
       type: "message_delta",
-      delta: { stop_reason: turn.use ? "tool_use" : "end_turn", stop_sequence: null },
+      delta: { stop_reason: turn.uses ? "tool_use" : "end_turn", stop_sequence: null },
       usage: {
         input_tokens: inputTokens,
         output_tokens: outputTokens,
@@ -137,7 +141,8 @@ function refuse(response: ServerResponse, status: number): void {
   response.end(JSON.stringify({ type: "error", error: { type, message: "Pas maintenant." } }));
 }
 
-export async function startOtherProvider(): Promise<OtherProvider> {
+/** `play`: another agent than the one that is told of above. */
+export async function startOtherProvider(play: Play = nextTurn): Promise<OtherProvider> {
   const bill = { calls: 0, inputTokens: 0, outputTokens: 0 };
   const keysSeen = new Set<string>();
   const failures: number[] = [];
@@ -158,7 +163,7 @@ export async function startOtherProvider(): Promise<OtherProvider> {
     if (!parsed.success) return refuse(response, 400);
     // A tokenizer of its own: seven bytes a token.
     const inputTokens = Math.ceil(Buffer.byteLength(body) / 7);
-    const turn = nextTurn(parsed.data);
+    const turn = play(parsed.data);
     const outputTokens = Math.ceil(Buffer.byteLength(JSON.stringify(turn)) / 7);
     bill.calls += 1;
     bill.inputTokens += inputTokens;
