@@ -163,11 +163,12 @@ async function answer(
   if (fault !== undefined) row.faulted(fault.kind);
   const { stream, ...rest } = request;
   const callHash = hashOf([deps.seed, canonicalJson(rest)]);
+  const repeated = fault?.kind === "repeat" ? fault.calls : 0;
   const facts = {
     messageId: `msg_sim_${callHash}`,
     modelId: model.id,
     split,
-    answer: composeAnswer({ decision: decide(request), request, callHash }),
+    answer: composeAnswer({ decision: decide(request, { repeated }), request, callHash }),
   };
   const delivered = await deliver(
     { res: call.res, facts, latency: deps.latency, fault, requestId: call.requestId },

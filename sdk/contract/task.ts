@@ -93,7 +93,7 @@ export const taskSchema = z.object({
   title: z.string(),
   prompt: z.string(),
   state: z.enum(taskStates),
-  /** Why it failed or was cancelled, for example `attempts_exhausted`, `time_limit`, `agent_error`. */
+  /** Why it failed or was cancelled, for example `attempts_exhausted`, `time_limit`, `loop` (the agent repeated itself), `agent_error`. */
   cause: z.string().nullable(),
   parked: parkedSchema.nullable(),
   upload_id: z.string().nullable(),

@@ -58,6 +58,9 @@ export function newId(prefix: IdPrefix, nowMs: number = Date.now()): string {
   return `${prefix}_${base32(nowMs, 10)}${randomDigits()}`;
 }
 
+/** Every id in a text. */
+export const idsIn = new RegExp(`\\b[a-z]{2,4}_[${ALPHABET}]{26}\\b`, "g");
+
 /** No id of that kind that was made at `nowMs` or later sorts before this. */
 export function leastIdAt(prefix: IdPrefix, nowMs: number): string {
   return `${prefix}_${base32(nowMs, 10)}${"0".repeat(16)}`;

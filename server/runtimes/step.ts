@@ -42,6 +42,8 @@ const toolStepSchema = z.object({
     input: z.record(z.string(), z.unknown()),
     content: z.string().optional(),
     is_error: z.boolean().optional(),
+    /** Answered without being run, because it went on with a repetition. */
+    refused: z.literal(true).optional(),
     /** Started, and left of its own accord until something else happens. */
     parked: z.literal(true).optional(),
   }),

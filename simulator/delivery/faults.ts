@@ -66,6 +66,8 @@ const fault = z.discriminatedUnion("kind", [
       "bad_json",
     ]),
   }),
+  /** The model is stuck: it makes the last tool calls of the conversation again, so many of them, instead of going on. */
+  z.strictObject({ ...scope, kind: z.literal("repeat"), calls: z.int().min(1).max(20).default(1) }),
   /** What the wire says about usage; the meter keeps the truth. */
   z.strictObject({
     ...scope,

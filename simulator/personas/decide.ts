@@ -67,11 +67,24 @@ function formattedText(request: MessagesRequest): string | undefined {
     : undefined;
 }
 
-/** Decides what to answer to a request: a pure function of the request. */
-export function decide(request: MessagesRequest): Decision {
+/** The last calls over again, as a model makes them that is stuck. */
+function stuckStep({ outcomes, offered }: Conversation, repeated: number): Step | undefined {
+  if (repeated === 0) return undefined;
+  const calls = outcomes
+    .slice(-repeated)
+    .filter((call) => offered.has(call.name))
+    .map(({ name, input }) => ({ name, input }));
+  return calls.length === 0 ? undefined : { text: "Once more.", calls };
+}
+
+/**
+ * Decides what to answer to a request: a pure function of it. `repeated` is how many of the last tool calls are made
+ * again in place of what the script wants; where there was none yet, the script goes on.
+ */
+export function decide(request: MessagesRequest, { repeated = 0 } = {}): Decision {
   const conversation = readConversation(request);
   const persona = findPersona(conversation.system);
-  const step = nextStep(persona, conversation);
+  const step = stuckStep(conversation, repeated) ?? nextStep(persona, conversation);
   const forced = forcedCalls(request, asOffered(request, step?.calls ?? []));
   const alone =
     request.tool_choice !== undefined &&

@@ -254,3 +254,13 @@ test("a pile of long texts is not read without end, and the report says what was
   expect(done.files.get("report.md")).toContain("17 files not examined");
   expect(done.answer).toContain("only the first 300 lines read");
 });
+
+test("a model that is stuck makes its last calls again, as often as it is told, and then goes on", async () => {
+  const faults = [{ kind: "repeat" as const, times: 3 }];
+  const { client } = await startSimulator({ faults });
+  const stuck = await runAgent({ client, agent: "gray", prompt: PROMPT, files: FILES });
+  const free = await run({ agent: "gray" });
+  const [first = ""] = free.calls;
+  expect(stuck.calls).toEqual([first, first, ...free.calls]);
+  expect(stuck.files).toEqual(free.files);
+});

@@ -289,17 +289,6 @@ it("a refusal ends the run with its cause", async () => {
   expect(outcome).toMatchObject({ status: "failed", cause: "refused" });
 });
 
-it("the same call four times in a row is refused once, and ends the run when it comes again", async () => {
-  const seen: Seen = { keys: [] };
-  const script = Array.from({ length: 9 }, (_, n) => ({
-    content: [call(`c${n}`, "echo", { word: "x" })],
-  }));
-  const { outcome, stored } = await runNative({ tools: [echo(seen)], script });
-  expect(outcome).toMatchObject({ status: "failed", cause: "loop" });
-  expect(seen.keys).toHaveLength(3);
-  expect(stored.steps.at(-2)).toMatchObject({ body: { is_error: true } });
-});
-
 it("the limit of tool calls ends the run before the call that would exceed it", async () => {
   const seen: Seen = { keys: [] };
   const script = Array.from({ length: 9 }, (_, n) => ({

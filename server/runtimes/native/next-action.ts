@@ -1,7 +1,7 @@
-import { isDeepStrictEqual } from "node:util";
 import { callsUsedUp } from "../park-reason.ts";
 import type { RunOutcome } from "../runtime.ts";
 import type { ModelStep, Step, ToolStep, ToolUse } from "../step.ts";
+import { findRepetition, repetitionMessage, repetitionTold } from "./loop-breaker.ts";
 import { textOf, toolUsesOf } from "./messages.ts";
 
 /** What a run does next, given what it has done. */
@@ -10,28 +10,17 @@ export type NextAction =
   | { do: "run_tool"; stepNo: number; use: ToolUse }
   /** The step began in an earlier attempt, or parked. */
   | { do: "resume_tool"; step: ToolStep }
-  /** The same call again and again: it is answered without being run. */
+  /** It would repeat what was just done several times: it is answered without being run. */
   | { do: "refuse_tool"; stepNo: number; use: ToolUse; text: string }
   | { do: "end"; outcome: RunOutcome };
 
 export type RunLimits = { toolCallLimit: number; run: { taskId: string } };
 
-/** This many equal calls in a row are refused once; one more ends the run. */
-const SAME_CALLS = 4;
 /** This many cut answers in a row end the run. */
 const CUT_ANSWERS = 4;
 
 function failed(cause: string, message: string): NextAction {
   return { do: "end", outcome: { status: "failed", cause, message } };
-}
-
-/** How many tool steps at the end of `steps` were this same call. */
-function sameCallsBefore(steps: readonly Step[], use: ToolUse): number {
-  const tools = steps.filter((step) => step.kind === "tool");
-  const other = tools.findLastIndex(
-    ({ body }) => body.name !== use.name || !isDeepStrictEqual(body.input, use.input),
-  );
-  return tools.length - 1 - other;
 }
 
 function startTool(
@@ -48,14 +37,10 @@ function startTool(
         reason: callsUsedUp({ meter: "tool_calls", taskId: run.taskId, limit: toolCallLimit }),
       },
     };
-  const same = sameCallsBefore(steps, use);
-  if (same >= SAME_CALLS)
-    return failed("loop", `The agent called ${use.name} with the same input again and again.`);
-  if (same === SAME_CALLS - 1) {
-    const text = `You have called ${use.name} with exactly this input ${same} times in a row, so it was not run again. Its result is above. Do something else, or end with what you have; the same call once more ends the task.`;
-    return { do: "refuse_tool", stepNo, use, text };
-  }
-  return { do: "run_tool", stepNo, use };
+  const repetition = findRepetition(steps, use);
+  if (repetition === undefined) return { do: "run_tool", stepNo, use };
+  if (repetition.wasTold) return failed("loop", repetitionMessage(repetition));
+  return { do: "refuse_tool", stepNo, use, text: repetitionTold(repetition) };
 }
 
 function lastWords(steps: readonly Step[]): string {

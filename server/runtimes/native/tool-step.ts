@@ -167,8 +167,9 @@ export async function refuseToolStep(
   const result: ToolResult = {
     isError: true,
     content: text,
-    summary: `${use.name} was not run again: the same call was just made several times`,
+    summary: `${use.name} was not run again: the agent repeats itself`,
   };
-  const step = withResult(await begin(ctx, use, stepNo), result);
+  const answered = withResult(await begin(ctx, use, stepNo), result);
+  const step: ToolStep = { ...answered, body: { ...answered.body, refused: true } };
   return { status: "stored", step: await finish(ctx, { step, result, durationMs: 0 }) };
 }

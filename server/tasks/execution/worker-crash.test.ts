@@ -146,6 +146,23 @@ it("a task that kills every worker fails after its third, with the cause", async
   expect(await brokenLaws(database)).toEqual([]);
 });
 
+it("an agent that repeats itself is stopped after the same steps when the worker dies right after it was warned", async () => {
+  const stage = await openStage(database, { faults: [{ kind: "repeat" }] });
+  const tenant = await openWorkspace(database);
+  const { taskId, runId } = await giveTask(database, { stage, tenant, prompt, inputs });
+  await killedAt(stage, "step.stored:8");
+  startJobs(stage);
+  startWorker(stage);
+  const task = await taskReaches(database, taskId, "succeeded", "failed");
+  expect(task.cause).toBe("loop");
+  const { rows } = await admin.query<{ refused: boolean }>(
+    "SELECT coalesce((body->>'refused')::boolean, false) AS refused FROM steps WHERE run_id = $1 AND kind = 'tool' ORDER BY step_no",
+    [runId],
+  );
+  expect(rows.map((row) => row.refused)).toEqual([false, false, false, true]);
+  expect((await billing(stage, runId)).billedCalls).toBe(5);
+});
+
 it("a worker that is killed after it delegated, before it waits, leaves one child, and its run gets the result", async () => {
   // Marcus lists the files, then he delegates.
   const { taskId, events } = await crashAndGoOn("tool.executed:2", "marcus");
