@@ -51,3 +51,20 @@ test("a connection that is lost in the middle of a line ends the line before the
   await expect(followTask(context, "task_1")).rejects.toThrow("gone");
   expect(printed()).toBe("The figures agree.\n");
 });
+
+test("a call of which nobody knows whether it took effect is marked as a question, with how to answer it", async () => {
+  const call = { step: 2, tool_use_id: "t", name: "send", preview: "", duration_ms: 0 };
+  const { context, printed } = watch(async function* () {
+    yield {
+      ...base,
+      seq: 1,
+      type: "tool.completed",
+      data: { ...call, is_error: true, summary: "Nobody knows", outcome_unknown: true },
+    };
+    const question = { kind: "question", question_id: "qst_1", question: "Did it?" } as const;
+    yield { ...base, seq: 2, type: "task.waiting", data: question };
+    yield { ...base, seq: 3, type: "task.cancelled", data: {} };
+  });
+  await followTask(context, "task_1");
+  expect(printed()).toMatch(/^\? send: Nobody knows\n\? Did it\?\n.*guildhall task answer qst_1/);
+});

@@ -7,6 +7,11 @@ import { parkedLine } from "./parked.ts";
 
 type Progress = { midLine: boolean };
 
+function toolMark(call: Extract<Event, { type: "tool.completed" }>["data"]): string {
+  if (call.outcome_unknown) return "?";
+  return call.is_error ? "✖" : "▸";
+}
+
 /** One line per thing that happened; streamed text runs on as it comes. Returns undefined for what needs no line. */
 function lineOf(event: Event): string | undefined {
   switch (event.type) {
@@ -22,7 +27,7 @@ function lineOf(event: Event): string | undefined {
     case "model.failed":
       return `✖ model call failed: ${event.data.message}${event.data.retry_in_ms === null ? "" : ` Trying again in ${duration(event.data.retry_in_ms)}.`}`;
     case "tool.completed":
-      return `${event.data.is_error ? "✖" : "▸"} ${event.data.name}: ${event.data.summary}`;
+      return `${toolMark(event.data)} ${event.data.name}: ${event.data.summary}`;
     case "artifact.written":
       return `  wrote ${event.data.path}`;
     case "message.sent":

@@ -107,6 +107,8 @@ export const eventBodySchema = z.discriminatedUnion("type", [
       summary: z.string(),
       /** The first 4,000 characters of the result. */ preview: z.string(),
       duration_ms: z.int(),
+      /** The worker stopped while a call ran that must not run twice: whether it took effect is unknown, a person is asked. */
+      outcome_unknown: z.literal(true).optional(),
     }),
   }),
   z.object({ type: z.literal("artifact.written"), data: artifactSchema }),

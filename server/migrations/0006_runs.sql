@@ -72,7 +72,7 @@ BEGIN
   INSERT INTO steps AS s (workspace_id, run_id, step_no, epoch, kind, state, body, ended_at)
     VALUES (workspace, run, a_step_no, an_epoch, a_kind, a_state, a_body, CASE WHEN a_state <> 'started' THEN clock_now() END)
     ON CONFLICT (workspace_id, run_id, step_no) DO UPDATE SET epoch = excluded.epoch, state = excluded.state, body = excluded.body, ended_at = excluded.ended_at
-      WHERE s.state = 'started' AND s.kind = excluded.kind;
+      WHERE s.kind = excluded.kind AND (s.state = 'started' OR s.state = 'unknown' AND excluded.state = 'unknown' AND NOT s.body ? 'content');
   IF NOT FOUND THEN RAISE EXCEPTION 'step % of run % is already done', a_step_no, run USING ERRCODE = 'GH004'; END IF;
   RETURN 'stored';
 END

@@ -34,7 +34,10 @@ const modelStepSchema = z.object({
 const toolStepSchema = z.object({
   kind: z.literal("tool"),
   stepNo: z.int().min(1),
-  /** unknown: it began, the worker died, and it may not be repeated. */
+  /**
+   * unknown: it began, the worker died, and it may not be repeated. Without `content` nobody has said yet what came of
+   * it.
+   */
   state: z.enum(["started", "done", "unknown"]),
   body: z.object({
     tool_use_id: z.string(),

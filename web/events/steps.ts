@@ -142,14 +142,14 @@ export function toolCompleted(view: TaskView, data: DataOf<"tool.completed">, at
       toolUseId: data.tool_use_id,
       name: data.name,
       input: found?.input ?? {},
-      status: data.is_error ? "failed" : "done",
+      status: data.outcome_unknown ? "unknown" : data.is_error ? "failed" : "done",
       outcome: { summary: data.summary, preview: data.preview, durationMs: data.duration_ms },
     }),
   });
   return { ...view, entries, toolCalls: view.toolCalls + 1 };
 }
 
-type StepStatus = ModelEntry["status"];
+type StepStatus = Exclude<Entry, { kind: "note" }>["status"];
 
 /** The steps in one of the states `from` are in the state `to` now; nothing is reserved for them any more. */
 function stopSteps(

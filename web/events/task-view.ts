@@ -33,7 +33,8 @@ export type ToolEntry = {
   toolUseId: string;
   name: string;
   input: ToolInput;
-  status: "running" | "parked" | "done" | "failed" | "interrupted";
+  /** unknown: nobody can tell whether it took effect, and it does not run again. */
+  status: "running" | "parked" | "done" | "failed" | "unknown" | "interrupted";
   outcome?: { summary: string; preview: string; durationMs: number };
 };
 

@@ -97,6 +97,7 @@ export const taskMessages = {
   "step.parked": "Waiting",
   "step.running": "Running",
   "step.toolFailed": "failed",
+  "step.toolUnknown": "outcome unknown",
   "step.tries": { one: "Begun once", other: "Begun {count} times" },
   "step.replayed": "replayed",
   "step.replayedTitle": "The answer was kept from before an interruption, and cost nothing again.",

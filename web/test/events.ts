@@ -64,15 +64,29 @@ const dataByType: { [T in EventType]: fc.Arbitrary<DataOf<T>> } = {
     name: word,
     input: fc.dictionary(word, fc.integer()),
   }),
-  "tool.completed": fc.record({
-    step,
-    tool_use_id: fc.constantFrom("a", "b"),
-    name: word,
-    is_error: fc.boolean(),
-    summary: word,
-    preview: word,
-    duration_ms: count,
-  }),
+  "tool.completed": fc.record(
+    {
+      step,
+      tool_use_id: fc.constantFrom("a", "b"),
+      name: word,
+      is_error: fc.boolean(),
+      summary: word,
+      preview: word,
+      duration_ms: count,
+      outcome_unknown: fc.constant(true as const),
+    },
+    {
+      requiredKeys: [
+        "step",
+        "tool_use_id",
+        "name",
+        "is_error",
+        "summary",
+        "preview",
+        "duration_ms",
+      ],
+    },
+  ),
   "artifact.written": fc.record({
     id: word,
     path: fc.constantFrom("report.md", "data.csv"),

@@ -8,9 +8,6 @@ const GO_ON =
   "Your answer was cut at the output limit. Go on exactly where it stopped, in smaller parts.";
 const CUT_CALL =
   "This call was not run: the answer was cut at the output limit before its input was complete. Send less at once, for example the file in smaller parts.";
-const UNKNOWN_OUTCOME =
-  "The outcome of this call is unknown: the machine stopped while it ran, and it must not be run twice. Find out whether it took effect before you do anything that depends on it.";
-
 /**
  * The last call of an answer that ended at the output limit is incomplete, whatever its input looks like: the stream
  * does not tell a finished input from one that was cut where it happened to be valid.
@@ -46,8 +43,8 @@ function resultOf(step: ToolStep): UserBlock {
   return {
     type: "tool_result",
     tool_use_id: step.body.tool_use_id,
-    content: step.state === "unknown" ? UNKNOWN_OUTCOME : (step.body.content ?? ""),
-    ...(step.state === "unknown" || step.body.is_error === true ? { is_error: true } : {}),
+    content: step.body.content ?? "",
+    ...(step.body.is_error === true ? { is_error: true } : {}),
   };
 }
 

@@ -5,6 +5,7 @@ import type { Step } from "../step.ts";
 import { takeModelStep, type ModelCallOptions } from "./model-step.ts";
 import { nextAction } from "./next-action.ts";
 import { refuseToolStep, resumeToolStep, takeToolStep } from "./tool-step.ts";
+import { askOutcome } from "./unknown-outcome.ts";
 
 const defaults: ModelCallOptions = {
   maxOutputTokens: 8_192,
@@ -28,6 +29,8 @@ async function takeStep(
       return takeToolStep(ctx, action);
     case "resume_tool":
       return resumeToolStep(ctx, action.step);
+    case "ask_outcome":
+      return askOutcome(ctx, action.step);
     case "refuse_tool":
       return refuseToolStep(ctx, action);
     case "end":

@@ -10,6 +10,8 @@ export type NextAction =
   | { do: "run_tool"; stepNo: number; use: ToolUse }
   /** The step began in an earlier attempt, or parked. */
   | { do: "resume_tool"; step: ToolStep }
+  /** Whether the call took effect is unknown, and a person may know. */
+  | { do: "ask_outcome"; step: ToolStep }
   /** It would repeat what was just done several times: it is answered without being run. */
   | { do: "refuse_tool"; stepNo: number; use: ToolUse; text: string }
   | { do: "end"; outcome: RunOutcome };
@@ -86,6 +88,8 @@ export function nextAction(steps: readonly Step[], limits: RunLimits): NextActio
     const step = results.get(use.id);
     if (step === undefined) return startTool(steps, { use, ...limits });
     if (step.state === "started") return { do: "resume_tool", step };
+    if (step.state === "unknown" && step.body.content === undefined)
+      return { do: "ask_outcome", step };
   }
   return afterAnswer(steps, last);
 }

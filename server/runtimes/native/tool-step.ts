@@ -40,6 +40,7 @@ async function finish(ctx: RunContext, { step, result, durationMs }: Finished): 
           summary: result.summary,
           preview: cut(result.content, PREVIEW_LENGTH),
           duration_ms: durationMs,
+          ...(step.state === "unknown" ? { outcome_unknown: true } : {}),
         },
       },
     ],
@@ -141,7 +142,7 @@ export async function takeToolStep(
 
 /**
  * Goes on with a call that an earlier attempt began. What may be repeated runs again under the same idempotency key;
- * what may not is stored as unknown, and the model is told so.
+ * what may not is stored as unknown, and never runs again.
  */
 export async function resumeToolStep(ctx: RunContext, step: ToolStep): Promise<ToolStepResult> {
   const effect = ctx.tools.find(step.body.name)?.effect;

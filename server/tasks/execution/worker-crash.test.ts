@@ -1,9 +1,7 @@
-import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { readFile } from "node:fs/promises";
-import { join } from "node:path";
-import { expect, it, onTestFinished } from "vitest";
+import { expect, it } from "vitest";
 import { createTestDatabase } from "../../test/database.ts";
+import { killedAt, sentPathOf, startWorkerProcess } from "../../test/mortal-worker.ts";
 import {
   brokenLaws,
   eventsOf,
@@ -15,47 +13,14 @@ import {
   startJobs,
   startWorker,
   taskReaches,
-  workerConfig,
   type Stage,
 } from "../../test/run-stage.ts";
 import { createSendMessage } from "../../test/worker-process.ts";
 
 const database = await createTestDatabase();
-const { admin, ownerUrl } = database;
+const { admin } = database;
 const prompt = "Profile these CSV files and write report.md";
 const inputs = { "sales.csv": salesCsv };
-
-function sentPathOf(stage: Stage): string {
-  return join(stage.dataDir, "sent.txt");
-}
-
-/** A worker in a process of its own that kills itself at the given point. */
-function startProcess(stage: Stage, faultAt = ""): ChildProcess {
-  const settings = {
-    ...stage,
-    databaseUrl: ownerUrl,
-    sentPath: sentPathOf(stage),
-    config: workerConfig,
-  };
-  const { dataDir, gatewayUrl, databaseUrl, sentPath, config } = settings;
-  const child = spawn(
-    process.execPath,
-    [
-      join(import.meta.dirname, "../../test/worker-process.ts"),
-      JSON.stringify({ dataDir, gatewayUrl, databaseUrl, sentPath, config }),
-    ],
-    { env: { ...process.env, FAULT_AT: faultAt }, stdio: ["ignore", "ignore", "inherit"] },
-  );
-  onTestFinished(() => void child.kill("SIGKILL"));
-  return child;
-}
-
-/** A worker dies at the point, and then the time of its leases passes. */
-async function killedAt(stage: Stage, faultAt: string): Promise<void> {
-  const [, signal] = (await once(startProcess(stage, faultAt), "exit")) as [null, string];
-  expect(signal).toBe("SIGKILL");
-  await admin.query("UPDATE runs SET lease_until = clock_now() WHERE state = 'claimed'");
-}
 
 /** The model steps that were stored, and what the provider has billed for them. */
 async function billing(stage: Stage, runId: string) {
@@ -82,7 +47,7 @@ async function crashAndGoOn(faultAt: string, agentId = "gray") {
   const stage = await openStage(database);
   const tenant = await openWorkspace(database);
   const task = await giveTask(database, { stage, tenant, agentId, prompt, inputs });
-  await killedAt(stage, faultAt);
+  await killedAt(database, stage, faultAt);
   startJobs(stage);
   startWorker(stage, { extraTools: [createSendMessage(sentPathOf(stage))] });
   const { state, result } = await taskReaches(database, task.taskId, "succeeded", "failed");
@@ -120,24 +85,12 @@ it.each([
   },
 );
 
-it("a tool that must not run twice is not repeated after a kill, and the model is told that its outcome is unknown", async () => {
-  // DeVonte asks for a review with his last call but one.
-  const { stage, runId } = await crashAndGoOn("tool.executed:5", "devonte");
-  const sent = (await readFile(sentPathOf(stage), "utf8")).trim().split("\n");
-  const { rows } = await admin.query<{ step_no: number; state: string }>(
-    "SELECT step_no, state FROM steps WHERE run_id = $1 AND body->>'name' = 'send_message'",
-    [runId],
-  );
-  expect(rows).toEqual([{ step_no: rows[0]?.step_no, state: "unknown" }]);
-  expect(sent).toEqual([`${runId}/${rows[0]?.step_no}`]);
-});
-
 it("a task that kills every worker fails after its third, with the cause", async () => {
   const stage = await openStage(database);
   const tenant = await openWorkspace(database);
   const { taskId, runId } = await giveTask(database, { stage, tenant, prompt, inputs });
   startJobs(stage);
-  for (let attempt = 1; attempt <= 3; attempt++) await killedAt(stage, "tool.started");
+  for (let attempt = 1; attempt <= 3; attempt++) await killedAt(database, stage, "tool.started");
   const task = await taskReaches(database, taskId, "failed");
   expect(task.cause).toBe("attempts_exhausted");
   const attempts = await admin.query("SELECT 1 FROM attempts WHERE run_id = $1", [runId]);
@@ -150,7 +103,7 @@ it("an agent that repeats itself is stopped after the same steps when the worker
   const stage = await openStage(database, { faults: [{ kind: "repeat" }] });
   const tenant = await openWorkspace(database);
   const { taskId, runId } = await giveTask(database, { stage, tenant, prompt, inputs });
-  await killedAt(stage, "step.stored:8");
+  await killedAt(database, stage, "step.stored:8");
   startJobs(stage);
   startWorker(stage);
   const task = await taskReaches(database, taskId, "succeeded", "failed");
@@ -180,7 +133,7 @@ it("a worker that is asked to stop hands its run over between two steps, and not
   const stage = await openStage(database, { latency: { firstByteMs: 150, perEventMs: 0 } });
   const tenant = await openWorkspace(database);
   const { taskId, runId } = await giveTask(database, { stage, tenant, prompt, inputs });
-  const first = startProcess(stage);
+  const first = startWorkerProcess(database, stage);
   await eventually(async () => {
     const { rowCount } = await admin.query("SELECT 1 FROM steps WHERE run_id = $1", [runId]);
     expect(rowCount).toBeGreaterThan(1);

@@ -16,7 +16,7 @@ export function Step({
   icon: ReactNode;
   title: ReactNode;
   meta: ReactNode;
-  tone: "calm" | "running" | "failed";
+  tone: "calm" | "running" | "failed" | "unknown";
   startsOpen: boolean;
   children?: ReactNode;
 }) {

@@ -11,11 +11,18 @@ function openLabel(status: ToolEntry["status"]): string {
   return status === "parked" ? t("step.parked") : t("step.interrupted");
 }
 
+const tones = {
+  running: "running",
+  parked: "calm",
+  done: "calm",
+  failed: "failed",
+  unknown: "unknown",
+  interrupted: "calm",
+} as const satisfies Record<ToolEntry["status"], string>;
+
 /** A tool call; opened, it shows what was asked and what came back, as plain text. */
 export function ToolStep({ entry }: { entry: ToolEntry }) {
   const { outcome } = entry;
-  const tone =
-    entry.status === "failed" ? "failed" : entry.status === "running" ? "running" : "calm";
   return (
     <Step
       number={entry.step}
@@ -32,18 +39,22 @@ export function ToolStep({ entry }: { entry: ToolEntry }) {
         outcome ? (
           <>
             {entry.status === "failed" && <span>{t("step.toolFailed")}</span>}
-            <span>{formatDuration(outcome.durationMs)}</span>
+            {entry.status === "unknown" ? (
+              <span>{t("step.toolUnknown")}</span>
+            ) : (
+              <span>{formatDuration(outcome.durationMs)}</span>
+            )}
           </>
         ) : (
           <span>{openLabel(entry.status)}</span>
         )
       }
-      tone={tone}
+      tone={tones[entry.status]}
       startsOpen={false}
     >
       <h3 className={styles["label"]}>{t("step.input")}</h3>
       <Plain text={`${entry.name} ${JSON.stringify(entry.input, undefined, 2)}`} />
-      {outcome && (
+      {outcome && entry.status !== "unknown" && (
         <>
           <h3 className={styles["label"]}>{t("step.result")}</h3>
           <Plain text={outcome.preview} />
