@@ -16,14 +16,15 @@ import { createLocalFileStore, fileStoreOver } from "../platform/file-store/open
 import { createS3Objects } from "../platform/file-store/s3-objects.ts";
 import { newId } from "../platform/ids.ts";
 import { createLogger, type Logger } from "../platform/log.ts";
-import { Secret } from "../platform/secret.ts";
+import { deriveSecret, Secret } from "../platform/secret.ts";
 import { createNativeRuntime } from "../runtimes/native/native.ts";
 import { testPasswordOf } from "./postgres.ts";
 import { createBuiltInTools } from "../tools/built-in-tools.ts";
 import { listFiles } from "../tools/builtin/list-files.ts";
 import { writeFile } from "../tools/builtin/write-file.ts";
 import { createToolRegistry, defineTool, type SealedTool } from "../tools/tools.ts";
-import { createWorker } from "../tasks/execution/worker.ts";
+import { createWorker, type Worker } from "../tasks/execution/worker.ts";
+import { createWakeUp, openTransport } from "../wake-up.ts";
 
 /** What a test says to a worker of a process of its own, which it may kill. */
 export const workerProcessSchema = z.object({
@@ -46,6 +47,10 @@ export const workerProcessSchema = z.object({
     .optional(),
   /** Kills itself in the middle of `write_file`, having done harm to the run's folder. */
   diesWriting: z.boolean().default(false),
+  /** Of the installation whose bell it hears; without it there is no bell. */
+  secret: z.string().optional(),
+  /** Its `list_files` never ends by itself, and says in the file of `sentPath` when it begins and is told to stop. */
+  hangs: z.boolean().default(false),
   /** File to which the tool `send_message` appends a line with its key, each time that it runs. */
   sentPath: z.string(),
   config: z.object({
@@ -106,6 +111,25 @@ function createDyingWriter(dataDir: string): SealedTool {
   };
 }
 
+function createHangingTool(sentPath: string): SealedTool {
+  return {
+    ...listFiles,
+    async call(_input, { signal }) {
+      await appendFile(sentPath, "begun\n");
+      await new Promise((stopped) => signal.addEventListener("abort", stopped));
+      await appendFile(sentPath, "stopped\n");
+      throw signal.reason;
+    },
+  };
+}
+
+/** Joins the worker to the bell of its installation. */
+async function hearBell(worker: Worker, options: { listenUrl: string; db: Db; log: Logger }) {
+  const { db, log } = options;
+  const transport = await openTransport({ config: { REDIS_URL: undefined }, ...options });
+  createWakeUp({ transport, db, log }).serve(worker);
+}
+
 async function openFiles({ files, dataDir }: Settings, shared: { db: Db; log: Logger }) {
   const filesFolder = join(dataDir, "files");
   if (files === undefined) return createLocalFileStore({ ...shared, filesFolder });
@@ -114,18 +138,22 @@ async function openFiles({ files, dataDir }: Settings, shared: { db: Db; log: Lo
 }
 
 async function start(settings: Settings): Promise<void> {
-  const { dataDir, gatewayUrl, config, sentPath } = settings;
+  const { dataDir, gatewayUrl, config, sentPath, secret } = settings;
   const log = createLogger({ level: "warn" });
   const url = new URL(settings.databaseUrl);
   const db = createDb({
     address: { host: url.hostname, port: Number(url.port), database: url.pathname.slice(1) },
-    passwordOf: testPasswordOf,
+    passwordOf:
+      secret === undefined
+        ? testPasswordOf
+        : (role) => deriveSecret(new Secret(secret), `database-role:${role}`),
     log,
   });
   const runtime = createNativeRuntime({ retryDelaysMs: [20, 40, 80] });
   const builtIn = createBuiltInTools({ scratchFolder: join(dataDir, "scratch") });
   const replacing: SealedTool[] = [createSendMessage(sentPath)];
   if (settings.diesWriting) replacing.push(listAndNote, createDyingWriter(dataDir));
+  if (settings.hangs) replacing.push(createHangingTool(sentPath));
   const replaced = new Set(replacing.map((tool) => tool.name));
   const worker = createWorker({
     db,
@@ -143,6 +171,7 @@ async function start(settings: Settings): Promise<void> {
     config,
   });
   worker.start();
+  if (secret !== undefined) await hearBell(worker, { listenUrl: url.href, db, log });
   process.once("SIGTERM", () => {
     void worker
       .close({ drainMs: 5_000 })
