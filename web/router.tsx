@@ -11,6 +11,7 @@ import type { TaskState } from "@guildhall/sdk/contract/task.ts";
 import { session } from "./api/api.ts";
 import {
   agentsQuery,
+  deadCause,
   limitsQuery,
   meQuery,
   planQuery,
@@ -98,8 +99,9 @@ const isTaskState = (value: unknown): value is TaskState =>
 const tasks = createRoute({
   getParentRoute: () => workspace,
   path: "/tasks",
-  validateSearch: (search): { state?: TaskState; agent?: string } => ({
+  validateSearch: (search): { state?: TaskState; cause?: string; agent?: string } => ({
     ...(isTaskState(search["state"]) ? { state: search["state"] } : {}),
+    ...(search["cause"] === deadCause ? { cause: deadCause } : {}),
     ...(typeof search["agent"] === "string" && search["agent"] !== ""
       ? { agent: search["agent"].slice(0, 64) }
       : {}),

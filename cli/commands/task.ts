@@ -147,7 +147,7 @@ async function showTask(context: Context, id: string): Promise<ExitCode> {
   }
   const ran =
     task.started_at === null
-      ? "not started"
+      ? `not started${task.start_after === null ? "" : `, not before ${task.start_after}`}`
       : duration(
           Date.parse(task.ended_at ?? new Date().toISOString()) - Date.parse(task.started_at),
         );

@@ -3,7 +3,15 @@ import type { TaskState } from "@guildhall/sdk/contract/task.ts";
 import { call } from "./api.ts";
 
 /** What a list of tasks shows; part of the address, so that a view can be shared and reloaded. */
-export type TaskFilter = { state?: TaskState | undefined; agent?: string | undefined };
+export type TaskFilter = {
+  state?: TaskState | undefined;
+  /** Only those that failed with this cause. */
+  cause?: string | undefined;
+  agent?: string | undefined;
+};
+
+/** The cause of dead tasks: every attempt that is allowed has failed. */
+export const deadCause = "attempts_exhausted";
 
 export const taskKeys = {
   all: ["tasks"] as const,
@@ -81,6 +89,7 @@ export const taskListQuery = (filter: TaskFilter) =>
         client.tasks.list({
           limit: pageSize,
           ...(filter.state === undefined ? {} : { state: filter.state }),
+          ...(filter.cause === undefined ? {} : { cause: filter.cause }),
           ...(filter.agent === undefined ? {} : { agent: filter.agent }),
           ...(pageParam === null ? {} : { cursor: pageParam }),
         }),

@@ -1,28 +1,9 @@
-import axe from "axe-core";
-import type { Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { findChromium } from "./chromium.ts";
+import { findings, overflow } from "./findings.ts";
 import { giveTask, openStage, placeUrl, type Stage } from "./stage.ts";
 
 const chromium = findChromium();
-
-/** Findings of WCAG 2.2 A and AA that are serious or worse, with what they are about. */
-async function findings(page: Page): Promise<string[]> {
-  // Run by the debugger, since the page's own policy rightly refuses a foreign script.
-  await page.evaluate(axe.source);
-  return page.evaluate(async () => {
-    const { axe: checker } = globalThis as unknown as { axe: typeof axe };
-    const { violations } = await checker.run(document, {
-      runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
-    });
-    return violations
-      .filter(({ impact }) => impact === "serious" || impact === "critical")
-      .flatMap(({ id, nodes }) => nodes.map((node) => `${id}: ${node.html.slice(0, 160)}`));
-  });
-}
-
-const overflow = (page: Page) =>
-  page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
 
 const places = [
   ["/office", "Office"],

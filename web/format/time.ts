@@ -14,6 +14,15 @@ const shortClock = new Intl.DateTimeFormat(locale, {
 const day = new Intl.DateTimeFormat(locale, { month: "short", day: "numeric" });
 const utcDay = new Intl.DateTimeFormat(locale, { month: "short", day: "numeric", timeZone: "UTC" });
 const full = new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "medium" });
+const zoned = new Intl.DateTimeFormat(locale, {
+  year: "numeric",
+  month: "short",
+  day: "numeric",
+  hour: "2-digit",
+  minute: "2-digit",
+  hourCycle: "h23",
+  timeZoneName: "short",
+});
 const utcMonth = new Intl.DateTimeFormat(locale, { month: "long", timeZone: "UTC" });
 
 /** 14:02:11 in the reader's time zone. */
@@ -27,6 +36,11 @@ export function formatMoment(iso: string, nowMs: number): string {
   const time = shortClock.format(date);
   const sameDay = date.toDateString() === new Date(nowMs).toDateString();
   return sameDay ? time : `${day.format(date)}, ${time}`;
+}
+
+/** Nov 23, 2026, 14:02 GMT+1: a moment to come, in the reader's time zone, which is named. */
+export function formatZoned(iso: string): string {
+  return zoned.format(new Date(iso));
 }
 
 export function formatDateTime(iso: string): string {

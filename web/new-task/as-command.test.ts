@@ -28,6 +28,13 @@ describe("the task as a command", () => {
     ]);
   });
 
+  it("says when it may start, in both ways", () => {
+    const later = { ...task, paths: [], startAfter: "2027-01-31T07:00:00.000Z" };
+    expect(wordsOf(asCli(later)).join(" ")).toContain("--start-after 2027-01-31T07:00:00.000Z");
+    const body: unknown = JSON.parse(wordsOf(asCurl(later, "http://h")).at(-1)!);
+    expect(body).toMatchObject({ start_after: later.startAfter });
+  });
+
   it("uploads first when there are files, and creates the task after", () => {
     const words = wordsOf(asCurl(task, "http://127.0.0.1:4000"));
     expect(words).toContain("files=@data/a.csv;filename=data/a.csv");

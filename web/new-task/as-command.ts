@@ -5,6 +5,8 @@ export type TaskCommand = {
   agent: string;
   prompt: string;
   costLimitNanoUsd: number | undefined;
+  /** ISO 8601. */
+  startAfter?: string | undefined;
   /** Relative paths of the files that go with it. */
   paths: readonly string[];
 };
@@ -26,6 +28,7 @@ export function asCli(task: TaskCommand): string {
   if (task.costLimitNanoUsd !== undefined) {
     parts.push(`--cost-limit ${exactUsd(task.costLimitNanoUsd)}`);
   }
+  if (task.startAfter !== undefined) parts.push(`--start-after ${word(task.startAfter)}`);
   parts.push(word(task.prompt), "--follow");
   return parts.join(" \\\n  ");
 }
@@ -49,6 +52,7 @@ export function asCurl(task: TaskCommand, origin: string): string {
     ...(task.costLimitNanoUsd === undefined
       ? {}
       : { limits: { cost_nano_usd: task.costLimitNanoUsd } }),
+    ...(task.startAfter === undefined ? {} : { start_after: task.startAfter }),
   };
   const upload = lines.join(" \\\n");
   const create = [

@@ -17,6 +17,7 @@ import { AsCommandTabs } from "./as-command-tabs.tsx";
 import { CapField } from "./cap-field.tsx";
 import { FileField } from "./file-field.tsx";
 import { createTaskSender } from "./send-task.ts";
+import { StartField, startOf } from "./start-field.tsx";
 import styles from "./new-task-dialog.module.css";
 
 const usualCapNanoUsd = 500_000_000;
@@ -79,6 +80,7 @@ export default function NewTaskDialog({
   const [prompt, setPrompt] = useState(draft.prompt ?? "");
   const [agent, setAgent] = useState(draft.agent ?? "");
   const [cap, setCap] = useState(formatLimit(draft.costLimitNanoUsd ?? usualCapNanoUsd).slice(1));
+  const [start, setStart] = useState("");
   const [files, setFiles] = useState<readonly InputFile[]>([]);
   const [uploadId, setUploadId] = useState(draft.uploadId);
   const [readError, setReadError] = useState<unknown>();
@@ -86,6 +88,7 @@ export default function NewTaskDialog({
 
   const chosen = agent || (agents?.[0]?.id ?? "");
   const capNanoUsd = parseUsd(cap) ?? 0;
+  const startAfter = startOf(start)?.toISOString();
   const ready = prompt.trim() !== "" && chosen !== "" && capNanoUsd > 0 && !create.isPending;
 
   function submit() {
@@ -96,6 +99,7 @@ export default function NewTaskDialog({
         prompt: prompt.trim(),
         limits: { cost_nano_usd: capNanoUsd },
         ...(uploadId === undefined ? {} : { upload_id: uploadId }),
+        ...(startAfter === undefined ? {} : { start_after: startAfter }),
       },
       files,
     });
@@ -114,7 +118,8 @@ export default function NewTaskDialog({
         onKeyDown={(event) => {
           if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
           event.preventDefault();
-          submit();
+          // Not past the browser's own check: a date that is half typed in has no value, and would mean now.
+          event.currentTarget.requestSubmit();
         }}
       >
         <PromptField value={prompt} onChange={setPrompt} />
@@ -130,11 +135,13 @@ export default function NewTaskDialog({
           </p>
         )}
         <CapField value={cap} onChange={setCap} simulated={me?.model.simulated ?? false} />
+        <StartField value={start} onChange={setStart} />
         <AsCommandTabs
           command={{
             agent: chosen,
             prompt: prompt.trim() || t("newTask.example"),
             costLimitNanoUsd: capNanoUsd || undefined,
+            startAfter,
             paths: files.map((file) => file.path),
           }}
         />

@@ -49,6 +49,14 @@ describe("agentStatus", () => {
     expect(statusBubble(status([own, other]), nowMs)).toBe("Place 2 in line");
   });
 
+  it("takes a task that is to start later for no work, and for nobody's place in line, until its time has come", () => {
+    const later = makeTask({ id: "task_0", created_at: ago(9_000), start_after: ago(-60_000) });
+    const own = makeTask({ id: "task_1", created_at: ago(1_000) });
+    expect(status([later]).kind).toBe("idle");
+    expect(statusBubble(status([later, own]), nowMs)).toBe("Place 1 in line");
+    expect(status([{ ...later, start_after: ago(1) }]).kind).toBe("queued");
+  });
+
   it("names a question, a limit and a retry", () => {
     const asked = makeTask({
       state: "waiting",
@@ -97,7 +105,9 @@ describe("agentStatus", () => {
       ended_at: ago(30_000),
       cause: "loop",
     });
-    expect(statusBubble(status([failed]), nowMs)).toBe("Failed: loop");
+    expect(statusBubble(status([failed]), nowMs)).toBe(
+      "Failed: The agent repeated the same steps without getting further.",
+    );
     expect(status([failed, running]).kind).toBe("thinking");
     const done = makeTask({ id: "task_3", state: "succeeded", ended_at: ago(20_000) });
     expect(status([failed, done]).kind).toBe("idle");

@@ -1,5 +1,6 @@
 import type { Task } from "@guildhall/sdk/contract/task.ts";
 import type { ModelEntry, TaskView, ToolEntry } from "../events/task-view.ts";
+import { waitsForStart } from "../tasks/task-start.ts";
 import { hasEnded } from "../tasks/task-state.tsx";
 
 /** What an agent is doing. `task` is what it is doing it for. Times in ISO 8601. */
@@ -51,8 +52,10 @@ export function agentStatus({
   nowMs: number;
 }): AgentStatus {
   const own = tasks.filter((task) => task.agent_id === agentId);
-  const active = own.filter((task) => !hasEnded(task.state));
-  const queue = tasks.filter((task) => task.state === "queued").toSorted(byCreation);
+  // What is to start later is no work yet, and nobody stands in line behind it.
+  const isDue = (task: Task) => waitsForStart(task, nowMs) === undefined;
+  const active = own.filter((task) => !hasEnded(task.state) && isDue(task));
+  const queue = tasks.filter((task) => task.state === "queued" && isDue(task)).toSorted(byCreation);
   const candidates = active.map((task) => activeStatus(task, views.get(task.id), queue));
   const last = own
     .filter((task) => task.ended_at !== null)

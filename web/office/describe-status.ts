@@ -2,6 +2,7 @@ import { formatCost } from "../format/money.ts";
 import { formatCompact } from "../format/number.ts";
 import { formatDuration, formatMoment } from "../format/time.ts";
 import { t } from "../messages/translate.ts";
+import { causeLine } from "../tasks/cause-text.ts";
 import { parkedLine } from "../tasks/limit-text.ts";
 import { toolLine } from "../tasks/tool-line.ts";
 import type { AgentStatus } from "./agent-status.ts";
@@ -35,7 +36,9 @@ export function statusBubble(status: AgentStatus, nowMs: number): string | undef
         ago: formatDuration(nowMs - Date.parse(status.since)),
       });
     case "error":
-      return t("office.bubble.error", { cause: status.task.cause ?? status.task.state });
+      return t("office.bubble.error", {
+        cause: causeLine(status.task.cause) ?? status.task.state,
+      });
     case "done":
       return t("office.bubble.done", { cost: formatCost(status.task.usage.spent_nano_usd) });
   }

@@ -3,6 +3,7 @@ import { useQuery } from "@tanstack/react-query";
 import type { Task, TaskState } from "@guildhall/sdk/contract/task.ts";
 import { officeTasksQuery } from "../api/queries.ts";
 import { t } from "../messages/translate.ts";
+import { causeLine } from "../tasks/cause-text.ts";
 import { parkedLine } from "../tasks/limit-text.ts";
 import { announce } from "../ui/announce.ts";
 
@@ -13,7 +14,7 @@ function newsOf(task: Task): string | undefined {
     case "succeeded":
       return t("news.succeeded", { title });
     case "failed":
-      return t("news.failed", { title, cause: task.cause ?? "" });
+      return t("news.failed", { title, cause: causeLine(task.cause) ?? "" });
     case "paused":
       return t("news.paused", { title, limit: task.parked ? parkedLine(task.parked) : "" });
     case "waiting":

@@ -11,6 +11,12 @@ const causes = new Map<string, readonly [happened: CauseKey, advice: CauseKey]>(
 
 type CauseKey = Extract<MessageKey, `cause.${string}`>;
 
+/** Why a task failed, in a line: in words where there are some for it, else by its name. */
+export function causeLine(cause: string | null): string | undefined {
+  const known = causes.get(cause ?? "");
+  return known === undefined ? (cause ?? undefined) : t(known[0]);
+}
+
 /** Why a task failed, in words, and what its owner can do about it. */
 export function causeText(cause: string | null): { happened: string; advice: string } {
   const [happened, advice] = causes.get(cause ?? "") ?? ["cause.other", "cause.other.advice"];

@@ -3,17 +3,22 @@ import type { Task } from "@guildhall/sdk/contract/task.ts";
 import { formatDateTime, formatDuration, formatMoment } from "../../../format/time.ts";
 import { t } from "../../../messages/translate.ts";
 import { AgentName } from "../../../tasks/agent-name.tsx";
+import { causeLine } from "../../../tasks/cause-text.ts";
 import { CostCell } from "../../../tasks/cost-cell.tsx";
 import { parkedLine } from "../../../tasks/limit-text.ts";
+import { ReplayButton } from "../../../tasks/replay-button.tsx";
 import { taskDurationMs } from "../../../tasks/task-duration.ts";
+import { waitsForStart } from "../../../tasks/task-start.ts";
 import { TaskStateBadge } from "../../../tasks/task-state.tsx";
 import { useNow } from "../../../ui/use-now.ts";
 import styles from "./task-table.module.css";
 
-/** What is worth a second line: why it stands, or why it failed. */
-function reason(task: Task): string | undefined {
+/** What is worth a second line: why it stands, what it waits for, or why it failed. */
+function reason(task: Task, nowMs: number): string | undefined {
   if (task.parked !== null) return parkedLine(task.parked);
-  return task.state === "failed" ? (task.cause ?? undefined) : undefined;
+  const start = waitsForStart(task, nowMs);
+  if (start !== undefined) return t("tasks.startsAt", { at: formatMoment(start, nowMs) });
+  return task.state === "failed" ? causeLine(task.cause) : undefined;
 }
 
 export function TaskRow({
@@ -27,25 +32,38 @@ export function TaskRow({
   inTabOrder: boolean;
   onFocus: () => void;
 }) {
-  const nowMs = useNow(task.state === "running");
+  const nowMs = useNow(
+    task.state === "running" || (task.state === "queued" && task.start_after !== null),
+  );
   const durationMs = taskDurationMs(task, nowMs);
-  const why = reason(task);
+  const why = reason(task, nowMs);
   return (
     <>
       <td className={styles["state"]}>
         <TaskStateBadge state={task.state} parked={task.parked} />
       </td>
       <td className={styles["title"]}>
-        <Link
-          to="/w/$workspaceId/tasks/$taskId"
-          params={{ workspaceId, taskId: task.id }}
-          tabIndex={inTabOrder ? 0 : -1}
-          onFocus={onFocus}
-          className={styles["link"]}
-        >
-          {task.title}
-        </Link>
-        {why !== undefined && <span className={styles["why"]}>{why}</span>}
+        <span className={styles["words"]}>
+          <Link
+            to="/w/$workspaceId/tasks/$taskId"
+            params={{ workspaceId, taskId: task.id }}
+            tabIndex={inTabOrder ? 0 : -1}
+            onFocus={onFocus}
+            className={styles["link"]}
+          >
+            {task.title}
+          </Link>
+          {why !== undefined && <span className={styles["why"]}>{why}</span>}
+        </span>
+        {task.state === "failed" && (
+          <ReplayButton
+            taskId={task.id}
+            title={task.title}
+            className={styles["replay"] ?? ""}
+            tabIndex={inTabOrder ? 0 : -1}
+            onFocus={onFocus}
+          />
+        )}
       </td>
       <td className={styles["agent"]}>
         <AgentName id={task.agent_id} />

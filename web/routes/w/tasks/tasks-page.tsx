@@ -1,6 +1,6 @@
 import { useInfiniteQuery } from "@tanstack/react-query";
 import { useNavigate, useParams, useSearch } from "@tanstack/react-router";
-import { taskListQuery } from "../../../api/queries.ts";
+import { deadCause, taskListQuery } from "../../../api/queries.ts";
 import { t } from "../../../messages/translate.ts";
 import { openNewTask } from "../../../shell/dialogs.ts";
 import { Button } from "../../../ui/button.tsx";
@@ -20,7 +20,7 @@ export function TasksPage() {
   const navigate = useNavigate();
   const list = useInfiniteQuery(taskListQuery(filter));
   const tasks = list.data?.pages.flatMap((page) => page.data) ?? [];
-  const isFiltered = filter.state !== undefined || filter.agent !== undefined;
+  const isFiltered = Object.values(filter).some((choice) => choice !== undefined);
   return (
     <>
       <PageHead title={t("tasks.title")} />
@@ -30,6 +30,7 @@ export function TasksPage() {
           void navigate({ to: "/w/$workspaceId/tasks", params: { workspaceId }, search })
         }
       />
+      {filter.cause === deadCause && <p className="dim">{t("tasks.deadText")}</p>}
       {list.isError && <ProblemNotice error={list.error} />}
       {list.isPending && <Loading />}
       {list.isSuccess && tasks.length === 0 && (

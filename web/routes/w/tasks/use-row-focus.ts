@@ -17,13 +17,15 @@ export function useRowFocus({
   const [active, setActive] = useState(0);
   const wanted = useRef<number>(undefined);
 
-  useEffect(() => {
+  /** Once only: a row that is drawn again later must not take the focus from where it has gone since. */
+  function focusWanted() {
     if (wanted.current === undefined) return;
     const link = body.current?.querySelector<HTMLElement>(`[data-index="${wanted.current}"] a`);
     if (!link) return;
     wanted.current = undefined;
     link.focus();
-  });
+  }
+  useEffect(focusWanted);
 
   function moveTo(index: number) {
     const next = Math.max(0, Math.min(count - 1, index));
@@ -31,7 +33,7 @@ export function useRowFocus({
     setActive(next);
     scrollTo(next);
     // Where the row was active already nothing is drawn again, and the effect above would not run.
-    body.current?.querySelector<HTMLElement>(`[data-index="${next}"] a`)?.focus();
+    focusWanted();
   }
   const hasFocus = () => body.current?.contains(document.activeElement) === true;
   useShortcuts({

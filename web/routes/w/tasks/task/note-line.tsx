@@ -66,7 +66,9 @@ function noteText(note: Note, names: Names): string {
     case "resumed":
       return t("note.resumed", { step: note.fromStep });
     case "released":
-      return t("note.released", { reason: note.reason });
+      return note.reason === "attempt_failed"
+        ? t("note.attemptFailed")
+        : t("note.released", { reason: note.reason });
     case "lease_lost":
       return t("note.leaseLost");
     case "artifact":

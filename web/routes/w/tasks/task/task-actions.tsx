@@ -8,10 +8,12 @@ import { formatCost } from "../../../../format/money.ts";
 import { t } from "../../../../messages/translate.ts";
 import { openNewTask } from "../../../../shell/dialogs.ts";
 import { useShortcuts } from "../../../../shell/shortcuts.ts";
+import { ReplayButton } from "../../../../tasks/replay-button.tsx";
 import { hasEnded } from "../../../../tasks/task-state.tsx";
 import { Button } from "../../../../ui/button.tsx";
 import { Dialog, DialogActions } from "../../../../ui/dialog.tsx";
 import { ProblemNotice } from "../../../../ui/problem.tsx";
+import styles from "./task-page.module.css";
 
 export function TaskActions({ task }: { task: TaskDetail }) {
   const [asking, setAsking] = useState(false);
@@ -22,9 +24,10 @@ export function TaskActions({ task }: { task: TaskDetail }) {
     },
   });
   if (isOver) {
-    return (
+    const failed = task.state === "failed";
+    const dialog = (
       <Button
-        icon={<RotateCw size={16} aria-hidden />}
+        icon={failed ? undefined : <RotateCw size={16} aria-hidden />}
         onClick={() =>
           openNewTask({
             agent: task.agent_id,
@@ -34,8 +37,15 @@ export function TaskActions({ task }: { task: TaskDetail }) {
           })
         }
       >
-        {t("task.again")}
+        {failed ? t("task.changed") : t("task.again")}
       </Button>
+    );
+    if (!failed) return dialog;
+    return (
+      <div className={styles["actions"]}>
+        <ReplayButton taskId={task.id} title={task.title} look="primary" />
+        {dialog}
+      </div>
     );
   }
   return (

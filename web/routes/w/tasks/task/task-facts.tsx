@@ -72,6 +72,9 @@ export function TaskFacts({ task, view }: { task: TaskDetail; view: TaskView }) 
           <CopyButton text={task.id} label={t("facts.copyId")} />
         </p>
         <p className="dim">{t("facts.created", { at: formatDateTime(task.created_at) })}</p>
+        {task.start_after !== null && (
+          <p className="dim">{t("facts.start", { at: formatDateTime(task.start_after) })}</p>
+        )}
       </section>
     </>
   );
