@@ -1,4 +1,7 @@
+import { alertListSchema } from "@guildhall/sdk/contract/alert.ts";
 import { expect, test } from "vitest";
+import { createAlertJob } from "./billing/alert-job.ts";
+import { createLogger } from "./platform/log.ts";
 import { meSchema } from "@guildhall/sdk/contract/workspace.ts";
 import { expectProblem, startTestApi } from "./test/api.ts";
 
@@ -97,4 +100,22 @@ test("40 requests at once on the last 10: exactly 10 are answered", async () => 
   );
   expect(answers.filter((answer) => answer.status === 200)).toHaveLength(10);
   expect(answers.filter((answer) => answer.status === 429)).toHaveLength(30);
+});
+
+test("refused requests are demand: at twice the limit the workspace is told, once", async () => {
+  const caller = await api.caller({ apiRequestsPerHour: 3 });
+  const look = createAlertJob({ db: api.db, log: createLogger({ level: "silent" }) });
+  const ask = () => api.send("GET", "/v1/me", { key: caller.key });
+  for (let n = 0; n < 3; n++) expect((await ask()).status).toBe(200);
+  for (let n = 0; n < 3; n++) expect((await ask()).status).toBe(429);
+  await api.requestLeases.settle();
+  await look();
+  const link = await api.identity.createSignInLink(caller.userId);
+  const session = await api.send("POST", "/v1/auth/exchange", { json: { token: link.token } });
+  const { access_token: token } = (await session.json()) as { access_token: string };
+  const response = await api.send("GET", "/v1/alerts", { key: token });
+  const { data } = alertListSchema.parse(await response.json());
+  expect(data.filter(({ kind }) => kind === "demand")).toMatchObject([
+    { meter: "api_requests", level: "workspace", percent: 200, limit: 3, amount: 6 },
+  ]);
 });

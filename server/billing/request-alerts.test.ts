@@ -1,8 +1,10 @@
 import { expect, it } from "vitest";
 import { setLimit } from "../ledger/limits.ts";
-import { leaseRequests } from "../ledger/request-leases.ts";
+import { createRequestLeases, leaseRequests } from "../ledger/request-leases.ts";
+import { systemClock } from "../platform/clock.ts";
 import { createLogger } from "../platform/log.ts";
 import { installClock } from "../test/clock.ts";
+import { newId } from "../platform/ids.ts";
 import { createTestDatabase } from "../test/database.ts";
 import { createTenant, type Tenant } from "../test/tenant.ts";
 import { createAlertJob } from "./alert-job.ts";
@@ -115,4 +117,62 @@ it("what a process leased ahead is no use; what a dead one leased is, when its m
     "2026-11-25T16 v1 80: 10",
     "2026-11-25T16 v1 100: 10",
   ]);
+});
+
+/** Requests at a process of the API, as many as are said; what it refused has been told. */
+async function request(tenant: Tenant, count: number) {
+  const node = createRequestLeases({ db, clock: systemClock, nodeId: newId("wrk") });
+  const answers = await Promise.all(
+    Array.from({ length: count }, () => node.take(tenant.workspaceId)),
+  );
+  await node.close();
+  return answers.filter(({ status }) => status === "exhausted").length;
+}
+
+it("refused requests are demand: twice the limit within 60 minutes is told once, whoever refused", async () => {
+  await setClock("2026-11-25T18:40:10Z");
+  const tenant = await createTenant(admin, { apiRequestsPerHour: 10 });
+  expect(await request(tenant, 12)).toBe(2);
+  expect(await request(tenant, 7)).toBe(7);
+  await look();
+  expect((await alertsOf(tenant)).at(-1)).toBe("2026-11-25T18 v1 100: 10");
+  expect(await request(tenant, 1)).toBe(1);
+  await Promise.all([look(), look(), look()]);
+  expect(await request(tenant, 50)).toBe(50);
+  await setClock("2026-11-25T19:05:10Z");
+  await look();
+  expect((await alertsOf(tenant)).slice(1)).toEqual([
+    "2026-11-25T18 v1 80: 10",
+    "2026-11-25T18 v1 100: 10",
+    "2026-11-25T18 v1 200: 20",
+  ]);
+});
+
+it("what a former limit refused is no demand for the one that took its place, and what is old is forgotten", async () => {
+  await setClock("2026-11-25T20:00:10Z");
+  const tenant = await createTenant(admin, { apiRequestsPerHour: 1 });
+  await request(tenant, 300);
+  await db.withWorkspace(tenant.workspaceId, (tx) =>
+    setLimit(tx, {
+      meter: "api_requests",
+      level: "workspace",
+      scopeId: tenant.workspaceId,
+      amount: 100,
+      actor: "test",
+    }),
+  );
+  await look();
+  expect(await alertsOf(tenant)).toEqual([]);
+  await setClock("2026-11-25T23:00:10Z");
+  await look();
+  const { rowCount } = await admin.query("SELECT 1 FROM refused_requests");
+  expect(rowCount).toBe(0);
+});
+
+it("a limit of nothing is told of when it refuses", async () => {
+  await setClock("2026-11-26T09:00:10Z");
+  const tenant = await createTenant(admin, { apiRequestsPerHour: 0 });
+  await request(tenant, 1);
+  await look();
+  expect(await alertsOf(tenant)).toEqual(["2026-11-26T09 v1 100: 0", "2026-11-26T09 v1 200: 1"]);
 });

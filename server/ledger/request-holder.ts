@@ -12,7 +12,13 @@ export type RequestAdmission =
       /** null without a limit. */
       quota: { limit: number; remaining: number; resetMs: number } | null;
     }
-  | { status: "exhausted"; limit: number; retryAfterMs: number };
+  | {
+      status: "exhausted";
+      limit: number;
+      retryAfterMs: number;
+      /** The refusal that is repeated: the minute of the database in which it was said, and which version of the limit did. */
+      refusedIn: { minute: number; limitVersion: number };
+    };
 
 /** What one node has in hand for one workspace. No I/O: `ask` says what to send, `answered` takes what came back. */
 export type RequestHolder = {
@@ -39,7 +45,14 @@ type InHand = {
 
 export function createRequestHolder(): RequestHolder {
   let inHand: InHand | undefined;
-  let refused: { limit: number; untilMs: number; retryAtMs: number } | undefined;
+  let refused:
+    | {
+        limit: number;
+        untilMs: number;
+        retryAtMs: number;
+        refusedIn: { minute: number; limitVersion: number };
+      }
+    | undefined;
   /** Requests spent by minute, until the authority was told. */
   const spent = new Map<number, number>();
   /** Something was asked for, and it is not known what was given. */
@@ -63,6 +76,7 @@ export function createRequestHolder(): RequestHolder {
           status: "exhausted",
           limit: refused.limit,
           retryAfterMs: Math.max(0, refused.retryAtMs - nowMs),
+          refusedIn: refused.refusedIn,
         };
       return undefined;
     },
@@ -83,6 +97,7 @@ export function createRequestHolder(): RequestHolder {
           limit: answer.limit,
           untilMs: sentAtMs + Math.min(BELIEVE_REFUSAL_MS, answer.retryAfterMs),
           retryAtMs: sentAtMs + answer.retryAfterMs,
+          refusedIn: { minute: answer.minute, limitVersion: answer.limitVersion },
         };
       if (answer.status === "granted")
         inHand = {

@@ -4,6 +4,7 @@ import { fileURLToPath } from "node:url";
 import fc from "fast-check";
 import { expect, it } from "vitest";
 import { systemClock } from "../platform/clock.ts";
+import type { Statement } from "../platform/db.ts";
 import { newId } from "../platform/ids.ts";
 import { installClock } from "../test/clock.ts";
 import { createTestDatabase } from "../test/database.ts";
@@ -40,6 +41,14 @@ async function tenantWith(amount: number | null): Promise<Tenant> {
   const tenant = await createTenant(admin);
   await allow(tenant, amount);
   return tenant;
+}
+
+async function versionOf(tenant: Tenant): Promise<number> {
+  const { rows } = await admin.query<{ version: number }>(
+    "SELECT max(version) AS version FROM limits WHERE workspace_id = $1 AND meter = 'api_requests'",
+    [tenant.workspaceId],
+  );
+  return rows[0]!.version;
 }
 
 async function leasesOf(tenant: Tenant): Promise<Lease[]> {
@@ -120,7 +129,8 @@ it("the database leases as the pure rule does: every call gets the same answer a
             .map((item) => ({ minute: item.minute, spent: item.spent + command.spends })),
           wish: command.wish,
         };
-        const decided = lease(leases, call, { limit, nowMs });
+        const limitVersion = await versionOf(tenant);
+        const decided = lease(leases, call, { limit, limitVersion, nowMs });
         leases = decided.leases;
         expect(await leaseRequests(db, tenant.workspaceId, call)).toEqual(decided.answer);
         expect(await leasesOf(tenant)).toEqual(inOrder(leases));
@@ -213,6 +223,49 @@ it("what a killed process had leased counts as used: others get the rest, and no
   let again = 0;
   while ((await later.take(tenant.workspaceId)).status === "admitted") again++;
   expect(again).toBe(limit);
+});
+
+it("a flood of refused requests costs no statement each, and is counted once although an answer is lost", async () => {
+  const tenant = await tenantWith(1);
+  const statements: string[] = [];
+  let losesAnswer = false;
+  const node = createRequestLeases({
+    db: {
+      ...db,
+      async ledger<T extends object>(query: Statement) {
+        statements.push(query.name ?? "");
+        const rows = await db.ledger<T>(query);
+        if (losesAnswer) throw new Error("the answer was lost");
+        return rows;
+      },
+    },
+    // No time passes, so what was answered last stays believed.
+    clock: { ...systemClock, monotonicMs: () => 1 },
+    nodeId: newId("wrk"),
+  });
+  const refuse = async (count: number) => {
+    for (let n = 0; n < count; n++)
+      expect(await node.take(tenant.workspaceId)).toMatchObject({ status: "exhausted" });
+  };
+  const refused = async () => {
+    const { rows } = await admin.query<{ refused: string; limit_version: number }>(
+      "SELECT refused, limit_version FROM refused_requests WHERE workspace_id = $1",
+      [tenant.workspaceId],
+    );
+    return rows.map((row) => [Number(row.refused), row.limit_version]);
+  };
+  await node.take(tenant.workspaceId);
+  await refuse(500);
+  expect(statements).toEqual(["ledger_lease_requests", "ledger_lease_requests"]);
+  losesAnswer = true;
+  await expect(node.settle()).rejects.toThrow("lost");
+  losesAnswer = false;
+  await refuse(3);
+  await node.settle();
+  await node.settle();
+  const version = await versionOf(tenant);
+  expect(await refused()).toEqual([[503, version]]);
+  expect(statements.slice(2)).toEqual(["note_refused_requests", "note_refused_requests"]);
 });
 
 it("without a database nothing is admitted", async () => {

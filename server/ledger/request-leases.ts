@@ -7,13 +7,17 @@ import {
   type RequestAdmission,
   type RequestHolder,
 } from "./request-holder.ts";
+import { createRequestRefusals } from "./request-refusals.ts";
 import type { LeaseAnswer, LeaseCall } from "./request-window.ts";
 
 /** Counts the API requests of this process against their workspaces' limits. */
 export type RequestLeases = {
-  /** Admits one request of the workspace, or refuses it. A refused one counts for nothing. Throws when the database is away. */
+  /**
+   * Admits one request of the workspace, or refuses it. A refused one counts for nothing but the demand that alerts look
+   * at. Throws when the database is away.
+   */
   take(workspaceId: string): Promise<RequestAdmission>;
-  /** Gives back what was leased and not used in its minute. */
+  /** Gives back what was leased and not used in its minute, and tells what was refused. */
   settle(): Promise<void>;
   /** Gives everything back; nothing may be taken afterwards. */
   close(): Promise<void>;
@@ -33,6 +37,7 @@ const leaseAnswer = z.discriminatedUnion("status", [
     status: z.literal("exhausted"),
     minute: z.int(),
     limit: z.int(),
+    limit_version: z.int(),
     retry_after_ms: z.int(),
   }),
   z.object({ status: z.literal("reported"), minute: z.int() }),
@@ -57,8 +62,8 @@ export async function leaseRequests(
       return { ...rest, validMs, resetsMs };
     }
     case "exhausted": {
-      const { retry_after_ms: retryAfterMs, ...rest } = read;
-      return { ...rest, retryAfterMs };
+      const { retry_after_ms: retryAfterMs, limit_version: limitVersion, ...rest } = read;
+      return { ...rest, limitVersion, retryAfterMs };
     }
     default:
       return read;
@@ -78,8 +83,15 @@ const MOST_ASKS = 100;
 /** Workspaces that were silent for so long are forgotten. */
 const FORGET_AFTER_MS = 10 * 60_000;
 
-/** `nodeId` names this process in the database; a process that starts anew takes another one. */
-export function createRequestLeases(deps: { db: Db; clock: Clock; nodeId: string }): RequestLeases {
+type LeaseDeps = {
+  db: Db;
+  clock: Clock;
+  /** Names this process in the database; a process that starts anew takes another one. */
+  nodeId: string;
+};
+
+/** What was leased; nothing of what was refused. */
+function createLeases(deps: LeaseDeps): RequestLeases {
   const { db, clock, nodeId } = deps;
   const entries = new Map<string, Entry>();
   let callNo = 0;
@@ -153,6 +165,33 @@ export function createRequestLeases(deps: { db: Db; clock: Clock; nodeId: string
     async close() {
       await Promise.allSettled([...entries.values()].flatMap((entry) => entry.pending ?? []));
       await giveBack((entry) => entry.holder.isOpen());
+    },
+  };
+}
+
+export function createRequestLeases(deps: LeaseDeps): RequestLeases {
+  const leases = createLeases(deps);
+  const refusals = createRequestRefusals(deps);
+  return {
+    async take(workspaceId) {
+      const admission = await leases.take(workspaceId);
+      if (admission.status === "exhausted") refusals.count(workspaceId, admission.refusedIn);
+      return admission;
+    },
+    // What one of them could not do is no reason to leave the other undone.
+    async settle() {
+      try {
+        await leases.settle();
+      } finally {
+        await refusals.tell();
+      }
+    },
+    async close() {
+      try {
+        await leases.close();
+      } finally {
+        await refusals.tell();
+      }
     },
   };
 }

@@ -18,7 +18,7 @@ function createWorld(first: { limit: number | null }) {
   const admittedAtMs: number[] = [];
 
   function decide(call: LeaseCall): LeaseAnswer {
-    const decided = lease(leases, call, { limit, nowMs });
+    const decided = lease(leases, call, { limit, limitVersion: 1, nowMs });
     leases = decided.leases;
     return decided.answer;
   }
@@ -255,7 +255,7 @@ it("a refusal says when the next request fits, and then it does", () => {
         let callNo = 0;
         const ask = (spent: LeaseCall["spent"]): LeaseAnswer => {
           const call = { nodeId: "api_0", callNo: ++callNo, spent, wish: 1 };
-          const decided = lease(leases, call, { limit, nowMs });
+          const decided = lease(leases, call, { limit, limitVersion: 1, nowMs });
           leases = decided.leases;
           return decided.answer;
         };

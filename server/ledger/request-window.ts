@@ -53,7 +53,14 @@ export type LeaseAnswer =
       /** When the oldest minute that counts no longer does. */
       resetsMs: number;
     }
-  | { status: "exhausted"; minute: number; limit: number; retryAfterMs: number }
+  | {
+      status: "exhausted";
+      minute: number;
+      limit: number;
+      /** Which version of the limit refused. */
+      limitVersion: number;
+      retryAfterMs: number;
+    }
   | { status: "reported"; minute: number }
   | { status: "stale" };
 
@@ -86,13 +93,13 @@ function blockOf(nodes: number, limit: number | null, rest: number): number {
   return Math.max(1, share);
 }
 
-/** One call of a node. `limit` is the limit in force, null for none; `nowMs` the database's clock. */
+/** One call of a node. `limit` is the limit in force, null for none, and its version; `nowMs` the database's clock. */
 export function lease(
   leases: readonly Lease[],
   call: LeaseCall,
-  at: { limit: number | null; nowMs: number },
+  at: { limit: number | null; limitVersion: number; nowMs: number },
 ): { leases: readonly Lease[]; answer: LeaseAnswer } {
-  const { limit, nowMs } = at;
+  const { limit, limitVersion, nowMs } = at;
   const thisMinute = Math.floor(nowMs / MINUTE_MS);
   if (leases.some((item) => item.nodeId === call.nodeId && item.callNo >= call.callNo))
     return { leases, answer: { status: "stale" } };
@@ -109,6 +116,7 @@ export function lease(
         status: "exhausted",
         minute: thisMinute,
         limit,
+        limitVersion,
         retryAfterMs: retryAfterMs(counted, limit, nowMs),
       },
     };

@@ -236,9 +236,11 @@ BEGIN
       UNION ALL
       -- API requests by the hour in which they were counted. A minute that is over counts as leased, for who died told
       -- nothing more; the last two as far as nodes have told. A window that reaches into the next hour tells nothing twice.
+      -- Where all were refused nothing was leased.
       SELECT s.workspace_id, 'api_requests', 'workspace', s.workspace_id, to_char(moment AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24'), l.version, l.amount, s.used, s.leased - s.used
         FROM (SELECT r.workspace_id, sum(r.granted)::bigint AS leased, sum(CASE WHEN r.minute < this_minute - 1 THEN r.granted ELSE r.spent END)::bigint AS used
-          FROM request_leases r WHERE with_counts AND r.minute >= this_minute - 60 GROUP BY r.workspace_id) s,
+          FROM (SELECT l.workspace_id, l.minute, l.granted, l.spent FROM request_leases l
+            UNION ALL SELECT q.workspace_id, q.minute, 0, 0 FROM refused_requests q) r WHERE with_counts AND r.minute >= this_minute - 60 GROUP BY r.workspace_id) s,
         LATERAL (SELECT x.version, x.amount FROM limits x WHERE x.workspace_id = s.workspace_id AND x.meter = 'api_requests' AND x.level = 'workspace'
           AND x.scope_id = s.workspace_id ORDER BY x.version DESC LIMIT 1) l
         WHERE l.amount IS NOT NULL
@@ -251,6 +253,9 @@ BEGIN
     ), refused AS (
       SELECT d.workspace_id, d.meter, d.level, d.scope_id, d.period, d.limit_version, sum(d.needed)::bigint AS needed FROM refused_demand d
         WHERE d.period BETWEEN since AND this_month OR d.period = 'all' GROUP BY 1, 2, 3, 4, 5, 6
+      UNION ALL
+      SELECT q.workspace_id, 'api_requests', 'workspace', q.workspace_id, to_char(moment AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24'), q.limit_version, sum(q.refused)::bigint
+        FROM refused_requests q WHERE with_counts AND q.minute >= this_minute - 60 GROUP BY q.workspace_id, q.limit_version
     )
     SELECT b.workspace_id, b.meter, b.level, b.scope_id, b.period, b.limit_version, x.kind, x.percent, 0, b.limit_amount, x.amount, NULL
       FROM balances b LEFT JOIN refused r USING (workspace_id, meter, level, scope_id, period, limit_version)
@@ -264,7 +269,10 @@ BEGIN
     IF raise_limit_alert(alert) THEN raised := raised + 1; END IF;
   END LOOP;
   top := raise_top_alerts();
-  IF with_counts THEN DELETE FROM refused_demand d WHERE d.refused_at < moment - interval '62 days'; END IF;
+  IF with_counts THEN
+    DELETE FROM refused_demand d WHERE d.refused_at < moment - interval '62 days';
+    DELETE FROM refused_requests q WHERE q.minute < this_minute - 120;
+  END IF;
   UPDATE alert_sweep SET after_key = coalesce(upto, '{}'), looked_at = moment;
   RETURN NEXT;
 END

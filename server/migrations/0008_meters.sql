@@ -17,12 +17,37 @@ CREATE TABLE request_leases (
 );
 CALL make_tenant_table('request_leases', 'SELECT', 'SELECT, INSERT, UPDATE, DELETE');
 
+-- API requests that were refused, by the minute in which the refusal was said and the version of the limit that said it:
+-- the demand beside what was leased. Nodes count in memory and tell from time to time, all of a minute again and again.
+CREATE TABLE refused_requests (
+  workspace_id text COLLATE "C" NOT NULL REFERENCES workspaces,
+  minute int NOT NULL,
+  limit_version int NOT NULL,
+  node_id text COLLATE "C" NOT NULL,
+  refused bigint NOT NULL CHECK (refused > 0),
+  PRIMARY KEY (workspace_id, minute, limit_version, node_id)
+);
+CALL make_tenant_table('refused_requests', 'SELECT', 'SELECT, INSERT, UPDATE, DELETE');
+
+-- noted: [{workspace_id, minute, limit_version, refused}], each of them all that the node has refused there. So what is
+-- told twice counts once.
+CREATE FUNCTION note_refused_requests(node text, noted jsonb) RETURNS void
+  LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp
+AS $$
+  INSERT INTO refused_requests AS r (workspace_id, minute, limit_version, node_id, refused)
+    SELECT n.workspace_id, n.minute, n.limit_version, node, n.refused
+      FROM jsonb_to_recordset(noted) AS n(workspace_id text, minute int, limit_version int, refused bigint)
+      WHERE EXISTS (SELECT FROM limits l WHERE l.workspace_id = n.workspace_id AND l.meter = 'api_requests' AND l.level = 'workspace'
+        AND l.scope_id = n.workspace_id AND l.version = n.limit_version)
+    ON CONFLICT (workspace_id, minute, limit_version, node_id) DO UPDATE SET refused = greatest(r.refused, excluded.refused)
+$$;
+
 -- Takes a node's word for what it spent of its leases (it spends no more of them), and leases it so many more that the
 -- `wish` of those who wait is met and a round trip serves several: 1/20 of the limit over all nodes, less when little is
 -- left. A wish of 0 only reports.
 -- reports: [{minute, spent}] as far as not told before; of a lease that is not named nothing more was spent.
 -- -> {status: 'granted', minute, granted, valid_ms, limit, left, resets_ms}   limit and left are null without a limit
---  | {status: 'exhausted', minute, limit, retry_after_ms}
+--  | {status: 'exhausted', minute, limit, limit_version, retry_after_ms}
 --  | {status: 'reported', minute} | {status: 'stale'}
 CREATE FUNCTION lease_requests(workspace text, node text, a_call_no bigint, reports jsonb, wish bigint) RETURNS jsonb
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
@@ -31,6 +56,7 @@ DECLARE
   now_ms bigint;
   this_minute int;
   quota bigint;
+  quota_version int;
   given bigint;
   nodes bigint;
   first_minute int;
@@ -55,7 +81,7 @@ BEGIN
     WHERE l.workspace_id = workspace AND l.node_id = node AND l.minute = x.minute AND (l.granted <> x.spent OR l.spent <> x.spent);
   IF wish = 0 THEN RETURN jsonb_build_object('status', 'reported', 'minute', this_minute); END IF;
 
-  SELECT l.amount INTO quota FROM limits l
+  SELECT l.amount, l.version INTO quota, quota_version FROM limits l
     WHERE l.workspace_id = workspace AND l.meter = 'api_requests' AND l.level = 'workspace' AND l.scope_id = workspace ORDER BY l.version DESC LIMIT 1;
   -- No upper end: should the clock be set back, minutes that seem to come count too.
   SELECT coalesce(sum(l.granted), 0), count(DISTINCT l.node_id) FILTER (WHERE l.minute > this_minute - 5 AND l.node_id <> node) + 1, min(l.minute) FILTER (WHERE l.granted > 0)
@@ -65,7 +91,7 @@ BEGIN
     -- When so much has aged out that one more fits.
     SELECT min(x.minute) INTO first_minute FROM (SELECT l.minute, sum(l.granted) OVER (ORDER BY l.minute) AS aged
       FROM request_leases l WHERE l.workspace_id = workspace AND l.minute >= this_minute - 60) x WHERE given - x.aged < quota;
-    RETURN jsonb_build_object('status', 'exhausted', 'minute', this_minute, 'limit', quota, 'retry_after_ms', coalesce((first_minute + 61)::bigint * 60000 - now_ms, 3600000));
+    RETURN jsonb_build_object('status', 'exhausted', 'minute', this_minute, 'limit', quota, 'limit_version', quota_version, 'retry_after_ms', coalesce((first_minute + 61)::bigint * 60000 - now_ms, 3600000));
   END IF;
   block := greatest(1, CASE WHEN quota IS NULL THEN 50 ELSE least(quota / (20 * nodes), rest / (2 * nodes)) END);
   block := least(greatest(block, wish), rest);
@@ -336,6 +362,6 @@ $$;
 REVOKE EXECUTE ON FUNCTION most_allowed(limit_terms), present_terms(text, text), store_terms(limit_terms, text) FROM PUBLIC;
 CALL own_definer_functions();
 GRANT EXECUTE ON FUNCTION most_allowed(limit_terms), present_terms(text, text), store_terms(limit_terms, text) TO guildhall_definer;
-GRANT EXECUTE ON FUNCTION lease_requests(text, text, bigint, jsonb, bigint), count_socket_time(text, jsonb), end_temporary_limits() TO guildhall_ledger;
+GRANT EXECUTE ON FUNCTION lease_requests(text, text, bigint, jsonb, bigint), note_refused_requests(text, jsonb), count_socket_time(text, jsonb), end_temporary_limits() TO guildhall_ledger;
 GRANT EXECUTE ON FUNCTION add_member(text, text), set_own_cap(text, bigint, text), set_overage(text, bigint, text) TO guildhall_app, guildhall_platform;
 GRANT EXECUTE ON FUNCTION set_plan(text, jsonb, text), set_override(text, bigint, boolean, text) TO guildhall_platform;

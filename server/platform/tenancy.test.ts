@@ -49,6 +49,7 @@ const reviewedDefiners = [
   "mark_dispatched",
   "mark_undelivered",
   "note_refused_demand",
+  "note_refused_requests",
   "note_run_ready",
   "open_calls_elsewhere",
   "process_ended",

@@ -6,7 +6,7 @@ import { type Problem, problemSchema } from "@guildhall/sdk/contract/problem.ts"
 import { type Scope, scopes } from "@guildhall/sdk/contract/workspace.ts";
 import { type ApiOptions, createApi } from "../api.ts";
 import { createIdentity, type Identity } from "../identity/identity.ts";
-import { createRequestLeases } from "../ledger/request-leases.ts";
+import { createRequestLeases, type RequestLeases } from "../ledger/request-leases.ts";
 import { systemClock } from "../platform/clock.ts";
 import type { FileStore } from "../platform/file-store/file-store.ts";
 import { createLocalFileStore } from "../platform/file-store/open-file-store.ts";
@@ -28,6 +28,7 @@ export type TestApi = TestDatabase & {
   /** Where the contents lie. */
   filesFolder: string;
   eventBell: EventBell;
+  requestLeases: RequestLeases;
   /** What was rung, in order: `ready`, or the id of the task that ended. */
   rung: string[];
   /** A workspace of its own with an owner's API key. */
@@ -64,13 +65,14 @@ export async function startTestApi(
   const log = createLogger({ level: process.env["TEST_LOG_LEVEL"] ?? "silent" });
   const files = createLocalFileStore({ db, log, filesFolder, quotaBytes: options.quotaBytes });
   const eventBell = createEventBell();
+  const requestLeases = createRequestLeases({ db, clock, nodeId: newId("wrk") });
   const rung: string[] = [];
   const api = await createApi({
     db,
     clock,
     files,
     identity,
-    requestLeases: createRequestLeases({ db, clock, nodeId: newId("wrk") }),
+    requestLeases,
     eventBell,
     requestLimits: options.requestLimits ?? createRequestLimits({}),
     log,
@@ -111,6 +113,7 @@ export async function startTestApi(
     files,
     filesFolder,
     eventBell,
+    requestLeases,
     rung,
     keyWith,
     async caller(tenantOptions) {
