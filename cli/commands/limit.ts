@@ -5,6 +5,7 @@ import { setLimitSchema } from "@guildhall/sdk/contract/workspace.ts";
 import type { Context } from "../context.ts";
 import { type ExitCode, exitCode, UsageError } from "../exit.ts";
 import { counted, parseUsd, plain, table, usd } from "../format.ts";
+import { momentForms, momentOf } from "../moment.ts";
 import { meterAmount, meterName, raisersText, scopeText, utcMinute } from "../parked.ts";
 import type { Run } from "../run.ts";
 
@@ -139,23 +140,6 @@ function amountOf(text: string, meter: Meter): number | null {
   return Number(text) * (meter === "agent_time" ? MINUTE_MS : 1);
 }
 
-const UNIT_MS = { m: MINUTE_MS, h: 60 * MINUTE_MS, d: 1_440 * MINUTE_MS } as const;
-
-/** A moment (`2026-12-01T08:00Z`), or how long from now (`30m`, `8h`, `3d`). */
-function untilOf(text: string | undefined): string | undefined {
-  if (text === undefined) return undefined;
-  const [, count, unit] = /^(\d{1,4})([mhd])$/.exec(text) ?? [];
-  const lengthMs = unit === "m" || unit === "h" || unit === "d" ? Number(count) * UNIT_MS[unit] : 0;
-  // Without a zone a moment would mean something else on another machine.
-  const atMs =
-    lengthMs > 0 ? Date.now() + lengthMs : /(Z|[+-]\d\d:\d\d)$/.test(text) ? Date.parse(text) : NaN;
-  if (Number.isNaN(atMs))
-    throw new UsageError(
-      `--until ${text}: give 30m, 8h, 3d, or a moment such as 2026-12-01T08:00Z.`,
-    );
-  return new Date(atMs).toISOString();
-}
-
 async function setLimit(context: Context, text: string, flags: SetFlags): Promise<ExitCode> {
   const meter = meterOf(flags.meter);
   const amount = amountOf(text, meter);
@@ -163,7 +147,7 @@ async function setLimit(context: Context, text: string, flags: SetFlags): Promis
   if (named.length > 1) throw new UsageError("Give one of --task, --agent and --key.");
   const level = named[0] ?? "workspace";
   const scopeId = level === "workspace" ? undefined : flags[level];
-  const until = untilOf(flags.until);
+  const until = momentOf("--until", flags.until, new Date());
   await context.client.limits.set({
     meter,
     level,
@@ -223,7 +207,7 @@ export function addLimitCommands(program: Command, run: Run): void {
     .option("--task <id>", "of one task; a paused one goes on")
     .option("--agent <id>", "of one agent a month")
     .option("--key <id>", "of one API key a month")
-    .option("--until <time>", "for a while: 8h, 3d or a moment; then the former limit is back")
+    .option("--until <when>", `for a while: ${momentForms}; then the former limit is back`)
     .option(
       "--meter <meter>",
       `one of ${setLimitSchema.shape.meter.options.join(", ")}`,

@@ -12,7 +12,7 @@ import { type ExitCode, exitCode, UsageError } from "../exit.ts";
 import { followTask } from "../follow.ts";
 import { bytes, counted, duration, parseUsd, plain, table, usd } from "../format.ts";
 import { collectInput } from "../input-files.ts";
-import { startAfterOf } from "../start-after.ts";
+import { momentForms, momentOf } from "../moment.ts";
 import { parkedLine } from "../parked.ts";
 import type { Run } from "../run.ts";
 
@@ -67,7 +67,7 @@ async function runTask(context: Context, prompt: string, flags: RunFlags): Promi
   if (prompt.trim() === "") throw new UsageError("The prompt is empty: say what is to be done.");
   const costLimit = costLimitOf(flags.costLimit);
   const priority = priorityOf(flags.priority);
-  const startAfter = startAfterOf(flags.startAfter, new Date());
+  const startAfter = momentOf("--start-after", flags.startAfter, new Date());
   const files = await collectInput(flags.input);
   const upload = files.length > 0 ? await context.client.uploads.create(files) : undefined;
   const task = await context.client.tasks.create(
@@ -178,7 +178,7 @@ function addRunCommand(task: Command, run: Run): void {
     .option("-i, --input <path>", "a file or folder to work on (may be repeated)", collect, [])
     .option("-t, --title <text>", "short name in lists")
     .option("-p, --priority <level>", "from -100 to 100; a level is worth ten minutes of waiting")
-    .option("--start-after <when>", "not before then: 30m, 2h, or 2027-01-31T08:00+01:00")
+    .option("--start-after <when>", `not before then: ${momentForms}`)
     .option("-c, --cost-limit <usd>", "the most it may spend on models, for example 0.50")
     .option("-f, --follow", "watch it until it ends")
     .option("-o, --out <folder>", "save the files that it writes here (implies --follow)")
