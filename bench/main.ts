@@ -3,6 +3,8 @@ import { benchGateway } from "./gateway/gateway.ts";
 import { benchRace } from "./gateway/race.ts";
 import { benchHolds, benchHoldsHot, benchHoldsMany } from "./holds/holds.ts";
 import { benchBacklog } from "./queue/backlog.ts";
+import { benchFlood } from "./queue/flood.ts";
+import { benchResume } from "./resume.ts";
 import { benchTaskStart } from "./task-start.ts";
 import { benchTaskWake } from "./task-wake.ts";
 
@@ -15,6 +17,8 @@ const benches: Readonly<Record<string, Bench>> = {
   "task-start": benchTaskStart,
   "task-wake": benchTaskWake,
   backlog: benchBacklog,
+  flood: benchFlood,
+  resume: benchResume,
 };
 /** Parts of the above, which are run only when named. */
 const parts: Readonly<Record<string, Bench>> = {

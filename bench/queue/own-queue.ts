@@ -11,7 +11,11 @@ export type OwnQueue = {
   /** Creates a task as `POST /v1/tasks` does, less its HTTP. -> its id */
   create(tenant: Tenant): Promise<string>;
   /** Begins to execute tasks, so many at once. `onStart`: a worker has begun with this task. */
-  work(options: { concurrency: number; onStart(taskId: string): void }): Promise<void>;
+  work(options: {
+    concurrency: number;
+    runMs?: number;
+    onStart(taskId: string): void;
+  }): Promise<void>;
   close(): Promise<void>;
 };
 
@@ -29,8 +33,9 @@ export function createOwnQueue(database: BenchDatabase): OwnQueue {
       worker?.wake();
       return task.id;
     },
-    async work({ concurrency, onStart }) {
+    async work({ concurrency, runMs = 0, onStart }) {
       worker = await createIdleWorker(db, {
+        runMs,
         onStart: ({ taskId }) => onStart(taskId),
         config: { concurrency, leaseMs: 8_000, heartbeatMs: 2_000, pollMs: 1_000 },
       });
