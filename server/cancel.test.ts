@@ -1,9 +1,9 @@
-import { readFile, rename, rm, writeFile } from "node:fs/promises";
+import { readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { createClient } from "@guildhall/sdk/client/client.ts";
 import type { Event } from "@guildhall/sdk/contract/event.ts";
 import type { CreateTask } from "@guildhall/sdk/contract/task.ts";
-import { afterAll, beforeEach, expect, test, vi } from "vitest";
+import { afterAll, beforeEach, expect, onTestFinished, test, vi } from "vitest";
 import { spawnWorker } from "./test/mortal-worker.ts";
 import { openInstallationOfRoles } from "./test/role-processes.ts";
 
@@ -54,6 +54,12 @@ function watch(taskId: string) {
   };
 }
 
+/** One file for tasks to work on. */
+async function uploadFile(): Promise<{ upload_id: string }> {
+  const data = new Blob(["id,amount\n1,10\n2,-3\n"]);
+  return { upload_id: (await uploads.create([{ path: "sales.csv", data }])).id };
+}
+
 async function give(task: Partial<CreateTask> = {}) {
   const { id } = await tasks.create({ agent: "gray", prompt: "Look around", ...task });
   return { id, events: watch(id) };
@@ -68,8 +74,8 @@ async function runningIn(process: { url: string }): Promise<number> {
 /** A worker of its own for one test, which has nothing to do any more when `idle` resolves. */
 async function startWorker() {
   const worker = await installation.start(["worker"], to);
+  onTestFinished(() => worker.kill());
   return {
-    kill: () => worker.kill(),
     busy: () => vi.waitUntil(async () => (await runningIn(worker)) === 1, PATIENCE),
     idle: (patience = PATIENCE) =>
       vi.waitUntil(async () => (await runningIn(worker)) === 0, patience),
@@ -97,7 +103,6 @@ test.each([
   expect((await tasks.cancel(id)).state).toBe("cancelled");
   await worker.idle();
   expect((await events.all).at(-1)).toBe("task.cancelled");
-  await worker.kill();
 });
 
 test("a task that waits between two tries of a model call stops", async () => {
@@ -111,7 +116,6 @@ test("a task that waits between two tries of a model call stops", async () => {
   // Well before the next try, which would find out that it is over.
   await worker.idle({ timeout: 30_000 });
   expect((await events.all).at(-1)).toBe("task.cancelled");
-  await worker.kill();
 });
 
 test("a task that is inside a tool stops", async () => {
@@ -141,39 +145,36 @@ test("a task that is inside a tool stops", async () => {
 });
 
 test("a task that rests between two attempts ends, and so does one that is paused at a limit", async () => {
-  const worker = await startWorker();
+  await startWorker();
   const paused = await give({ limits: { cost_nano_usd: 1 } });
   await paused.events.sees("task.paused");
 
   // Where folders of runs should be, there is a file: that may be the machine's trouble, so there is another attempt.
   const runs = join(installation.shared["GUILDHALL_DATA_DIR"] ?? "", "runs");
-  await rename(runs, `${runs}-away`);
+  await rm(runs, { recursive: true, force: true });
   await writeFile(runs, "");
-  const resting = await give();
+  const resting = await give(await uploadFile());
   expect((await resting.events.sees("run.released")).data).toMatchObject({
     reason: "attempt_failed",
     retry_in_ms: NEVER_MS,
   });
   await rm(runs);
-  await rename(`${runs}-away`, runs);
 
   for (const { id, events } of [paused, resting]) {
     expect((await tasks.cancel(id)).state).toBe("cancelled");
     expect((await events.all).at(-1)).toBe("task.cancelled");
   }
-  await worker.kill();
 });
 
 /** Marcus has delegated, and the model does not answer his colleague. */
 async function delegated() {
-  const data = new Blob(["id,amount\n1,10\n2,-3\n"]);
-  const upload = await uploads.create([{ path: "sales.csv", data }]);
+  const files = await uploadFile();
   const worker = await startWorker();
   const called = await nextCall();
   // He lists the files, then he delegates: the third call is his colleague's first.
   await installation.setFaults([{ ...hangs, at: "before_headers", match: { nth: 3 } }]);
   const prompt = "Decide whether we can use these figures.";
-  const parent = await give({ agent: "marcus", prompt, upload_id: upload.id });
+  const parent = await give({ agent: "marcus", prompt, ...files });
   const { child_task_id: id } = (await parent.events.sees("task.delegated")).data;
   const child = { id, events: watch(id) };
   await child.events.sees("run.claimed");
@@ -188,7 +189,6 @@ test("a delegated task stops, and the task that waits for it goes on", async () 
   expect((await child.events.all).at(-1)).toBe("task.cancelled");
   expect((await parent.events.all).at(-1)).toBe("task.succeeded");
   await worker.idle();
-  await worker.kill();
 });
 
 test("with the task that delegated it a delegated task stops", async () => {
@@ -198,5 +198,4 @@ test("with the task that delegated it a delegated task stops", async () => {
   expect((await child.events.all).at(-1)).toBe("task.cancelled");
   expect((await parent.events.all).at(-1)).toBe("task.cancelled");
   expect(await tasks.get(child.id)).toMatchObject({ state: "cancelled", cause: "parent_ended" });
-  await worker.kill();
 });
