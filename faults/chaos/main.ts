@@ -1,4 +1,5 @@
 import { parseArgs } from "node:util";
+import { hasRedis, startRedis } from "../../server/test/redis.ts";
 import { openInstallationOfRoles } from "../../server/test/role-processes.ts";
 import { SHORT_TIMES } from "../short-times.ts";
 import { createRandom } from "./random.ts";
@@ -21,15 +22,17 @@ if (!(minutes > 0) || !Number.isSafeInteger(seed)) {
 }
 
 console.log(`seed ${seed}`);
+const redis = hasRedis ? await startRedis() : undefined;
 const installation = await openInstallationOfRoles({
   ...SHORT_TIMES,
+  ...(redis === undefined ? {} : { REDIS_URL: redis.url }),
   GATEWAY_LEASE_MS: "3000",
   MODEL_IDLE_TIMEOUT_MS: "5000",
 });
 let exitCode = 0;
 try {
   const slots = await openSlots(installation);
-  const scene = { installation, slots, random: createRandom(seed) };
+  const scene = { installation, redis, slots, random: createRandom(seed) };
   const token = await installation.createKey();
   const untilMs = performance.now() + minutes * 60_000;
   let rounds = 0;
@@ -49,5 +52,6 @@ try {
   exitCode = 1;
 } finally {
   await installation.close();
+  await redis?.close();
 }
 process.exit(exitCode);

@@ -54,7 +54,7 @@ export async function openSlot(
   };
 }
 
-/** Two of each role that can fail under load, and one scheduler; workers are led to the gateways in turn. */
+/** Two of each role; workers are led to the gateways in turn. */
 export async function openSlots(installation: Installation): Promise<readonly Slot[]> {
   const workers: Slot[] = [];
   const gateways = [
@@ -87,6 +87,9 @@ export async function openSlots(installation: Installation): Promise<readonly Sl
     await openSlot(installation, { role: "api", env: () => gatewayUrl(0) }),
     await openSlot(installation, { role: "api", env: () => gatewayUrl(1) }),
   ];
-  const scheduler = await openSlot(installation, { role: "scheduler", env: () => ({}) });
-  return [...gateways, ...workers, ...apis, scheduler];
+  const schedulers = [
+    await openSlot(installation, { role: "scheduler", env: () => ({}) }),
+    await openSlot(installation, { role: "scheduler", env: () => ({}) }),
+  ];
+  return [...gateways, ...workers, ...apis, ...schedulers];
 }

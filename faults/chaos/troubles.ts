@@ -1,11 +1,14 @@
 import type { FaultPlan } from "@guildhall/simulator/delivery/faults.ts";
 import type { Links, openInstallationOfRoles } from "../../server/test/role-processes.ts";
+import type { TestRedis } from "../../server/test/redis.ts";
 import type { Role } from "../../server/roles.ts";
 import type { Random } from "./random.ts";
 import type { Slot } from "./slots.ts";
 
 export type Scene = {
   installation: Awaited<ReturnType<typeof openInstallationOfRoles>>;
+  /** The bell, where there is one; otherwise it is that of Postgres. */
+  redis: TestRedis | undefined;
   slots: readonly Slot[];
   random: Random;
 };
@@ -78,15 +81,35 @@ const dieAt: Kind = (scene) => {
   };
 };
 
+const bell: Kind = (scene) => {
+  const { redis, random } = scene;
+  if (redis === undefined) return network(scene);
+  if (random.between(0, 1) === 0)
+    return {
+      name: "Redis is emptied",
+      async begin() {
+        await redis.client.flushall();
+        return over;
+      },
+    };
+  return {
+    name: "Redis is killed",
+    async begin() {
+      await redis.kill();
+      return () => redis.start();
+    },
+  };
+};
+
 type LinkFault = "drop" | "refuse" | "reset" | "delay" | "throttle" | "halfClose";
 
 const network: Kind = (scene) => {
   const { slot, name } = slotOf(scene, "worker", "gateway", "api", "scheduler");
   const ends: Readonly<Record<Role, readonly [keyof Links, ...(keyof Links)[]]>> = {
-    worker: ["database", "gateway"],
+    worker: ["database", "gateway", "redis"],
     gateway: ["database", "provider"],
-    api: ["database"],
-    scheduler: ["database"],
+    api: ["database", "redis"],
+    scheduler: ["database", "redis"],
   };
   const end = scene.random.pick(ends[slot.role]);
   const fault = scene.random.pick<LinkFault>([
@@ -151,6 +174,7 @@ const KINDS: readonly [Kind, ...Kind[]] = [
   network,
   network,
   database,
+  bell,
   provider,
   provider,
 ];
