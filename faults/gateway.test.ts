@@ -1,14 +1,17 @@
 import { afterAll, expect, onTestFinished, test, vi } from "vitest";
 import type { RoleProcess } from "../server/test/role-processes.ts";
 import { countOf, openStage, until } from "./stage.ts";
+import { unlessDefault } from "./times.ts";
 
 vi.setConfig({ testTimeout: 300_000, hookTimeout: 300_000 });
 
-const stage = await openStage({
-  GATEWAY_LEASE_MS: "3000",
-  MODEL_IDLE_TIMEOUT_MS: "1500",
-  CHECK_EVERY_MS: "1000",
-});
+const stage = await openStage(
+  unlessDefault({
+    GATEWAY_LEASE_MS: "3000",
+    MODEL_IDLE_TIMEOUT_MS: "1500",
+    CHECK_EVERY_MS: "1000",
+  }),
+);
 afterAll(() => stage.close());
 
 const give = () => stage.client.tasks.create({ agent: "gray", prompt: "Look around" });

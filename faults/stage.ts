@@ -3,13 +3,13 @@ import type { Event } from "@guildhall/sdk/contract/event.ts";
 import type { TaskDetail } from "@guildhall/sdk/contract/task.ts";
 import { expect, vi } from "vitest";
 import { openInstallationOfRoles, type RoleProcess } from "../server/test/role-processes.ts";
-import { SHORT_TIMES } from "./short-times.ts";
+import { PATIENCE_MS, TIMES } from "./times.ts";
 
 type Installation = Awaited<ReturnType<typeof openInstallationOfRoles>>;
 
 /** What is waited for comes in seconds; so long only on a machine that has much else to do. */
 export const until = (look: () => boolean | Promise<boolean>): Promise<unknown> =>
-  vi.waitUntil(look, { timeout: 60_000, interval: 50 });
+  vi.waitUntil(look, { timeout: PATIENCE_MS, interval: 50 });
 
 /** An installation of separate processes, to which things are done. */
 export type Stage = Installation & {
@@ -33,7 +33,7 @@ export async function openStage(
   env: Readonly<Record<string, string>> = {},
   places: { databaseFolder?: string } = {},
 ): Promise<Stage> {
-  const installation = await openInstallationOfRoles({ ...SHORT_TIMES, ...env }, places);
+  const installation = await openInstallationOfRoles({ ...TIMES, ...env }, places);
   try {
     return await openProcesses(installation);
   } catch (error) {
@@ -71,7 +71,7 @@ async function openProcesses(installation: Installation): Promise<Stage> {
     callIsOpen: () => until(async () => (await installation.openHolds()) > 0),
     async lawsHold() {
       await until(async () => (await installation.openHolds()) === 0);
-      await expect.poll(() => installation.brokenLaws(), { timeout: 60_000 }).toEqual([]);
+      await expect.poll(() => installation.brokenLaws(), { timeout: PATIENCE_MS }).toEqual([]);
     },
   };
 }

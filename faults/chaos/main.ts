@@ -1,7 +1,7 @@
 import { parseArgs } from "node:util";
 import { hasRedis, startRedis } from "../../server/test/redis.ts";
 import { openInstallationOfRoles } from "../../server/test/role-processes.ts";
-import { SHORT_TIMES } from "../short-times.ts";
+import { TIMES, unlessDefault } from "../times.ts";
 import { createRandom } from "./random.ts";
 import { playRound } from "./round.ts";
 import { openSlots } from "./slots.ts";
@@ -24,10 +24,9 @@ if (!(minutes > 0) || !Number.isSafeInteger(seed)) {
 console.log(`seed ${seed}`);
 const redis = hasRedis ? await startRedis() : undefined;
 const installation = await openInstallationOfRoles({
-  ...SHORT_TIMES,
+  ...TIMES,
   ...(redis === undefined ? {} : { REDIS_URL: redis.url }),
-  GATEWAY_LEASE_MS: "3000",
-  MODEL_IDLE_TIMEOUT_MS: "5000",
+  ...unlessDefault({ GATEWAY_LEASE_MS: "3000", MODEL_IDLE_TIMEOUT_MS: "5000" }),
 });
 let exitCode = 0;
 try {
