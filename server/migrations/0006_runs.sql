@@ -270,12 +270,12 @@ BEGIN
       WHERE l.workspace_id = w AND l.meter = 'concurrent_tasks' AND l.level = 'workspace' ORDER BY l.version DESC LIMIT 1), 256);
     free := slots - (SELECT count(*) FROM runs r WHERE r.workspace_id = w AND r.slot_no IS NOT NULL);
     CONTINUE WHEN free <= 0;
-    UPDATE runs r SET state = 'admitted', slot_no = p.slot FROM (
-      SELECT q.id, s.slot FROM
-        (SELECT x.id, row_number() OVER () AS n FROM
-          (SELECT r.id FROM runs r WHERE r.workspace_id = w AND r.state = 'queued' ORDER BY r.turn_at, r.id LIMIT free FOR UPDATE SKIP LOCKED) x) q
-        JOIN (SELECT g AS slot, row_number() OVER (ORDER BY g) AS n FROM generate_series(1, slots) g
-          WHERE NOT EXISTS (SELECT 1 FROM runs o WHERE o.workspace_id = w AND o.slot_no = g)) s USING (n)) p
+    -- Chosen once, whatever the plan: see claim.
+    WITH q AS MATERIALIZED (SELECT x.id, row_number() OVER () AS n FROM
+        (SELECT r.id FROM runs r WHERE r.workspace_id = w AND r.state = 'queued' ORDER BY r.turn_at, r.id LIMIT free FOR UPDATE SKIP LOCKED) x),
+      s AS (SELECT g AS slot, row_number() OVER (ORDER BY g) AS n FROM generate_series(1, slots) g
+        WHERE NOT EXISTS (SELECT 1 FROM runs o WHERE o.workspace_id = w AND o.slot_no = g))
+    UPDATE runs r SET state = 'admitted', slot_no = p.slot FROM (SELECT q.id, s.slot FROM q JOIN s USING (n)) p
       WHERE r.workspace_id = w AND r.id = p.id;
     GET DIAGNOSTICS admitted = ROW_COUNT;
     given := given + admitted;
@@ -325,9 +325,11 @@ BEGIN
       SELECT x.* INTO q FROM run_queues x WHERE x.ready ORDER BY x.pass, x.workspace_id LIMIT 1 FOR NO KEY UPDATE;
       EXIT WHEN NOT FOUND;
     END IF;
+    -- Not joined: a plan that has this on the inner side of a loop runs it again for each row, and passes over what it has just taken.
     UPDATE runs r SET state = 'claimed', epoch = r.epoch + 1, worker_id = worker, lease_until = clock_now() + lease
-      FROM (SELECT x.id FROM runs x WHERE x.workspace_id = q.workspace_id AND x.state = 'admitted' ORDER BY x.turn_at, x.id LIMIT 1 FOR UPDATE SKIP LOCKED) o
-      WHERE r.workspace_id = q.workspace_id AND r.id = o.id RETURNING r.* INTO c;
+      WHERE r.workspace_id = q.workspace_id
+        AND r.id = (SELECT x.id FROM runs x WHERE x.workspace_id = q.workspace_id AND x.state = 'admitted' ORDER BY x.turn_at, x.id LIMIT 1 FOR UPDATE SKIP LOCKED)
+      RETURNING r.* INTO c;
     IF NOT FOUND THEN
       passed_over := passed_over || q.workspace_id;
     ELSE

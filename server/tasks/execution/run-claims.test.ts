@@ -59,6 +59,22 @@ it("one claim takes the oldest run of each workspace, then the second oldest of 
   expect(ofFirst.map((one) => one.runId)).toEqual(rows.map((row) => row.id));
 });
 
+it.each([0, 1, 2, 8, 150])(
+  "a claim takes one run after the other, also by the plans that the database makes when it knows of %i runs",
+  async (known) => {
+    await admin.query("TRUNCATE runs CASCADE");
+    const tenant = await createTenant(admin);
+    const queue = async (count: number): Promise<void> => {
+      for (let n = 0; n < count; n++) await createQueuedRun(admin, tenant);
+    };
+    await queue(known);
+    await admin.query("ANALYZE runs");
+    await queue(8);
+    const claimed = await claim(known + 9);
+    expect(new Set(claimed.map((one) => one.runId)).size).toBe(known + 8);
+  },
+);
+
 it("of claims at the same time none takes what another one takes, and none goes without while something is left", async () => {
   await withAdmitted(8);
   const other = new pg.Client({ connectionString: ownerUrl });
