@@ -88,9 +88,11 @@ test("F39 the next release migrates and works beside this one under load, and ta
   const to = { GATEWAY_URL: (await newGateway).gatewayUrl };
   expect(await appliedNext()).toBe(true);
 
-  const newApi = await stage.start(["api"], to, next.program);
-  await stage.start(["worker"], to, next.program);
-  await stage.start(["scheduler"], {}, next.program);
+  const [newApi] = await Promise.all([
+    stage.start(["api"], to, next.program),
+    stage.start(["worker"], to, next.program),
+    stage.start(["scheduler"], {}, next.program),
+  ]);
   const newWatch = watch(newApi.url);
   const newClient = createClient({ baseUrl: newApi.url, token: key });
   expect(await versionOf(newApi.url)).toBe(NEXT_VERSION);
@@ -105,9 +107,8 @@ test("F39 the next release migrates and works beside this one under load, and ta
   await until(async () => (await stage.eventsOf(tasks.at(-1)!)).length > 1);
 
   await oldApi.stop();
-  expect(await old.api.stop()).toBe(0);
-  expect(await late.stop()).toBe(0);
-  expect(await gateway.stop()).toBe(0);
+  const left = [old.api, late, gateway].map((process) => process.stop());
+  expect(await Promise.all(left)).toEqual([0, 0, 0]);
   for (const id of tasks) {
     await until(async () => (await newClient.tasks.get(id)).ended_at !== null);
     expect(await newClient.tasks.get(id)).toMatchObject({ state: "succeeded", cause: null });
