@@ -39,12 +39,14 @@ async function comesTo<T>(look: () => Promise<T>, isIt: (seen: T) => boolean): P
   }
 }
 
-type End = { id: string; state: string; cause: string | null };
+type End = { id: string; state: string; cause: string | null; message: string | null };
 
 function readEnds({ installation }: Scene, ids: readonly string[]): Promise<End[]> {
   return installation.db.withPlatform((tx) =>
     tx.query<End>({
-      text: "SELECT id, state, cause FROM tasks WHERE id = ANY ($1) ORDER BY id",
+      text: `SELECT t.id, t.state, t.cause, (SELECT e.data->>'message' FROM events e
+            WHERE e.workspace_id = t.workspace_id AND e.stream_id = t.id AND e.type = 'task.failed') AS message
+          FROM tasks t WHERE t.id = ANY ($1) ORDER BY t.id`,
       values: [ids],
     }),
   );
