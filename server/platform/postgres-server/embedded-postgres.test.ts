@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { stat } from "node:fs/promises";
+import { rename, stat } from "node:fs/promises";
 import { networkInterfaces } from "node:os";
 import { join } from "node:path";
 import pg from "pg";
@@ -186,10 +186,34 @@ test("the server inherits no secret from our environment, and its log holds no v
   expect(server.lines.join("\n")).not.toContain("private");
 });
 
-test("a server that ends by itself is reported as an error", async () => {
+test("a server that ends by itself is reported as an error, and started again at the same place with what was committed", async () => {
   const server = await startForTest({ dataDir: await makeTestFolder() });
+  await addRow(server);
   process.kill(server.pid, "SIGKILL");
   await until(() => server.lines.includes("error Postgres ended by itself (SIGKILL)"));
+  await until(() => server.lines.includes("info Postgres runs again"));
+  expect(await countRows(server)).toBe(1);
+});
+
+test("a server that cannot be started again is tried until it can, or nobody wants it any more", async () => {
+  const dataDir = await makeTestFolder();
+  const server = await startForTest({ dataDir });
+  await addRow(server);
+  const [here, away] = [join(dataDir, "cluster/global"), join(dataDir, "cluster/away")];
+  const tries = (): number =>
+    server.lines.filter((line) => line.startsWith("warn Postgres could not be started again"))
+      .length;
+  await rename(here, away);
+  process.kill(server.pid, "SIGKILL");
+  await until(() => tries() > 1);
+  await rename(away, here);
+  await until(() => server.lines.includes("info Postgres runs again"));
+  expect(await countRows(server)).toBe(1);
+
+  const other = await startForTest({ dataDir: await makeTestFolder() });
+  process.kill(other.pid, "SIGKILL");
+  await other.stop();
+  await expect(query(other, "select 1")).rejects.toMatchObject({ code: "ECONNREFUSED" });
 });
 
 test("a setting that Postgres refuses is named, and no process stays behind", async () => {

@@ -53,11 +53,14 @@ export type EmbeddedPostgres = {
 // Recovery after a crash replays the log since the last checkpoint, up to a gigabyte by default.
 const startTimeoutMs = 120_000;
 const portAttempts = 5;
+const firstRestartPauseMs = 100;
+const longestRestartPauseMs = 5_000;
 
 /**
  * Starts the Postgres server that comes with Guildhall on 127.0.0.1 and a free port, with its data in
  * `dataDir`, and resolves when it accepts connections. The first start makes the database (UTF8, locale C,
- * data checksums, scram-sha-256 for everyone). As root the server runs as an unprivileged user.
+ * data checksums, scram-sha-256 for everyone). As root the server runs as an unprivileged user. One that ends by itself
+ * is started again, until `stop`.
  *
  * Fails with AppError codes `data_folder_*`, `postgres_binaries_*`, `postgres_account_missing`,
  * `postgres_left_running`, `postgres_init_failed` and `postgres_start_failed`.
@@ -80,49 +83,107 @@ export async function startEmbeddedPostgres(
     sync: settings["fsync"] !== "off",
     log,
   });
-  await stopLeftoverPostgres({ clusterDir: cluster.dir, account: home.account, log });
+  async function launch(port: number): Promise<Launched> {
+    await stopLeftoverPostgres({ clusterDir: cluster.dir, account: home.account, log });
+    const server = spawnServer({ binaries, home, clusterDir: cluster.dir, port, settings, log });
+    const readiness = await waitUntilReady(server, { port, password: cluster.password });
+    return { server, readiness };
+  }
 
   for (let attempt = 1; ; attempt += 1) {
     const port = await findFreePort();
-    const server = spawnServer({ binaries, home, clusterDir: cluster.dir, port, settings, log });
-    const outcome = await waitUntilReady(server, { port, password: cluster.password });
-    if (outcome.status === "ready") {
-      return describe(server, {
+    const { server, readiness } = await launch(port);
+    if (readiness.status === "ready") {
+      const kept = keepRunning(server, { launch: () => launch(port), log });
+      return Object.assign(kept, {
+        host: "127.0.0.1",
+        superuser: "postgres",
         port,
         password: cluster.password,
         version: binaries.version,
         dataDir: home.dir,
-      });
+      } as const);
     }
-    if (server.child.pid !== undefined) await stopProcess(server.child.pid, fastShutdown);
+    await stopServer(server);
     // Another program may take the port between our look and the bind of Postgres.
     const portTaken = server.lastLines.some((line) =>
       line.includes("could not create any TCP/IP sockets"),
     );
-    if (!portTaken || attempt === portAttempts) throw startFailed(server.lastLines, outcome.cause);
+    if (!portTaken || attempt === portAttempts)
+      throw startFailed(server.lastLines, readiness.cause);
   }
 }
 
-function describe(
-  server: Server,
-  known: { port: number; password: string; version: string; dataDir: string },
-): EmbeddedPostgres {
-  const { child } = server;
-  let stopping: Promise<void> | undefined;
-  const stop = async (): Promise<void> => {
-    server.phase = "stopping";
-    if (child.pid !== undefined) await stopProcess(child.pid, fastShutdown);
-    await server.ended;
-  };
+type Launched = { server: Server; readiness: Readiness };
+
+async function stopServer(server: Server): Promise<void> {
+  server.phase = "stopping";
+  if (server.child.pid !== undefined) await stopProcess(server.child.pid, fastShutdown);
+  await server.ended;
+}
+
+/** Starts a server that has ended by itself again, on the same port, as often as it takes: nobody else would. */
+function keepRunning(
+  first: Server,
+  { launch, log }: { launch: () => Promise<Launched>; log: EmbeddedPostgresOptions["log"] },
+): Pick<EmbeddedPostgres, "pid" | "stop" | "kill"> {
+  const stopping = new AbortController();
+  let current = first;
+  let restarting: Promise<void> | undefined;
+  let stopped: Promise<void> | undefined;
+
+  async function startAgain(): Promise<boolean> {
+    try {
+      const { server, readiness } = await launch();
+      current = server;
+      if (stopping.signal.aborted) {
+        await stopServer(server);
+        return false;
+      }
+      if (readiness.status === "ready") return true;
+      log({ level: "warn", msg: `Postgres could not be started again: ${reasonOf(server)}` });
+      await stopServer(server);
+    } catch (error) {
+      log({ level: "warn", msg: `Postgres could not be started again: ${String(error)}` });
+    }
+    return false;
+  }
+
+  async function restart(): Promise<void> {
+    let pauseMs = firstRestartPauseMs;
+    while (!stopping.signal.aborted) {
+      await delay(pauseMs, undefined, { signal: stopping.signal }).catch(() => undefined);
+      if (stopping.signal.aborted) return;
+      if (await startAgain()) {
+        log({ level: "info", msg: "Postgres runs again" });
+        return watch();
+      }
+      pauseMs = Math.min(pauseMs * 2, longestRestartPauseMs);
+    }
+  }
+
+  function watch(): void {
+    const server = current;
+    void server.ended.then(() => {
+      if (server.phase === "ready") restarting = restart();
+    });
+  }
+  watch();
+
+  async function stop(): Promise<void> {
+    stopping.abort();
+    await restarting;
+    await stopServer(current);
+  }
   return {
-    host: "127.0.0.1",
-    superuser: "postgres",
-    ...known,
-    pid: child.pid ?? 0,
-    stop: () => (stopping ??= stop()),
-    kill: () => {
-      server.phase = "stopping";
-      child.kill("SIGKILL");
+    get pid() {
+      return current.child.pid ?? 0;
+    },
+    stop: () => (stopped ??= stop()),
+    kill() {
+      stopping.abort();
+      current.phase = "stopping";
+      current.child.kill("SIGKILL");
     },
   };
 }
@@ -236,11 +297,13 @@ async function findFreePort(): Promise<number> {
   return typeof address === "object" && address ? address.port : 0;
 }
 
+const reasonOf = ({ lastLines }: { lastLines: readonly string[] }): string =>
+  lastLines.findLast((line) => /^(FATAL|PANIC|ERROR)/.test(line)) ??
+  lastLines.at(-1) ??
+  "it gave no reason";
+
 function startFailed(lastLines: readonly string[], cause: unknown): AppError {
-  const reason =
-    lastLines.findLast((line) => /^(FATAL|PANIC|ERROR)/.test(line)) ??
-    lastLines.at(-1) ??
-    "it gave no reason";
+  const reason = reasonOf({ lastLines });
   return new AppError({
     code: "postgres_start_failed",
     status: 500,
