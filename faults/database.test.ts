@@ -1,4 +1,8 @@
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { createClient } from "@guildhall/sdk/client/client.ts";
 import { afterAll, expect, onTestFinished, test, vi } from "vitest";
+import { makeDataDir, removeDataDir, startProduct } from "../server/test/product.ts";
 import { type Answer, ask, askModel, expectUnavailable } from "./requests.ts";
 import { openStage, until } from "./stage.ts";
 
@@ -72,6 +76,29 @@ test("F08 one server process of the database is killed: all its connections brea
   });
   for (const answer of answers.slice(0, -1)) expectUnavailable(answer);
   await allGoOn(tasks);
+});
+
+test("F08 the database that a single process brings along is killed: it is started again, and all goes on", async () => {
+  const dataDir = await makeDataDir();
+  const product = await startProduct({ dataDir, env: { POLL_MS: "300" } });
+  onTestFinished(async () => {
+    await product.stop();
+    await removeDataDir(dataDir);
+  });
+  const own = createClient({ baseUrl: product.url, token: product.apiKey });
+  const ids = [(await own.tasks.create({ agent: "gray", prompt: "Look around" })).id];
+  const postmaster = await readFile(join(dataDir, "postgres/cluster/postmaster.pid"), "utf8");
+  process.kill(Number.parseInt(postmaster, 10), "SIGKILL");
+  await until(async () => {
+    const url = `${product.url}/v1/tasks`;
+    const json = { agent: "gray", prompt: "Look around" };
+    const answer = await ask({ url, key: product.apiKey, json });
+    if (answer.status === 201) ids.push((answer.body as { id: string }).id);
+    else expectUnavailable(answer);
+    return answer.status === 201;
+  });
+  for (const id of ids) await until(async () => (await own.tasks.get(id)).state === "succeeded");
+  expect((await product.cli("verify")).code).toBe(0);
 });
 
 /** Nobody else reads or writes the table until the answer is called. */

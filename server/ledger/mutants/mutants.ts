@@ -145,12 +145,12 @@ const inDatabase: readonly Mutant[] = [
     file: callsFile,
     edits: [
       {
-        find: "AND r.id = i.run_id AND r.epoch = i.epoch AND r.state = 'claimed' AND r.lease_until > clock_now()",
-        replace: "AND r.id = i.run_id AND r.state = 'claimed' AND r.lease_until > clock_now()",
+        find: "x.id = i.run_id AND x.epoch = i.epoch AND x.state = 'claimed'",
+        replace: "x.id = i.run_id AND x.state = 'claimed'",
       },
       {
-        find: "AND a.epoch = r.epoch AND a.token_hash = i.token_hash",
-        replace: "AND a.token_hash = i.token_hash",
+        find: "AND x.epoch = i.epoch AND x.token_hash = i.token_hash",
+        replace: "AND x.token_hash = i.token_hash",
       },
     ],
     tests: ORACLE,
