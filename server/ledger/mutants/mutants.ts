@@ -204,12 +204,8 @@ const inDatabase: readonly Mutant[] = [
     file: callsFile,
     edits: [
       {
-        find: "AND r.epoch = i.epoch AND r.state = 'claimed' AND r.lease_until > clock_now()",
-        replace: "AND r.epoch >= i.epoch AND r.state = 'claimed' AND r.lease_until > clock_now()",
-      },
-      {
-        find: "AND a.epoch = r.epoch AND a.token_hash = i.token_hash",
-        replace: "AND a.epoch = i.epoch AND a.token_hash = i.token_hash",
+        find: "x.id = i.run_id AND x.epoch = i.epoch AND x.state = 'claimed'",
+        replace: "x.id = i.run_id AND x.epoch >= i.epoch AND x.state = 'claimed'",
       },
     ],
     tests: ORACLE,
@@ -296,9 +292,9 @@ const inGateway: readonly Mutant[] = [
         replace: "unknown: (hold) => this_nothing(hold),",
       },
       {
-        find: "  return {\n    nothing: (hold) =>",
+        find: "  return {\n    nothing(hold) {",
         replace:
-          '  const this_nothing = (hold: Hold) => settle(hold, { workspaceId: hold.workspaceId, holdId: hold.id, outcome: "settled", actualNanoUsd: 0 });\n  return {\n    nothing: (hold) =>',
+          '  const this_nothing = (hold: Hold) => settle(hold, { workspaceId: hold.workspaceId, holdId: hold.id, outcome: "settled", actualNanoUsd: 0 });\n  return {\n    nothing(hold) {',
       },
     ],
     tests: ["server/gateway/test/faults.test.ts"],
