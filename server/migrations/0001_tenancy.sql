@@ -220,8 +220,10 @@ GRANT EXECUTE ON FUNCTION verify_audit TO guildhall_app;
 
 -- Facts to be told to other parts after commit. `txid` lets a reader stop below the oldest open transaction, so that a
 -- row that commits late is never skipped.
+-- No foreign key: workspaces are never removed, and its check would lock the one row of the workspace that all its
+-- tasks share, each time.
 CREATE TABLE outbox (
-  workspace_id text COLLATE "C" NOT NULL REFERENCES workspaces,
+  workspace_id text COLLATE "C" NOT NULL,
   position bigint GENERATED ALWAYS AS IDENTITY,
   topic text NOT NULL,
   payload jsonb NOT NULL,

@@ -124,9 +124,10 @@ $$;
 CREATE TRIGGER run_turn BEFORE INSERT OR UPDATE OF queued_at, priority ON runs FOR EACH ROW EXECUTE FUNCTION run_turn();
 
 -- Workspaces in which a slot may be given out since somebody looked: a run is queued, a slot is free, the number of
--- slots changed. Only inserted by whom it happens to, so that nobody waits for a lock; taken out by admit_runs.
+-- slots changed. Only inserted by whom it happens to, so that nobody waits for a lock; taken out by admit_runs. Without a
+-- foreign key, like the outbox.
 CREATE TABLE slot_changes (
-  workspace_id text COLLATE "C" NOT NULL REFERENCES workspaces,
+  workspace_id text COLLATE "C" NOT NULL,
   id bigint GENERATED ALWAYS AS IDENTITY,
   PRIMARY KEY (workspace_id, id)
 );

@@ -16,9 +16,10 @@ CREATE TRIGGER slots_changed AFTER INSERT ON limits FOR EACH ROW WHEN (NEW.meter
 
 -- The balance of one budget level and period. period: 'all', a UTC month '2026-11', or a UTC day '2026-11-23'.
 -- The level 'overrun' is the platform's own account: what a provider charged beyond a hold.
--- Holds and lines name it by its id: six numbers instead of six times five texts.
+-- Holds and lines name it by its id: six numbers instead of six times five texts. Made only by open_budgets, for spenders
+-- that it has read; so neither this nor spend_paths has a foreign key to the workspace (see the outbox).
 CREATE TABLE budgets (
-  workspace_id text COLLATE "C" NOT NULL REFERENCES workspaces,
+  workspace_id text COLLATE "C" NOT NULL,
   id bigint GENERATED ALWAYS AS IDENTITY,
   meter text NOT NULL,
   level text NOT NULL CHECK (level IN ('run', 'task', 'agent', 'key', 'workspace', 'owner', 'platform', 'overrun')),
@@ -75,7 +76,7 @@ GRANT SELECT ON processes TO guildhall_platform;
 -- The balances that a spender (a run or an API key) counts against on a day, leaf first, so that only its first call
 -- of the day has to look for them.
 CREATE TABLE spend_paths (
-  workspace_id text COLLATE "C" NOT NULL REFERENCES workspaces,
+  workspace_id text COLLATE "C" NOT NULL,
   spender_id text COLLATE "C" NOT NULL,
   meter text NOT NULL,
   day text COLLATE "C" NOT NULL,
@@ -125,7 +126,7 @@ CREATE UNIQUE INDEX holds_call ON holds (workspace_id, run_id, call_no, attempt_
 CREATE INDEX holds_open ON holds (held_at) WHERE state IN ('HELD', 'DISPATCHED');
 CALL make_tenant_table('holds', 'SELECT', 'SELECT, INSERT, UPDATE');
 
--- Agent time that an attempt booked ahead, one row per slice, with what it saw as in holds. Unused time is given back
+-- Agent time that an attempt booked ahead (its run is locked then, so no foreign key), one row per slice, with what it saw as in holds. Unused time is given back
 -- by the epoch that took it.
 CREATE TABLE time_slices (
   workspace_id text COLLATE "C" NOT NULL,
@@ -140,8 +141,7 @@ CREATE TABLE time_slices (
   seen_posted bigint[] NOT NULL,
   seen_held bigint[] NOT NULL,
   granted_at timestamptz NOT NULL DEFAULT clock_now(),
-  PRIMARY KEY (workspace_id, run_id, slice_no),
-  FOREIGN KEY (workspace_id, run_id) REFERENCES runs
+  PRIMARY KEY (workspace_id, run_id, slice_no)
 );
 CALL make_tenant_table('time_slices', 'SELECT', 'SELECT, INSERT, UPDATE');
 
