@@ -67,14 +67,16 @@ CREATE TABLE tasks (
   CHECK ((state IN ('succeeded', 'failed', 'cancelled')) = (ended_at IS NOT NULL)),
   CHECK ((state IN ('waiting', 'paused')) = (parked IS NOT NULL)),
   PRIMARY KEY (workspace_id, id),
-  UNIQUE (workspace_id, delegation_key),
   FOREIGN KEY (workspace_id, agent_id) REFERENCES agents,
   FOREIGN KEY (workspace_id, upload_id) REFERENCES uploads,
   FOREIGN KEY (workspace_id, parent_task_id) REFERENCES tasks (workspace_id, id)
 );
 CREATE INDEX tasks_paused ON tasks (workspace_id) WHERE state = 'paused';
 CREATE INDEX tasks_parent ON tasks (workspace_id, parent_task_id) WHERE parent_task_id IS NOT NULL;
-CREATE INDEX tasks_root ON tasks (workspace_id, root_task_id);
+-- Partial, so that a task which is nobody's child is in none of these, and nobody who looks for one by its id can be led
+-- there while the table is small.
+CREATE UNIQUE INDEX tasks_delegation ON tasks (workspace_id, delegation_key) WHERE delegation_key IS NOT NULL;
+CREATE INDEX tasks_root ON tasks (workspace_id, root_task_id) WHERE depth > 0;
 CALL make_tenant_table('tasks', 'SELECT, INSERT, UPDATE', 'SELECT, UPDATE');
 
 -- One execution of a task. `epoch` is the fencing token: it grows with each claim, and every write names it.
@@ -161,8 +163,13 @@ CALL make_tenant_table('run_queues', 'SELECT', 'SELECT, INSERT, UPDATE');
 CREATE FUNCTION note_run_ready() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
 AS $$
 DECLARE
-  present bigint := coalesce((SELECT q.pass FROM run_queues q WHERE q.ready ORDER BY q.pass LIMIT 1), (SELECT max(q.pass) FROM run_queues q), 0);
+  present bigint;
 BEGIN
+  -- Under the row's lock, for a claim may be about to say that there is nothing more. No new version of the row for each
+  -- of many runs that become ready together.
+  PERFORM 1 FROM run_queues q WHERE q.workspace_id = NEW.workspace_id AND q.ready FOR NO KEY UPDATE;
+  IF FOUND THEN RETURN NULL; END IF;
+  present := coalesce((SELECT q.pass FROM run_queues q WHERE q.ready ORDER BY q.pass LIMIT 1), (SELECT max(q.pass) FROM run_queues q), 0);
   INSERT INTO run_queues AS q (workspace_id, ready, pass) VALUES (NEW.workspace_id, true, present)
     ON CONFLICT (workspace_id) DO UPDATE SET ready = true, pass = CASE WHEN q.ready THEN q.pass ELSE greatest(q.pass, present) END;
   RETURN NULL;

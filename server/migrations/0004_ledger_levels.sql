@@ -73,9 +73,9 @@ DECLARE
   t record;
   payer text;
 BEGIN
-  SELECT x.id, x.parent_task_id, x.agent_id, x.depth INTO t FROM runs r JOIN tasks x ON x.workspace_id = r.workspace_id AND x.id = r.task_id
-    WHERE r.workspace_id = workspace AND r.id = spender;
+  SELECT r.task_id AS id INTO t FROM runs r WHERE r.workspace_id = workspace AND r.id = spender;
   IF FOUND THEN
+    SELECT x.id, x.parent_task_id, x.agent_id, x.depth INTO t FROM tasks x WHERE x.workspace_id = workspace AND x.id = t.id;
     keys := ARRAY[ROW('agent', t.agent_id, month, level_rank('agent'))::budget_key];
     WHILE t.id IS NOT NULL LOOP
       keys := array_append(keys, ROW('task', t.id, 'all', level_rank('task', t.depth))::budget_key);
