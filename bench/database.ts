@@ -22,6 +22,8 @@ export type BenchDatabase = {
 /** The product's own Postgres as its own process, with its own settings: fsync and synchronous_commit are on. */
 export type BenchPostgres = {
   version: string;
+  /** Of its first process; the others are its children. */
+  pid: number;
   /** A new database with the product's tables. */
   createDatabase(name: string): Promise<BenchDatabase>;
   close(): Promise<void>;
@@ -40,6 +42,7 @@ export async function startBenchPostgres(): Promise<BenchPostgres> {
 
   return {
     version: server.version,
+    pid: server.pid,
     async createDatabase(name) {
       await root.query(`CREATE DATABASE ${name}`);
       const ownerUrl = `${origin}/${name}`;

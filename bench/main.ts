@@ -1,4 +1,5 @@
 import { parseArgs } from "node:util";
+import { benchDrain } from "./drain.ts";
 import { benchGateway } from "./gateway/gateway.ts";
 import { benchRace } from "./gateway/race.ts";
 import { benchHolds, benchHoldsHot, benchHoldsMany } from "./holds/holds.ts";
@@ -7,6 +8,7 @@ import { benchFlood } from "./queue/flood.ts";
 import { benchResume } from "./resume.ts";
 import { benchTaskStart } from "./task-start.ts";
 import { benchTaskWake } from "./task-wake.ts";
+import { benchWaitingRuns } from "./waiting-runs.ts";
 
 type Bench = (options: { lines: number; waiting: number }) => Promise<void>;
 
@@ -16,6 +18,8 @@ const benches: Readonly<Record<string, Bench>> = {
   race: benchRace,
   "task-start": benchTaskStart,
   "task-wake": benchTaskWake,
+  drain: benchDrain,
+  "waiting-runs": benchWaitingRuns,
   backlog: benchBacklog,
   flood: benchFlood,
   resume: benchResume,

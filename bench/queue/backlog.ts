@@ -65,7 +65,7 @@ async function newcomers(
   }
 
   return {
-    close: () => queue.close(),
+    close: () => queue.rest(),
     contestant: {
       name,
       async round() {

@@ -65,7 +65,7 @@ async function startDelays(database: BenchDatabase): Promise<number[]> {
     return Promise.all(delays);
   });
   const delays = (await Promise.all(each)).flat();
-  await queue.close();
+  await queue.rest();
   return delays;
 }
 

@@ -16,7 +16,8 @@ export type OwnQueue = {
     runMs?: number;
     onStart(taskId: string): void;
   }): Promise<void>;
-  close(): Promise<void>;
+  /** Lets what has begun come to its end, and begins nothing more until it works again. */
+  rest(): Promise<void>;
 };
 
 export function createOwnQueue(database: BenchDatabase): OwnQueue {
@@ -48,9 +49,10 @@ export function createOwnQueue(database: BenchDatabase): OwnQueue {
       });
       jobs.start();
     },
-    async close() {
+    async rest() {
       await jobs?.close();
-      await worker?.close({ drainMs: 1_000 });
+      await worker?.close({ drainMs: 10_000 });
+      worker = undefined;
     },
   };
 }

@@ -9,6 +9,8 @@ import { freePort } from "./free-port.ts";
 /** A real Redis of this test's own: a process that may be killed, filled, emptied and started again from older data. */
 export type TestRedis = {
   url: string;
+  /** Of its process, as long as it runs. */
+  pid(): number;
   /** For what the test does to it. */
   client: Redis;
   /** kill -9; the data that it had synced stays. */
@@ -88,6 +90,7 @@ export async function startRedis(settings: readonly string[] = []): Promise<Test
   await client.connect();
   return {
     url: `redis://127.0.0.1:${port}`,
+    pid: () => child?.pid ?? 0,
     client,
     kill,
     start,
