@@ -5,6 +5,7 @@ import { afterAll, expect, onTestFinished, test, vi } from "vitest";
 import { makeDataDir, removeDataDir, startProduct } from "../server/test/product.ts";
 import { type Answer, ask, askModel, expectUnavailable } from "./requests.ts";
 import { openStage, until } from "./stage.ts";
+import { TIMES } from "./times.ts";
 
 vi.setConfig({ testTimeout: 300_000, hookTimeout: 300_000 });
 
@@ -80,7 +81,7 @@ test("F08 one server process of the database is killed: all its connections brea
 
 test("F08 the database that a single process brings along is killed: it is started again, and all goes on", async () => {
   const dataDir = await makeDataDir();
-  const product = await startProduct({ dataDir, env: { POLL_MS: "300" } });
+  const product = await startProduct({ dataDir, env: TIMES });
   onTestFinished(async () => {
     await product.stop();
     await removeDataDir(dataDir);
