@@ -119,6 +119,13 @@ test("a process of some roles says which settings it lacks, and takes no provide
   expect(result.stderr).toMatch(/^✖ There is no role painter\..*api, worker, gateway, scheduler/);
 });
 
+test("a process that cannot start says why and ends, also when a launcher waits for it", async () => {
+  const nowhere = { DATABASE_URL: "postgres://postgres:x@127.0.0.1:9/postgres" };
+  await expect(installation.start(["scheduler"], nowhere)).rejects.toThrow(
+    /ended before it was ready[^]*Postgres at 127\.0\.0\.1:\d+ cannot be reached/,
+  );
+});
+
 test("a process with another secret than the installation's is refused, and shuts nobody out", async () => {
   const result = await runGuildhall(["start", "--role", "scheduler"], {
     ...installation.shared,

@@ -15,6 +15,8 @@ async function runUntilSignal<Running extends { close(): Promise<void> }>(
   let stopping = false;
   const started = starting.catch((error: unknown) => {
     tellFailure(error);
+    // The channel to a launcher would keep a process alive that has nothing left to do, and nobody would start another.
+    if (process.connected) process.disconnect();
     return undefined;
   });
   const stop = (signal: NodeJS.Signals | "disconnect"): void => {

@@ -109,7 +109,8 @@ export function databaseAway(cause?: unknown): AppError {
   });
 }
 
-const translated = (error: unknown): unknown =>
+/** What a database's error is to the rest of the program: trouble to reach it is `database_unavailable`. */
+export const translated = (error: unknown): unknown =>
   isUnavailable(error) ? databaseAway(error) : error;
 
 async function runStatement<Row extends object>(

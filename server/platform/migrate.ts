@@ -3,7 +3,7 @@ import { readdir, readFile } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
 import pg from "pg";
 import { AppError } from "./errors.ts";
-import type { DbRole } from "./db.ts";
+import { type DbRole, translated } from "./db.ts";
 import { hasCode } from "./system-error.ts";
 
 export type Migration = {
@@ -35,6 +35,7 @@ const LOCK_TIMEOUT_MS = 1_000;
 const LOCK_PAUSE_MS = 500;
 /** Over a minute of trying. */
 const LOCK_TRIES = 60;
+const CONNECT_TIMEOUT_MS = 10_000;
 const LOCK_NOT_AVAILABLE = "55P03";
 const NEEDS = /^-- needs code of (\d{4})$/m;
 
@@ -67,6 +68,31 @@ export async function readMigrations(folder: URL = FOLDER): Promise<Migration[]>
   );
 }
 
+/** A connection for the time of a start. */
+function createClient(connectionString: string): pg.Client {
+  const client = new pg.Client({
+    connectionString,
+    application_name: "guildhall_migrate",
+    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+  });
+  // Whoever waits for an answer hears of the loss; without a listener it would end the process on the spot.
+  client.on("error", () => undefined);
+  return client;
+}
+
+/** Trouble to reach the server, with its name and what to look at. */
+function explained(error: unknown, ownerUrl: string): unknown {
+  if (translated(error) === error || !(error instanceof Error)) return error;
+  return new AppError({
+    code: "database_unavailable",
+    status: 503,
+    publicMessage: `Postgres at ${new URL(ownerUrl).host} cannot be reached: ${error.message}.`,
+    hint: "See that it runs and that DATABASE_URL names it, then start again.",
+    cause: error,
+    retryable: true,
+  });
+}
+
 /** Throws `secret_differs` when the role has another password: one that another secret was the root of. */
 async function requirePassword(
   ownerUrl: string,
@@ -75,7 +101,7 @@ async function requirePassword(
   const url = new URL(ownerUrl);
   url.username = role;
   url.password = encodeURIComponent(password);
-  const client = new pg.Client({ connectionString: url.href });
+  const client = createClient(url.href);
   try {
     await client.connect();
   } catch (error) {
@@ -201,17 +227,16 @@ async function applyPending(client: pg.Client, migrations: readonly Migration[])
  */
 export async function migrate(options: MigrateOptions): Promise<number> {
   const migrations = options.migrations ?? (await readMigrations());
-  const client = new pg.Client({
-    connectionString: options.ownerUrl,
-    application_name: "guildhall_migrate",
-  });
-  await client.connect();
+  const client = createClient(options.ownerUrl);
   try {
+    await client.connect();
     await client.query("SELECT pg_advisory_lock($1)", [MIGRATION_LOCK]);
     await client.query(`SET lock_timeout = ${LOCK_TIMEOUT_MS}`);
     await ensureRoles(client, options);
     return await applyPending(client, migrations);
+  } catch (error) {
+    throw explained(error, options.ownerUrl);
   } finally {
-    await client.end();
+    await client.end().catch(() => undefined);
   }
 }
