@@ -90,7 +90,14 @@ const commands: fc.Arbitrary<Command[]> = fc.array(
     },
     {
       weight: 4,
-      arbitrary: fc.record({ do: fc.constant("pass" as const), ms: fc.nat(15 * MINUTE_MS) }),
+      arbitrary: fc.record({
+        do: fc.constant("pass" as const),
+        // The edges of the window lie an hour away, to the minute.
+        ms: fc.oneof(
+          fc.nat(15 * MINUTE_MS),
+          fc.constantFrom(59, 60, 61).map((minutes) => minutes * MINUTE_MS),
+        ),
+      }),
     },
     fc.record({
       do: fc.constant("limit" as const),
