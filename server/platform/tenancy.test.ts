@@ -134,6 +134,8 @@ it("a statement cannot run for ever in any role that serves requests", async () 
   );
   expect(settings).toHaveLength(3);
   for (const role of settings) expect(role.rolconfig).toContain("statement_timeout=5s");
+  // Nor is it compiled because of what its plan pretends to cost.
+  for (const role of settings) expect(role.rolconfig).toContain("jit=off");
 });
 
 it("functions with definer rights are the reviewed ones, with a fixed search path, and not for everybody", async () => {
