@@ -165,8 +165,15 @@ export async function benchGateway(): Promise<void> {
     processes.push(ours.own);
     const peers = await startPeers(provider.url);
     processes.push(...peers);
-    const direct = { name: DIRECT, url: provider.url, headersOf: () => ({}) };
-    await compareAll(load, [direct, ...ours.targets, ...peers.map(({ target }) => target)]);
+    const bare = await startOwnFile(new URL("bare-proxy-process.ts", import.meta.url), [
+      provider.url,
+    ]);
+    processes.push(bare);
+    const plain = [
+      { name: DIRECT, url: provider.url, headersOf: () => ({}) },
+      { name: "bare proxy in Node", url: bare.url, headersOf: () => ({}) },
+    ];
+    await compareAll(load, [...plain, ...ours.targets, ...peers.map(({ target }) => target)]);
   } finally {
     await load.close();
     await Promise.all(processes.map((own) => own.close()));
