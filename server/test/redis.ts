@@ -50,7 +50,11 @@ export async function startRedis(settings: readonly string[] = []): Promise<Test
   });
   client.on("error", () => undefined);
 
+  const isRunning = (): boolean =>
+    child !== undefined && child.exitCode === null && child.signalCode === null;
+
   async function start(): Promise<void> {
+    if (isRunning()) return;
     const began = performance.now();
     const started = spawn(
       PROGRAM,
@@ -80,7 +84,7 @@ export async function startRedis(settings: readonly string[] = []): Promise<Test
   }
 
   async function kill(): Promise<void> {
-    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
+    if (child === undefined || !isRunning()) return;
     const ended = once(child, "exit");
     child.kill("SIGKILL");
     await ended;
