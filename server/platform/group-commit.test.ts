@@ -1,3 +1,5 @@
+import { execFile } from "node:child_process";
+import { promisify } from "node:util";
 import { expect, it } from "vitest";
 import { AppError } from "./errors.ts";
 import { createGroupCommit, type GroupItem } from "./group-commit.ts";
@@ -127,4 +129,19 @@ it("behind a transaction that hangs nobody waits for ever, and what was sent wit
   await turn();
   await open[0]!.end();
   expect(await next).toBe("d done");
+});
+
+it("a process with nothing else to do ends, however long somebody may wait", async () => {
+  const program = `
+    import { createGroupCommit } from ${JSON.stringify(new URL("group-commit.ts", import.meta.url).href)};
+    const options = { maxItems: 1, maxTransactions: 1, maxWaitMs: 3_600_000 };
+    const group = createGroupCommit({ ...options, commit: async () => ["done"] });
+    console.log(await group.submit({ account: "ws_1", id: "a", ask: "a" }));`;
+  const { stdout } = await promisify(execFile)(
+    process.execPath,
+    ["--input-type=module", "--eval", program],
+    // Or it would be left behind when this fails.
+    { timeout: 29_000 },
+  );
+  expect(stdout).toBe("done\n");
 });

@@ -59,7 +59,10 @@ async function commitGroup<Ask, Answer>(
   }
 }
 
-/** -> to be called for each that begins to wait. One timer for all: one each would cost more than their commit. */
+/**
+ * -> to be called for each that begins to wait. One timer for all: one each would cost more than their commit. It keeps no
+ * process alive: who waits does so behind a transaction, whose connection does that.
+ */
 function createWatch<Ask, Answer>(
   waiting: Map<string, Waiting<Ask, Answer>[]>,
   maxWaitMs: number,
@@ -74,10 +77,10 @@ function createWatch<Ask, Answer>(
       else waiting.delete(account);
       for (const item of items) if (item.sinceMs <= latestMs) item.reject(databaseAway());
     }
-    if (waiting.size > 0) timer = setTimeout(refuseLate, maxWaitMs / 4);
+    if (waiting.size > 0) timer = setTimeout(refuseLate, maxWaitMs / 4).unref();
   }
   return () => {
-    timer ??= setTimeout(refuseLate, maxWaitMs);
+    timer ??= setTimeout(refuseLate, maxWaitMs).unref();
   };
 }
 
