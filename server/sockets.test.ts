@@ -9,7 +9,7 @@ import { createLogger } from "./platform/log.ts";
 import { createRequestLimits } from "./platform/request-limits.ts";
 import { createSockets } from "./sockets.ts";
 import { type Caller, startTestApi } from "./test/api.ts";
-import { createQueuedRun } from "./test/tenant.ts";
+import { createClaimedRun, createQueuedRun } from "./test/tenant.ts";
 
 type Browser = Socket<ServerToClient, ClientToServer>;
 
@@ -96,3 +96,35 @@ it("who sends more messages than allowed is cut off, over all sockets of the use
   const answer = await browser.timeout(5_000).emitWithAck("follow", { task_id: own, after: 0 });
   expect(answer).toMatchObject({ ok: true });
 });
+
+it.each([
+  ["as many as are far from what a browser is dropped for", 8_000, 100],
+  ["one, however long it is", 300_000, 3],
+])(
+  "the answer to a follow has the first of many long events: %s",
+  async (_what, length, pieces) => {
+    const caller = await api.caller();
+    const { taskId, runId, epoch } = await createClaimedRun(api.admin, caller);
+    const { browser } = await connect(await signIn(caller), "9.0.2.1");
+    const said = Array.from({ length: pieces }, () => ({
+      type: "model.text",
+      data: { step: 1, text: "x".repeat(length) },
+    }));
+    const last = await api.db.withWorkspace(caller.workspaceId, async (tx) => {
+      const [row] = await tx.query<{ last: number }>({
+        text: "SELECT append_run_events($1, $2, $3) AS last",
+        values: [runId, epoch, JSON.stringify(said)],
+      });
+      return row!.last;
+    });
+    const after = last - pieces;
+    const answer = await browser.emitWithAck("follow", { task_id: taskId, after });
+    if (!answer.ok) throw new Error(answer.code);
+    expect(answer.last_seq).toBe(last);
+    const seqs = answer.events.map(({ seq }) => seq);
+    expect(seqs).toEqual(seqs.map((_, index) => after + 1 + index));
+    expect(seqs.length).toBeGreaterThan(0);
+    expect(seqs.length).toBeLessThan(pieces);
+    expect(JSON.stringify(answer.events).length).toBeLessThan(500_000);
+  },
+);

@@ -19,6 +19,11 @@ import { findTasksById } from "./tasks/task-queries.ts";
 
 /** Events in the answer to a follow, which is one message: the rest is read over HTTP, in pages. */
 const TAIL = 200;
+/**
+ * A browser is dropped at a megabyte that it has not read. A larger answer would drop a slow one each time that it comes
+ * back and follows again.
+ */
+const TAIL_CHARACTERS = 200_000;
 const POLL_MS = 100;
 const FLUSH_SOCKET_TIME_MS = 30_000;
 
@@ -39,6 +44,16 @@ async function sessionOf(
   }
 }
 
+/** As many of the first events as fit into one answer, and one at least. */
+function beginningOf(events: Event[]): Event[] {
+  let characters = 0;
+  const end = events.findIndex((event, index) => {
+    characters += JSON.stringify(event).length;
+    return index > 0 && characters > TAIL_CHARACTERS;
+  });
+  return end === -1 ? events : events.slice(0, end);
+}
+
 async function tailOf(
   db: Db,
   cursor: { workspaceId: string; taskId: string; after: number },
@@ -46,7 +61,7 @@ async function tailOf(
   const page = await db.withWorkspace(cursor.workspaceId, (tx) =>
     readEvents(tx, cursor.taskId, { after: cursor.after, limit: TAIL }),
   );
-  return page && { events: page.data, lastSeq: page.last_seq };
+  return page && { events: beginningOf(page.data), lastSeq: page.last_seq };
 }
 
 /** Socket fan-out on the page's own HTTP server. Its reading of the event table also rings the bell of the long polls. */
