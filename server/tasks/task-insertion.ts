@@ -36,7 +36,8 @@ export type InsertedTask = { agent: boolean; upload: boolean; created_at: Date |
 
 /**
  * Task, run, stream, first event, outbox row and audit line as one statement, when there are its agent and upload: there
- * is no moment with only some of them, and one round trip. The audit's head is locked last.
+ * is no moment with only some of them, and one round trip. What Postgres inserts after it has locked the audit's head
+ * waits for nobody.
  */
 export function insertTask(task: NewTask, audit: readonly (string | null)[]): Statement {
   const created = {
