@@ -1,4 +1,3 @@
-import { readFile } from "node:fs/promises";
 import { createClient } from "@guildhall/sdk/client/client.ts";
 import type { Event } from "@guildhall/sdk/contract/event.ts";
 import { afterAll, expect, onTestFinished, test, vi } from "vitest";
@@ -7,6 +6,7 @@ import { createClaimedRun } from "../server/test/tenant.ts";
 import { reduceAll } from "../web/events/reducer.ts";
 import { emptyTaskView } from "../web/events/task-view.ts";
 import { createRealtime, type Realtime } from "../web/realtime/realtime.ts";
+import { residentBytes } from "./figures.ts";
 import { openRawBrowser, type RawBrowser } from "./raw-browser.ts";
 import { openStage, until } from "./stage.ts";
 
@@ -94,12 +94,6 @@ async function openTalk() {
   };
 }
 
-/** Resident memory of the API's process, bytes. */
-async function residentBytes(): Promise<number> {
-  const status = await readFile(`/proc/${stage.api.process.pid}/status`, "utf8");
-  return Number(/VmRSS:\s+(\d+)/.exec(status)?.[1]) * 1_024;
-}
-
 const SOCKETS = process.env["CI"] ? 300 : 1_000;
 const MiB = 1_048_576;
 /** What a kernel may take in for one connection by itself is far less. */
@@ -120,7 +114,7 @@ test("F29 one of many browsers reads nothing: it is dropped, memory stays bounde
   const { stream } = (await openPage(url)).follow(talk.taskId);
   await until(() => stream.view().lastSeq > 0);
 
-  const before = await residentBytes();
+  const before = await residentBytes(stage.api);
   let most = before;
   let said = 0;
   while (stuck!.isOpen() && said < MOST_SAID) {
@@ -128,7 +122,7 @@ test("F29 one of many browsers reads nothing: it is dropped, memory stays bounde
     said += MiB;
     const { last_seq: lastSeq } = await client.tasks.get(talk.taskId);
     await until(() => stream.view().lastSeq >= lastSeq);
-    most = Math.max(most, await residentBytes());
+    most = Math.max(most, await residentBytes(stage.api));
   }
   expect(stuck!.isOpen()).toBe(false);
   expect(most - before).toBeLessThan(150 * MiB);

@@ -44,9 +44,9 @@ test("F21 clocks are off by an hour, each in another way: nobody is signed out, 
 
   const before = stage.simulator.meter.report().totals.cost_nano_usd;
   const client = createClient({ baseUrl: late.url, token: await stage.createKey() });
-  await stage.setFaults([{ kind: "stall", before_event: 4, ms: 1_500 }]);
+  // Longer than a heartbeat, so that its lease is extended meanwhile.
+  await stage.setFaults([{ kind: "stall", before_event: 4, ms: 1_500, times: 1 }]);
   const task = await client.tasks.create({ agent: "gray", prompt: "Look around" });
-  await stage.setFaults([]);
   const { usage, created_at: createdAt } = await stage.succeeds(task.id);
   expect(usage.spent_nano_usd).toBe(stage.simulator.meter.report().totals.cost_nano_usd - before);
   expect(countOf(await stage.eventsOf(task.id), "run.claimed")).toBe(1);

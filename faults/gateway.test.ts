@@ -1,5 +1,7 @@
 import { afterAll, expect, onTestFinished, test, vi } from "vitest";
 import type { RoleProcess } from "../server/test/role-processes.ts";
+import { postedNanoUsd } from "./figures.ts";
+import { askModel, expectUnavailable } from "./requests.ts";
 import { countOf, openStage, until } from "./stage.ts";
 import { unlessDefault } from "./times.ts";
 
@@ -35,16 +37,7 @@ function leadElsewhere(worker: RoleProcess): void {
 
 const provider = () => stage.simulator.meter.report().totals.cost_nano_usd;
 
-/** What stands in the ledger for model calls, nano-USD. */
-async function posted(): Promise<number> {
-  const [row] = await stage.db.withPlatform((tx) =>
-    tx.query<{ posted: number }>({
-      text: "SELECT coalesce(sum(posted), 0)::float8 AS posted FROM holds",
-      values: [],
-    }),
-  );
-  return row?.posted ?? 0;
-}
+const posted = () => postedNanoUsd(stage.db);
 
 /** The task ends well, nothing is charged below the provider's figure, and in the end exactly that. */
 async function endsInTruth(taskId: string): Promise<void> {
@@ -83,16 +76,7 @@ test("F20 a gateway is cut off from the database while calls stream: they run on
   );
   // Nobody is let in of whom the ledger cannot be asked.
   const before = stage.simulator.meter.report().totals.calls;
-  const refused = fetch(`${gateway.gatewayUrl}/v1/messages`, {
-    method: "POST",
-    headers: { "x-api-key": await stage.createKey(), "content-type": "application/json" },
-    body: JSON.stringify({
-      model: "claude-sonnet-5-5",
-      max_tokens: 64,
-      messages: [{ role: "user", content: "Say hello" }],
-    }),
-  });
-  expect((await refused).status).toBe(503);
+  expectUnavailable(await askModel(gateway.gatewayUrl, await stage.createKey()));
   expect(stage.simulator.meter.report().totals.calls).toBe(before);
   gateway.links.database.heal();
   await endsInTruth(task.id);

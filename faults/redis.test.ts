@@ -67,10 +67,12 @@ async function giveDuring(harm: () => unknown): Promise<string[]> {
       if (given) return;
     }
   })();
-  const ids = await give(30);
-  given = true;
-  await harming;
-  return ids;
+  try {
+    return await give(30);
+  } finally {
+    given = true;
+    await harming;
+  }
 }
 
 test.skipIf(!hasRedis)(

@@ -1,9 +1,9 @@
-import { readFile } from "node:fs/promises";
 import { createClient, type Client } from "@guildhall/sdk/client/client.ts";
 import { scopes } from "@guildhall/sdk/contract/workspace.ts";
 import { afterAll, expect, onTestFinished, test, vi } from "vitest";
 import { type Play, startOtherProvider, type Turn } from "../server/test/other-provider.ts";
 import { openWorkspace } from "../server/test/run-stage.ts";
+import { residentBytes } from "./figures.ts";
 import { openStage, until } from "./stage.ts";
 
 vi.setConfig({ testTimeout: 300_000, hookTimeout: 300_000 });
@@ -54,12 +54,6 @@ async function openClient(): Promise<Client> {
   return createClient({ baseUrl: stage.api.url, token: key });
 }
 
-/** Resident memory of the worker's process, bytes. */
-async function residentBytes(): Promise<number> {
-  const status = await readFile(`/proc/${worker.process.pid}/status`, "utf8");
-  return Number(/VmRSS:\s+(\d+)/.exec(status)?.[1]) * 1_024;
-}
-
 const MiB = 1_048_576;
 /** Two data engines with 256 MiB each, and what the files themselves take. */
 const MOST_MEMORY = 900 * MiB;
@@ -90,12 +84,12 @@ test("F34 runs that burn processor and memory in their tools: the runs of anothe
   for (const { id } of burning)
     await until(async () => (await runaway.tasks.get(id)).usage.tool_calls > 0);
 
-  let most = await residentBytes();
+  let most = await residentBytes(worker);
   for (let n = 0; n < 10; n++) {
     const { id } = await other.tasks.create({ agent: "gray", prompt: "Say done" });
     await until(async () => (await other.tasks.get(id)).ended_at !== null);
     expect(await other.tasks.get(id)).toMatchObject({ state: "succeeded" });
-    most = Math.max(most, await residentBytes());
+    most = Math.max(most, await residentBytes(worker));
   }
   for (const { id } of burning) {
     expect(await runaway.tasks.get(id)).toMatchObject({ state: "running" });

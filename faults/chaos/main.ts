@@ -4,7 +4,7 @@ import { openInstallationOfRoles } from "../../server/test/role-processes.ts";
 import { TIMES, unlessDefault } from "../times.ts";
 import { createRandom } from "./random.ts";
 import { playRound } from "./round.ts";
-import { openSlots } from "./slots.ts";
+import { openSlots, type Slot } from "./slots.ts";
 
 const { values } = parseArgs({
   options: {
@@ -29,8 +29,9 @@ const installation = await openInstallationOfRoles({
   ...unlessDefault({ GATEWAY_LEASE_MS: "3000", MODEL_IDLE_TIMEOUT_MS: "5000" }),
 });
 let exitCode = 0;
+let slots: readonly Slot[] = [];
 try {
-  const slots = await openSlots(installation);
+  slots = await openSlots(installation);
   const scene = { installation, redis, slots, random: createRandom(seed) };
   const token = await installation.createKey();
   const untilMs = performance.now() + minutes * 60_000;
@@ -41,7 +42,6 @@ try {
     const told = await playRound(scene, token);
     console.log(`${rounds}. ${told}  (${((performance.now() - beganMs) / 1_000).toFixed(1)} s)`);
   }
-  for (const slot of slots) slot.close();
   const { calls, cost_nano_usd: cost } = installation.simulator.meter.report().totals;
   console.log(
     `${rounds} rounds, ${calls} model calls, ${cost} nano-USD: posted to the nano, every law holds.`,
@@ -50,6 +50,8 @@ try {
   console.error(`seed ${seed} found something:`, error);
   exitCode = 1;
 } finally {
+  // Or what is ended now would be started again.
+  for (const slot of slots) slot.close();
   await installation.close();
   await redis?.close();
 }

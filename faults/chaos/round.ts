@@ -1,6 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { createClient } from "@guildhall/sdk/client/client.ts";
 import type { Task } from "@guildhall/sdk/contract/task.ts";
+import { postedNanoUsd } from "../figures.ts";
 import { chooseTrouble, type Scene } from "./troubles.ts";
 
 const TASKS = 6;
@@ -52,17 +53,6 @@ function readEnds({ installation }: Scene, ids: readonly string[]): Promise<End[
   );
 }
 
-/** Nano-USD that the ledger has posted for model calls. */
-async function posted({ installation }: Scene): Promise<number> {
-  const [row] = await installation.db.withPlatform((tx) =>
-    tx.query<{ posted: number }>({
-      text: "SELECT coalesce(sum(posted), 0)::float8 AS posted FROM holds",
-      values: [],
-    }),
-  );
-  return row?.posted ?? 0;
-}
-
 const hasEnded = ({ state }: End): boolean => ["succeeded", "failed", "cancelled"].includes(state);
 /** So much trouble at once may be too much for one task, which then says so. */
 const isAllowed = ({ state, cause }: End): boolean =>
@@ -103,7 +93,7 @@ export async function playRound(scene: Scene, token: string): Promise<string> {
     );
     await comesTo(
       async () => ({
-        posted: await posted(scene),
+        posted: await postedNanoUsd(installation.db),
         provider: installation.simulator.meter.report().totals.cost_nano_usd,
       }),
       (sums) => sums.posted === sums.provider,
