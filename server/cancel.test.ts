@@ -19,6 +19,8 @@ const NO_POLL = {
   LEASE_MS: String(3 * NEVER_MS),
   RETRY_BACKOFF_MS: String(NEVER_MS),
   AGENT_TIME_SLICE_MS: String(NEVER_MS),
+  // Calls of cancelled tasks stay open, so that one more is told from them.
+  MODEL_IDLE_TIMEOUT_MS: String(NEVER_MS),
 };
 
 const installation = await openInstallationOfRoles(NO_POLL);

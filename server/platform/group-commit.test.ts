@@ -113,7 +113,7 @@ it("what a broken connection may have done is not done again, and the next ones 
 });
 
 it("behind a transaction that hangs nobody waits for ever, and what was sent with it is not refused", async () => {
-  const { group, open, ids } = stage({ maxWaitMs: 40 });
+  const { group, open, ids } = stage({ maxWaitMs: 300 });
   const sent = group.submit(item("ws_1", "a"));
   await turn();
   const late = Promise.allSettled(["b", "c"].map((id) => group.submit(item("ws_1", id))));

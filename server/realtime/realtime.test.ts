@@ -14,6 +14,9 @@ import type { SocketSession } from "./fan-out.ts";
 import { createRealtime } from "./realtime.ts";
 import { createSocketTime } from "./socket-time.ts";
 
+/** What is waited for comes at once; so long only on a machine that has much else to do. */
+const PATIENCE = { timeout: 20_000 };
+
 type Browser = Socket<ServerToClient, ClientToServer>;
 
 const { db, admin, settled } = await createTestDatabase();
@@ -128,7 +131,7 @@ it("a follower gets the tail and then every event, in order and without a gap", 
   const answer = await follow(browser, run.taskId);
   for (const event of answer.events ?? []) seen.set(event.seq, event);
   for (let n = 0; n < 30; n++) await say(run, `word ${n}`);
-  await vi.waitUntil(() => seen.size === 32);
+  await vi.waitUntil(() => seen.size === 32, PATIENCE);
   expect([...seen.keys()].toSorted((a, b) => a - b)).toEqual(
     Array.from({ length: 32 }, (_, n) => n + 1),
   );
@@ -152,7 +155,7 @@ it("an event that commits after a later one is not skipped", async () => {
     await say(fast, "fast");
     expect(await readFeed(db, from)).toMatchObject({ events: [], position: from });
   });
-  await vi.waitUntil(async () => (await readFeed(db, from)).events.length === 2);
+  await vi.waitUntil(async () => (await readFeed(db, from)).events.length === 2, PATIENCE);
 });
 
 it("a socket sees nothing of another workspace, also when it knows the task's id", async () => {
@@ -166,7 +169,7 @@ it("a socket sees nothing of another workspace, also when it knows the task's id
   expect(await follow(browser, mine.taskId)).toMatchObject({ ok: true });
   await say(theirs, "secret");
   await say(mine, "own");
-  await vi.waitUntil(() => seen.size > 0);
+  await vi.waitUntil(() => seen.size > 0, PATIENCE);
   expect(JSON.stringify([...seen.values()])).not.toContain("secret");
   expect(tasks).not.toContain(theirs.taskId);
 });
@@ -189,7 +192,7 @@ it("a socket ends with its token, and goes on with a fresh one of the same perso
     ok: false,
   });
   expect(await renewed.emitWithAck("authenticate", { access_token: "long" })).toEqual({ ok: true });
-  await vi.waitUntil(() => !ending.connected);
+  await vi.waitUntil(() => !ending.connected, PATIENCE);
   expect(renewed.connected).toBe(true);
   expect(await follow(renewed, run.taskId)).toMatchObject({ ok: true });
 });

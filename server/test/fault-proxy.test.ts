@@ -3,6 +3,9 @@ import { createConnection, createServer, type AddressInfo, type Socket } from "n
 import { expect, onTestFinished, test, vi } from "vitest";
 import { openFaultProxy } from "./fault-proxy.ts";
 
+/** What is waited for comes at once; so long only on a machine that has much else to do. */
+const PATIENCE = { timeout: 20_000 };
+
 /** A server that answers every byte with the same, and a connection to it through a proxy. */
 async function openEcho() {
   const server = createServer({ allowHalfOpen: true }, (socket) => {
@@ -34,7 +37,7 @@ test("what is sent during a partition arrives after it, on open connections and 
   const { proxy, connect } = await openEcho();
   const open = connect();
   open.socket.write("a");
-  await vi.waitUntil(() => open.seen.text === "a");
+  await vi.waitUntil(() => open.seen.text === "a", PATIENCE);
   proxy.drop();
   open.socket.write("b");
   const late = connect();
@@ -42,7 +45,7 @@ test("what is sent during a partition arrives after it, on open connections and 
   await new Promise((resolve) => setTimeout(resolve, 100));
   expect([open.seen.text, late.seen.text]).toEqual(["a", ""]);
   proxy.heal();
-  await vi.waitUntil(() => open.seen.text === "ab" && late.seen.text === "c");
+  await vi.waitUntil(() => open.seen.text === "ab" && late.seen.text === "c", PATIENCE);
 });
 
 test("a connection is broken off at the byte, and refused until healed", async () => {
@@ -50,26 +53,26 @@ test("a connection is broken off at the byte, and refused until healed", async (
   proxy.cutAfter(3);
   const cut = connect();
   cut.socket.write("abc");
-  await vi.waitUntil(() => cut.seen.text === "abc");
+  await vi.waitUntil(() => cut.seen.text === "abc", PATIENCE);
   cut.socket.write("d");
-  await vi.waitUntil(() => cut.seen.error === "ECONNRESET");
+  await vi.waitUntil(() => cut.seen.error === "ECONNRESET", PATIENCE);
   proxy.refuse();
   const refused = connect();
   refused.socket.write("x");
-  await vi.waitUntil(() => refused.seen.error === "ECONNRESET");
+  await vi.waitUntil(() => refused.seen.error === "ECONNRESET", PATIENCE);
   proxy.heal();
   const whole = connect();
   whole.socket.write("abcd");
-  await vi.waitUntil(() => whole.seen.text === "abcd");
+  await vi.waitUntil(() => whole.seen.text === "abcd", PATIENCE);
   whole.socket.end();
-  await vi.waitUntil(() => proxy.connections() === 0);
+  await vi.waitUntil(() => proxy.connections() === 0, PATIENCE);
 });
 
 test("a half-closed connection ends for the one who asks", async () => {
   const { proxy, connect } = await openEcho();
   const { socket, seen } = connect();
   socket.write("a");
-  await vi.waitUntil(() => seen.text === "a");
+  await vi.waitUntil(() => seen.text === "a", PATIENCE);
   proxy.halfClose();
-  await vi.waitUntil(() => seen.ended);
+  await vi.waitUntil(() => seen.ended, PATIENCE);
 });

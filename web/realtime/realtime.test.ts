@@ -11,6 +11,9 @@ import { streamOf } from "../test/events.ts";
 import type { ConnectionState } from "./connection.ts";
 import { createRealtime } from "./realtime.ts";
 
+/** What is waited for comes at once; so long only on a machine that has much else to do. */
+const PATIENCE = { timeout: 20_000 };
+
 const events = streamOf([
   { type: "run.claimed", data: { run_id: "run_1", attempt: 1, worker_id: "wrk_1" } },
   ...Array.from({ length: 30 }, (_, index) => ({
@@ -103,10 +106,10 @@ describe("createRealtime", () => {
     server.publish(10);
     const { realtime, states } = connect(server);
     const { stream } = realtime.follow("task_1");
-    await vi.waitFor(() => expect(server.state.follows).toEqual([10]));
+    await vi.waitFor(() => expect(server.state.follows).toEqual([10]), PATIENCE);
     server.publish(20);
     server.publish(events.length);
-    await vi.waitFor(() => expect(stream.view()).toEqual(whole));
+    await vi.waitFor(() => expect(stream.view()).toEqual(whole), PATIENCE);
     expect(states).toContain("live");
   });
 
@@ -115,14 +118,14 @@ describe("createRealtime", () => {
     server.publish(5);
     const { realtime } = connect(server);
     const { stream } = realtime.follow("task_1");
-    await vi.waitFor(() => expect(server.state.follows).toEqual([5]));
+    await vi.waitFor(() => expect(server.state.follows).toEqual([5]), PATIENCE);
     server.state.mute = true;
     server.io.disconnectSockets(true);
     server.publish(17);
     server.state.mute = false;
-    await vi.waitFor(() => expect(stream.view().lastSeq).toBe(17));
+    await vi.waitFor(() => expect(stream.view().lastSeq).toBe(17), PATIENCE);
     server.publish(events.length);
-    await vi.waitFor(() => expect(stream.view()).toEqual(whole));
+    await vi.waitFor(() => expect(stream.view()).toEqual(whole), PATIENCE);
   });
 
   it("reads the rest of a tail that is too long for the answer to a follow, also when the first reading fails", async () => {
@@ -130,14 +133,14 @@ describe("createRealtime", () => {
     server.publish(3);
     const { realtime, network } = connect(server);
     const { stream } = realtime.follow("task_1");
-    await vi.waitFor(() => expect(server.state.follows).toEqual([3]));
+    await vi.waitFor(() => expect(server.state.follows).toEqual([3]), PATIENCE);
     Object.assign(server.state, { mute: true, tail: 2 });
     network.up = false;
     server.io.disconnectSockets(true);
     server.publish(events.length);
     await vi.waitFor(() => expect(stream.view().lastSeq).toBe(5), { timeout: 5_000 });
     network.up = true;
-    await vi.waitFor(() => expect(stream.view()).toEqual(whole));
+    await vi.waitFor(() => expect(stream.view()).toEqual(whole), PATIENCE);
   });
 
   it("polls when sockets are refused, and says so", async () => {
@@ -146,9 +149,9 @@ describe("createRealtime", () => {
     server.publish(12);
     const { realtime, states } = connect(server);
     const { stream } = realtime.follow("task_1");
-    await vi.waitFor(() => expect(stream.view().lastSeq).toBe(12));
+    await vi.waitFor(() => expect(stream.view().lastSeq).toBe(12), PATIENCE);
     server.publish(events.length);
-    await vi.waitFor(() => expect(stream.view()).toEqual(whole));
+    await vi.waitFor(() => expect(stream.view()).toEqual(whole), PATIENCE);
     expect(states).toContain("polling");
     expect(states).not.toContain("live");
   });
@@ -158,9 +161,9 @@ describe("createRealtime", () => {
     server.state.refuseFollow = true;
     const { realtime, states } = connect(server);
     const { stream } = realtime.follow("task_1");
-    await vi.waitFor(() => expect(states).toContain("live"));
+    await vi.waitFor(() => expect(states).toContain("live"), PATIENCE);
     server.publish(events.length);
-    await vi.waitFor(() => expect(stream.view()).toEqual(whole));
+    await vi.waitFor(() => expect(stream.view()).toEqual(whole), PATIENCE);
   });
 
   it("brings a new token when the old one is refused", async () => {
@@ -175,11 +178,11 @@ describe("createRealtime", () => {
     const tasks: Task[] = [];
     const { realtime } = connect(server, { tasks });
     const { stream } = realtime.follow("task_1");
-    await vi.waitFor(() => expect(server.state.follows).toEqual([3]));
+    await vi.waitFor(() => expect(server.state.follows).toEqual([3]), PATIENCE);
     server.state.mute = true;
     server.publish(events.length);
     server.io.emit("task", { id: "task_1", last_seq: events.length } as Task);
-    await vi.waitFor(() => expect(stream.view()).toEqual(whole));
+    await vi.waitFor(() => expect(stream.view()).toEqual(whole), PATIENCE);
     expect(tasks).toHaveLength(1);
   });
 
@@ -189,10 +192,10 @@ describe("createRealtime", () => {
     const { realtime, states, network } = connect(server);
     network.up = false;
     const { stream } = realtime.follow("task_1");
-    await vi.waitFor(() => expect(states).toContain("offline"));
+    await vi.waitFor(() => expect(states).toContain("offline"), PATIENCE);
     network.up = true;
     server.publish(events.length);
-    await vi.waitFor(() => expect(stream.view()).toEqual(whole));
+    await vi.waitFor(() => expect(stream.view()).toEqual(whole), PATIENCE);
   });
 
   it("reads a task once for all who follow it, and stops with the last of them", async () => {
@@ -205,11 +208,11 @@ describe("createRealtime", () => {
     first.release();
     first.release();
     server.publish(4);
-    await vi.waitFor(() => expect(second.stream.view().lastSeq).toBe(4));
+    await vi.waitFor(() => expect(second.stream.view().lastSeq).toBe(4), PATIENCE);
     second.release();
     const { reads } = network;
     const other = realtime.follow("task_2");
-    await vi.waitFor(() => expect(network.reads).toBeGreaterThan(reads + 3));
+    await vi.waitFor(() => expect(network.reads).toBeGreaterThan(reads + 3), PATIENCE);
     expect(first.stream.view().lastSeq).toBe(4);
     other.release();
   });
