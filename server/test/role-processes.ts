@@ -101,18 +101,22 @@ function whenReady(child: ChildProcess, output: () => string): Promise<ReadyProc
   });
 }
 
-async function startProcess(
-  roles: readonly Role[],
-  given: Env,
-  program: string,
-): Promise<RoleProcess> {
-  const { env, links } = await withLinks(roles, given);
+async function startProcess(start: {
+  roles: readonly Role[];
+  env: Env;
+  program: string;
+  /** There is a process, which may yet fail to become ready. */
+  onSpawn(child: ChildProcess): void;
+}): Promise<RoleProcess> {
+  const { roles, program, onSpawn } = start;
+  const { env, links } = await withLinks(roles, start.env);
   const options = roles.map((role) => `--role=${role}`);
   const child = spawn(process.execPath, [program, "start", ...options], {
     cwd: checkout,
     env: environment(env),
     stdio: ["ignore", "pipe", "pipe", "ipc"],
   });
+  onSpawn(child);
   const closed = once(child, "close");
   const chunks = collect(child);
   const output = (): string => chunks.stdout + chunks.stderr;
@@ -187,7 +191,7 @@ export async function openInstallationOfRoles(
     DRAIN_NOTICE_MS: "300",
     ...env,
   };
-  const running = new Set<RoleProcess>();
+  const running = new Set<ChildProcess>();
   const ledger = createLedger({ db, processId: newId("wrk") });
   let closed = false;
 
@@ -233,12 +237,17 @@ export async function openInstallationOfRoles(
     /** Starts a process of these roles and resolves when it says that it is ready. `program`: of another checkout. */
     async start(roles: readonly Role[], own: Env = {}, program = PROGRAM): Promise<RoleProcess> {
       const provider: Env = { SIMULATOR_URL: simulatorUrl };
-      const started = await startProcess(roles, { ...shared, ...provider, ...own }, program);
-      running.add(started);
-      started.process.once("close", () => {
-        running.delete(started);
-        if (roles.includes("gateway")) void tellEnded(started.processId);
+      const started = await startProcess({
+        roles,
+        env: { ...shared, ...provider, ...own },
+        program,
+        onSpawn(child) {
+          running.add(child);
+          child.once("close", () => running.delete(child));
+        },
       });
+      if (roles.includes("gateway"))
+        started.process.once("close", () => void tellEnded(started.processId));
       return started;
     },
     /** The sockets of a page that the local owner has opened at this address; for the caller to close. */
@@ -299,7 +308,9 @@ export async function openInstallationOfRoles(
     },
     async close(): Promise<void> {
       closed = true;
-      await Promise.all([...running].map((process) => process.kill()));
+      const ended = [...running].map((child) => once(child, "close"));
+      for (const child of running) child.kill("SIGKILL");
+      await Promise.all(ended);
       await simulator.close();
       await db.close();
       await door.close();
