@@ -248,6 +248,11 @@ export async function openInstallationOfRoles(
       });
       if (roles.includes("gateway"))
         started.process.once("close", () => void tellEnded(started.processId));
+      started.process.once("close", (code: number | null) => {
+        // Whatever a test waits for then, this is why it does not come.
+        if (code !== null && code !== 0)
+          console.error(`${roles.join(", ")} ended with ${code}:\n${started.output()}`);
+      });
       return started;
     },
     /** The sockets of a page that the local owner has opened at this address; for the caller to close. */

@@ -6,6 +6,10 @@ const causes = new Map<string, readonly [happened: CauseKey, advice: CauseKey]>(
   ["call_limit", ["cause.calls", "cause.calls.advice"]],
   ["loop", ["cause.loop", "cause.loop.advice"]],
   ["model_unavailable", ["cause.model", "cause.model.advice"]],
+  ["model_refused_request", ["cause.modelRefused", "cause.modelRefused.advice"]],
+  ["refused", ["cause.refused", "cause.refused.advice"]],
+  ["context_full", ["cause.context", "cause.context.advice"]],
+  ["output_limit", ["cause.output", "cause.output.advice"]],
   ["agent_error", ["cause.agent", "cause.agent.advice"]],
 ]);
 
