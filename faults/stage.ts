@@ -68,7 +68,13 @@ async function openProcesses(installation: Installation): Promise<Stage> {
       expect(task).toMatchObject({ state: "succeeded", cause: null });
       return task;
     },
-    callIsOpen: () => until(async () => (await installation.openHolds()) > 0),
+    // A hold stands before its call is sent.
+    callIsOpen: () =>
+      until(
+        async () =>
+          (await installation.openHolds()) > 0 &&
+          installation.simulator.meter.report().calls.some((call) => call.finished_at === null),
+      ),
     async lawsHold() {
       await until(async () => (await installation.openHolds()) === 0);
       await expect.poll(() => installation.brokenLaws(), { timeout: PATIENCE_MS }).toEqual([]);
