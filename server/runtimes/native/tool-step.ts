@@ -1,6 +1,7 @@
 import type { AppError } from "../../platform/errors.ts";
 import { faultPoint } from "../../platform/fault-points.ts";
 import { storableText } from "../../platform/storable-json.ts";
+import { shorten } from "../../tools/result-text.ts";
 import type { ToolOutcome, ToolResult } from "../../tools/tools.ts";
 import type { RunContext, RunOutcome } from "../runtime.ts";
 import type { ToolStep, ToolUse } from "../step.ts";
@@ -8,16 +9,12 @@ import type { ToolStep, ToolUse } from "../step.ts";
 const PREVIEW_LENGTH = 4_000;
 const SHOWN_ARGUMENT_LENGTH = 2_000;
 
-function cut(text: string, length: number): string {
-  return text.length <= length ? text : `${text.slice(0, length - 1).toWellFormed()}…`;
-}
-
 /** Arguments as people see them: a file's whole content is in the artifact, not in the event. */
 function shownInput(input: ToolUse["input"]): ToolUse["input"] {
   return Object.fromEntries(
     Object.entries(input).map(([key, value]) => [
       key,
-      typeof value === "string" ? cut(value, SHOWN_ARGUMENT_LENGTH) : value,
+      typeof value === "string" ? shorten(value, SHOWN_ARGUMENT_LENGTH) : value,
     ]),
   );
 }
@@ -38,7 +35,7 @@ async function finish(ctx: RunContext, { step, result, durationMs }: Finished): 
           name,
           is_error: result.isError,
           summary: result.summary,
-          preview: cut(result.content, PREVIEW_LENGTH),
+          preview: shorten(result.content, PREVIEW_LENGTH),
           duration_ms: durationMs,
           ...(step.state === "unknown" ? { outcome_unknown: true } : {}),
         },
@@ -84,8 +81,8 @@ function execute(ctx: RunContext, { name, input }: ToolUse, stepNo: number): Pro
     const own = ctx.agent.tools.filter((tool) => ctx.tools.find(tool) !== undefined).join(", ");
     return Promise.resolve({
       isError: true,
-      content: `There is no tool ${JSON.stringify(cut(name, 100))} here. The tools are: ${own}.`,
-      summary: `${cut(name, 100)} is not a tool of this agent`,
+      content: `There is no tool ${JSON.stringify(shorten(name, 100))} here. The tools are: ${own}.`,
+      summary: `${shorten(name, 100)} is not a tool of this agent`,
     });
   }
   const idempotencyKey = `${ctx.run.runId}/${stepNo}`;

@@ -1,4 +1,5 @@
 import { storableText } from "../../platform/storable-json.ts";
+import { shorten } from "../../tools/result-text.ts";
 import type { RunContext } from "../runtime.ts";
 import type { ToolStep } from "../step.ts";
 import type { ToolStepResult } from "./tool-step.ts";
@@ -10,11 +11,7 @@ const UNKNOWN =
 const NOBODY_TO_ASK = "Find out whether it took effect before you do anything that depends on it.";
 
 function question({ body }: ToolStep): string {
-  const input = JSON.stringify(body.input);
-  const shown =
-    input.length <= SHOWN_INPUT_LENGTH
-      ? input
-      : `${input.slice(0, SHOWN_INPUT_LENGTH - 1).toWellFormed()}…`;
+  const shown = shorten(JSON.stringify(body.input), SHOWN_INPUT_LENGTH);
   return `Did ${body.name} take effect? Its worker stopped while it ran, so nobody knows, and it is not run a second time. Look, and say what you found and what the agent is to do; it gets your answer as the result of the call. Its input: ${shown}`;
 }
 

@@ -5,6 +5,7 @@ import { invariant } from "../../platform/errors.ts";
 import type { FileStore } from "../../platform/file-store/file-store.ts";
 import { newId } from "../../platform/ids.ts";
 import { storableText } from "../../platform/storable-json.ts";
+import { shorten } from "../../tools/result-text.ts";
 import type { RunFolder } from "../../tools/run-folder.ts";
 import type { Asked, Delegation, TeamPort } from "../../tools/team/team-port.ts";
 import {
@@ -29,11 +30,6 @@ export type TeamDeps = {
 };
 
 const SHOWN_PROMPT_LENGTH = 2_000;
-
-function shown(text: string): string {
-  if (text.length <= SHOWN_PROMPT_LENGTH) return text;
-  return `${text.slice(0, SHOWN_PROMPT_LENGTH - 1).toWellFormed()}…`;
-}
 
 async function mailCall(tx: WorkspaceTx, { claim, agentId }: TeamDeps, key: string) {
   const [task] = await tx.query<{ root_task_id: string }>({
@@ -126,7 +122,11 @@ export function createTeam(deps: TeamDeps): TeamPort {
     }
     const prompt = storableText(request.prompt);
     const childTaskId = await createChild(tx, { ...request, prompt, claim, agentId, key });
-    const data = { child_task_id: childTaskId, agent_id: request.agent, prompt: shown(prompt) };
+    const data = {
+      child_task_id: childTaskId,
+      agent_id: request.agent,
+      prompt: shorten(prompt, SHOWN_PROMPT_LENGTH),
+    };
     await say(tx, [{ type: "task.delegated", data }]);
     const child = await findChild(tx, key);
     invariant(child !== undefined, "a task that was just delegated is there");
