@@ -1,5 +1,5 @@
 import { type Clock, systemClock } from "../platform/clock.ts";
-import type { Db, Statement } from "../platform/db.ts";
+import { CONNECTION_WAIT_MS, type Db, type Statement } from "../platform/db.ts";
 import { invariant } from "../platform/errors.ts";
 import * as answers from "./answers.ts";
 import { createGroupCommit } from "../platform/group-commit.ts";
@@ -78,8 +78,6 @@ export type Ledger = {
 const MAX_ITEMS = 128;
 /** While one waits for its fsync, another one computes. */
 const MAX_TRANSACTIONS = 3;
-/** As long as a statement waits for a connection. */
-const MAX_WAIT_MS = 3_000;
 const DAY_MS = 86_400_000;
 
 type Ask = { settlement: Settlement } | { reservation: ReserveRequest };
@@ -101,7 +99,7 @@ function createSpending(db: Db, processId: string) {
   return createGroupCommit<Ask, answers.SpendingRow | undefined>({
     maxItems: MAX_ITEMS,
     maxTransactions: MAX_TRANSACTIONS,
-    maxWaitMs: MAX_WAIT_MS,
+    maxWaitMs: CONNECTION_WAIT_MS,
     async commit(items) {
       const settlements: Settlement[] = [];
       const reservations: ReserveRequest[] = [];
@@ -124,7 +122,7 @@ function createAgentTime(db: Db): Pick<Ledger, "leaseAgentTime" | "returnAgentTi
   const group = createGroupCommit<AgentTimeAsk, unknown>({
     maxItems: MAX_ITEMS,
     maxTransactions: MAX_TRANSACTIONS,
-    maxWaitMs: MAX_WAIT_MS,
+    maxWaitMs: CONNECTION_WAIT_MS,
     async commit(items) {
       const asks = items.map((item) => item.ask);
       const rows = await db.ledger<{ answer: unknown }>(queries.commitAgentTime(asks));

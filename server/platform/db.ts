@@ -57,6 +57,8 @@ const WORKSPACE_ID = /^ws_[0-9a-z]{1,40}$/;
 const RETRIED = new Set(["40P01", "40001"]);
 const MAX_TRIES = 5;
 const INT8_OID = 20;
+/** Who waits for a connection for so long is refused. */
+export const CONNECTION_WAIT_MS = 3_000;
 /** What migrate.ts gives to the roles. */
 const STATEMENT_TIMEOUT_MS = 5_000;
 /** How much longer than the longest statement an answer takes. Later it is a network that swallows, or a server that hangs. */
@@ -200,7 +202,7 @@ export function createDb(options: DbOptions): Db {
       password: options.passwordOf(role),
       types,
       max: options.maxConnections ?? 10,
-      connectionTimeoutMillis: 3_000,
+      connectionTimeoutMillis: CONNECTION_WAIT_MS,
       query_timeout: STATEMENT_TIMEOUT_MS + ANSWER_MS,
       idleTimeoutMillis: 30_000,
       application_name: role,

@@ -1,4 +1,4 @@
-import type { Db } from "../../platform/db.ts";
+import { CONNECTION_WAIT_MS, type Db } from "../../platform/db.ts";
 import { createGroupCommit } from "../../platform/group-commit.ts";
 import { storableJson } from "../../platform/storable-json.ts";
 import { finishRun, type Claim, type TaskEnd } from "./run-claims.ts";
@@ -13,7 +13,6 @@ export type RunEnds = {
 const MAX_ITEMS = 64;
 /** While one waits for its fsync, another one computes. */
 const MAX_TRANSACTIONS = 2;
-const MAX_WAIT_MS = 3_000;
 
 type Ask = { claim: Claim; end: TaskEnd };
 type Answer = "ended" | "stale" | "family";
@@ -42,7 +41,7 @@ export function createRunEnds(db: Db): RunEnds {
   const group = createGroupCommit<Ask, Answer>({
     maxItems: MAX_ITEMS,
     maxTransactions: MAX_TRANSACTIONS,
-    maxWaitMs: MAX_WAIT_MS,
+    maxWaitMs: CONNECTION_WAIT_MS,
     commit: (items) =>
       finishRuns(
         db,
