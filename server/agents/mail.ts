@@ -14,6 +14,9 @@ const MAX_READ_BYTES = 60_000;
 export type MailCall = { taskId: string; rootTaskId: string; agentId: string; key: string };
 export type Mail = { id: string; from: string; subject: string; body: string };
 
+/** $2 and all that was delegated from it. The index of the latter leaves out what is nobody's child. */
+const FAMILY = "(t.id = $2 OR t.root_task_id = $2 AND t.depth > 0)";
+
 type Cause = { hops: number; thread_id: string };
 
 /**
@@ -26,7 +29,7 @@ async function findCause(
 ): Promise<Cause | undefined> {
   const [cause] = await tx.query<Cause>({
     text: `SELECT m.hops, m.thread_id FROM tasks t JOIN messages m ON m.workspace_id = t.workspace_id AND m.read_by_task_id = t.id
-           WHERE t.workspace_id = $1 AND (t.id = $2 OR t.root_task_id = $2 AND t.depth > 0)
+           WHERE t.workspace_id = $1 AND ${FAMILY}
            ORDER BY m.from_agent_id = $3 DESC, CASE WHEN m.from_agent_id = $3 THEN m.read_at END DESC, m.hops DESC, m.id DESC LIMIT 1`,
     values: [tx.workspaceId, rootTaskId, to],
   });
@@ -53,7 +56,7 @@ async function requireAllowed(tx: WorkspaceTx, { call, to }: { call: MailCall; t
   // Counted without a lock of its own: of a task and its relatives only one executes, for a parent waits for its child.
   const [pair] = await tx.query<{ count: number }>({
     text: `SELECT count(*)::int AS count FROM tasks t JOIN messages m ON m.workspace_id = t.workspace_id AND m.task_id = t.id
-           WHERE t.workspace_id = $1 AND (t.id = $2 OR t.root_task_id = $2 AND t.depth > 0) AND (m.from_agent_id, m.to_agent_id) IN (($3, $4), ($4, $3))`,
+           WHERE t.workspace_id = $1 AND ${FAMILY} AND (m.from_agent_id, m.to_agent_id) IN (($3, $4), ($4, $3))`,
     values: [tx.workspaceId, call.rootTaskId, from, to],
   });
   if ((pair?.count ?? 0) >= MAX_MESSAGES_OF_PAIR)
