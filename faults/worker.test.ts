@@ -93,33 +93,37 @@ test("F17 one wake comes many times to many workers: each run is claimed once", 
   await stage.lawsHold();
 });
 
-test("F18 a worker stands still past its lease: another ends the task, and the first wakes up to nothing that it may do", async () => {
+/** A worker is put out of action in the middle of a run, and comes back when another one has ended it. */
+async function losesItsRun(
+  putOut: (worker: RoleProcess) => void,
+  bringBack: (worker: RoleProcess) => void,
+): Promise<void> {
   const { worker, task } = await openCall({ stallMs: 1_500 });
-  worker.freeze();
+  putOut(worker);
   const second = await workerForTest();
   await stage.succeeds(task.id);
   const before = await stage.eventsOf(task.id);
   await second.stop();
-  worker.thaw();
+  bringBack(worker);
   // It lives and works, but no more on that.
   const next = await give();
   await stage.succeeds(next.id);
   expect(await stage.eventsOf(task.id)).toEqual(before);
   await endsOnce(task.id);
+}
+
+test("F18 a worker stands still past its lease: another ends the task, and the first wakes up to nothing that it may do", async () => {
+  await losesItsRun(
+    (worker) => worker.freeze(),
+    (worker) => worker.thaw(),
+  );
 });
 
 test("F19 a worker is cut off from the database but not from the gateway: it stops by itself, and another goes on", async () => {
-  const { worker, task } = await openCall({ stallMs: 1_500 });
-  worker.links.database.drop();
-  const second = await workerForTest();
-  await stage.succeeds(task.id);
-  const before = await stage.eventsOf(task.id);
-  await second.stop();
-  worker.links.database.heal();
-  const next = await give();
-  await stage.succeeds(next.id);
-  expect(await stage.eventsOf(task.id)).toEqual(before);
-  await endsOnce(task.id);
+  await losesItsRun(
+    ({ links }) => links.database.drop(),
+    ({ links }) => links.database.heal(),
+  );
 });
 
 test("F19 a worker is cut off from the gateway: the run waits for it, or goes on elsewhere, and is paid once", async () => {
