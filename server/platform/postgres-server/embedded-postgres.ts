@@ -141,7 +141,10 @@ function keepRunning(
         return false;
       }
       if (readiness.status === "ready") return true;
-      log({ level: "warn", msg: `Postgres could not be started again: ${reasonOf(server)}` });
+      log({
+        level: "warn",
+        msg: `Postgres could not be started again: ${reasonOf(server.lastLines)}`,
+      });
       await stopServer(server);
     } catch (error) {
       log({ level: "warn", msg: `Postgres could not be started again: ${String(error)}` });
@@ -297,17 +300,16 @@ async function findFreePort(): Promise<number> {
   return typeof address === "object" && address ? address.port : 0;
 }
 
-const reasonOf = ({ lastLines }: { lastLines: readonly string[] }): string =>
+const reasonOf = (lastLines: readonly string[]): string =>
   lastLines.findLast((line) => /^(FATAL|PANIC|ERROR)/.test(line)) ??
   lastLines.at(-1) ??
   "it gave no reason";
 
 function startFailed(lastLines: readonly string[], cause: unknown): AppError {
-  const reason = reasonOf({ lastLines });
   return new AppError({
     code: "postgres_start_failed",
     status: 500,
-    publicMessage: `The embedded Postgres did not start: ${reason}.`,
+    publicMessage: `The embedded Postgres did not start: ${reasonOf(lastLines)}.`,
     hint: "See the log lines above, or set DATABASE_URL to a Postgres of your own.",
     internal: lastLines.join("\n"),
     cause,
