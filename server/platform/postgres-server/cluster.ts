@@ -42,6 +42,24 @@ export async function preparePostgresCluster(options: {
   return { dir, password: await readPassword(home) };
 }
 
+/**
+ * Fails with code `data_folder_replaced` when another database has come to stand in the place of `cluster`, as
+ * when somebody deleted the data folder of a running Guildhall and started a second one. What runs there now is
+ * the second one's, and neither ours to stop nor to start.
+ */
+export async function checkStillSameCluster(
+  home: PostgresHome,
+  cluster: PostgresCluster,
+): Promise<void> {
+  if ((await readPassword(home)) === cluster.password) return;
+  throw new AppError({
+    code: "data_folder_replaced",
+    status: 500,
+    publicMessage: `${home.dir} holds another database than the one that was started from it.`,
+    hint: "Stop this Guildhall; another one uses the folder.",
+  });
+}
+
 async function findMajor(dir: string): Promise<string | undefined> {
   try {
     return (await readFile(join(dir, "PG_VERSION"), "utf8")).trim();

@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { rename, stat } from "node:fs/promises";
+import { mkdir, rename, rm, stat } from "node:fs/promises";
 import { networkInterfaces } from "node:os";
 import { join } from "node:path";
 import pg from "pg";
@@ -214,6 +214,19 @@ test("a server that cannot be started again is tried until it can, or nobody wan
   process.kill(other.pid, "SIGKILL");
   await other.stop();
   await expect(query(other, "select 1")).rejects.toMatchObject({ code: "ECONNREFUSED" });
+});
+
+test("a server that ends leaves the one alone that somebody has started in its place meanwhile", async () => {
+  const dataDir = await makeTestFolder();
+  const first = await startForTest({ dataDir });
+  await rm(dataDir, { recursive: true });
+  await mkdir(dataDir);
+  const second = await startForTest({ dataDir });
+  await addRow(second);
+  process.kill(first.pid, "SIGKILL");
+  await until(() => first.lines.some((line) => line.includes("holds another database")));
+  expect(await countRows(second)).toBe(1);
+  expect(second.lines.filter((line) => line.startsWith("error"))).toEqual([]);
 });
 
 test("a setting that Postgres refuses is named, and no process stays behind", async () => {

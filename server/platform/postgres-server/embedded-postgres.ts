@@ -15,7 +15,7 @@ import {
   preparePostgresBinaries,
 } from "./binaries.ts";
 import { asAccount } from "./account.ts";
-import { preparePostgresCluster, postgresEnv } from "./cluster.ts";
+import { checkStillSameCluster, preparePostgresCluster, postgresEnv } from "./cluster.ts";
 import { findReachableRoot, openPostgresHome, type PostgresHome } from "./home.ts";
 import { fastShutdown, stopLeftoverPostgres, stopProcess } from "./leftover.ts";
 import { hasCode } from "../system-error.ts";
@@ -83,18 +83,22 @@ export async function startEmbeddedPostgres(
     sync: settings["fsync"] !== "off",
     log,
   });
-  async function launch(port: number): Promise<Launched> {
+  async function launch(port: number): Promise<Server> {
     await stopLeftoverPostgres({ clusterDir: cluster.dir, account: home.account, log });
-    const server = spawnServer({ binaries, home, clusterDir: cluster.dir, port, settings, log });
-    const readiness = await waitUntilReady(server, { port, password: cluster.password });
-    return { server, readiness };
+    return spawnServer({ binaries, home, clusterDir: cluster.dir, port, settings, log });
+  }
+  async function relaunch(port: number): Promise<Server> {
+    await checkStillSameCluster(home, cluster);
+    return launch(port);
   }
 
   for (let attempt = 1; ; attempt += 1) {
     const port = await findFreePort();
-    const { server, readiness } = await launch(port);
+    const access = { port, password: cluster.password };
+    const server = await launch(port);
+    const readiness = await waitUntilReady(server, access);
     if (readiness.status === "ready") {
-      const kept = keepRunning(server, { launch: () => launch(port), log });
+      const kept = keepRunning(server, { relaunch: () => relaunch(port), access, log });
       return Object.assign(kept, {
         host: "127.0.0.1",
         superuser: "postgres",
@@ -114,33 +118,41 @@ export async function startEmbeddedPostgres(
   }
 }
 
-type Launched = { server: Server; readiness: Readiness };
-
 async function stopServer(server: Server): Promise<void> {
   server.phase = "stopping";
-  if (server.child.pid !== undefined) await stopProcess(server.child.pid, fastShutdown);
+  const { pid, exitCode, signalCode } = server.child;
+  // The pid of one that has ended may be another program's by now.
+  const runs = pid !== undefined && exitCode === null && signalCode === null;
+  if (runs) await stopProcess(pid, fastShutdown);
   await server.ended;
 }
 
-/** Starts a server that has ended by itself again, on the same port, as often as it takes: nobody else would. */
+/**
+ * Starts a server that has ended by itself again, on the same port, as often as it takes: nobody else would.
+ * The pause before it doubles, until a server has stayed for longer than the longest one.
+ */
 function keepRunning(
   first: Server,
-  { launch, log }: { launch: () => Promise<Launched>; log: EmbeddedPostgresOptions["log"] },
+  options: {
+    relaunch: () => Promise<Server>;
+    access: { port: number; password: string };
+    log: EmbeddedPostgresOptions["log"];
+  },
 ): Pick<EmbeddedPostgres, "pid" | "stop" | "kill"> {
+  const { relaunch, access, log } = options;
   const stopping = new AbortController();
   let current = first;
+  let pauseMs = firstRestartPauseMs;
   let restarting: Promise<void> | undefined;
   let stopped: Promise<void> | undefined;
 
   async function startAgain(): Promise<boolean> {
     try {
-      const { server, readiness } = await launch();
+      const server = await relaunch();
       current = server;
-      if (stopping.signal.aborted) {
-        await stopServer(server);
-        return false;
-      }
-      if (readiness.status === "ready") return true;
+      if (stopping.signal.aborted) return false;
+      if ((await waitUntilReady(server, access)).status === "ready") return true;
+      if (stopping.signal.aborted) return false;
       log({
         level: "warn",
         msg: `Postgres could not be started again: ${reasonOf(server.lastLines)}`,
@@ -153,28 +165,32 @@ function keepRunning(
   }
 
   async function restart(): Promise<void> {
-    let pauseMs = firstRestartPauseMs;
     while (!stopping.signal.aborted) {
       await delay(pauseMs, undefined, { signal: stopping.signal }).catch(() => undefined);
       if (stopping.signal.aborted) return;
+      pauseMs = Math.min(pauseMs * 2, longestRestartPauseMs);
       if (await startAgain()) {
         log({ level: "info", msg: "Postgres runs again" });
         return watch();
       }
-      pauseMs = Math.min(pauseMs * 2, longestRestartPauseMs);
     }
   }
 
   function watch(): void {
     const server = current;
+    const since = performance.now();
     void server.ended.then(() => {
-      if (server.phase === "ready") restarting = restart();
+      if (server.phase !== "ready") return;
+      if (performance.now() - since > longestRestartPauseMs) pauseMs = firstRestartPauseMs;
+      restarting = restart();
     });
   }
   watch();
 
   async function stop(): Promise<void> {
     stopping.abort();
+    // One that is being started ends the wait for it, which may be long; one that comes after it is ended below.
+    await stopServer(current);
     await restarting;
     await stopServer(current);
   }
