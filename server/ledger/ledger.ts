@@ -54,6 +54,12 @@ export type Ledger = {
   ): Promise<{ holdId: string; body: Buffer } | undefined>;
   /** Books agent time ahead of its use. Asked again under the same number, it answers what was booked, and books nothing. */
   leaseAgentTime(request: AgentTimeRequest): Promise<AgentTimeOutcome>;
+  /** Told of a first slice that was refused with the claim of its run, which `leaseAgentTime` has not seen. */
+  noteRefusedTime(refused: {
+    workspaceId: string;
+    runId: string;
+    refusal: Extract<AgentTimeOutcome, { status: "exhausted" }>;
+  }): Promise<void>;
   /** Gives unused agent time of this epoch back. False: the epoch is over, or took less than that. */
   returnAgentTime(request: RunFence & { unusedMs: number }): Promise<boolean>;
   /**
@@ -118,7 +124,9 @@ function createSpending(db: Db, processId: string) {
 type AgentTimeAsk = AgentTimeRequest | (RunFence & { unusedMs: number });
 
 /** Bookings and returns of agent time that arrive together are committed as one transaction. */
-function createAgentTime(db: Db): Pick<Ledger, "leaseAgentTime" | "returnAgentTime"> {
+function createAgentTime(
+  db: Db,
+): Pick<Ledger, "leaseAgentTime" | "noteRefusedTime" | "returnAgentTime"> {
   const group = createGroupCommit<AgentTimeAsk, unknown>({
     maxItems: MAX_ITEMS,
     maxTransactions: MAX_TRANSACTIONS,
@@ -141,6 +149,7 @@ function createAgentTime(db: Db): Pick<Ledger, "leaseAgentTime" | "returnAgentTi
       );
       return answers.readAgentTime(await submit(request));
     },
+    noteRefusedTime: () => Promise.resolve(),
     async returnAgentTime(request) {
       if (!(request.unusedMs > 0)) return false;
       return (await submit(request)) === true;

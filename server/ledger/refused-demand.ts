@@ -53,5 +53,7 @@ export function withRefusedDemand(ledger: Ledger, deps: { db: Db; log: Logger })
         await note({ workspaceId: request.workspaceId, id: request.runId }, "agent_time", outcome);
       return outcome;
     },
+    noteRefusedTime: ({ workspaceId, runId, refusal }) =>
+      note({ workspaceId, id: runId }, "agent_time", refusal),
   };
 }

@@ -142,7 +142,7 @@ CREATE TABLE time_slices (
   seen_held bigint[] NOT NULL,
   granted_at timestamptz NOT NULL DEFAULT clock_now(),
   PRIMARY KEY (workspace_id, run_id, slice_no)
-);
+) WITH (fillfactor = 50);
 CALL make_tenant_table('time_slices', 'SELECT', 'SELECT, INSERT, UPDATE');
 
 -- Append-only. A line books its amount on each of its accounts; the lines of an account sum to its `posted`. A

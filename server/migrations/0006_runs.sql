@@ -166,11 +166,15 @@ END
 $$;
 GRANT EXECUTE ON FUNCTION finish_run TO guildhall_app;
 
-CREATE TYPE ended_run AS (workspace_id text, run_id text, task_id text, epoch int, state text, data jsonb, n bigint);
+-- A booking, or a return (unused_ms) of an attempt that may still give back. budget_ids NULL: not looked for yet.
+CREATE TYPE asked_time AS (workspace_id text, run_id text, epoch int, booking_no int, slice_ms bigint, unused_ms bigint, budget_ids bigint[], n bigint);
+
+CREATE TYPE ended_run AS (workspace_id text, run_id text, task_id text, epoch int, state text, data jsonb, unused_ms bigint, n bigint);
 
 -- The same for many runs as one transaction. A task with a parent, or with children that have not ended, is left alone:
 -- its end locks more, in an order that is not that of the others here.
--- ends: [{workspace_id, run_id, epoch, state, data}], each run once; data is the event's, with cause or result
+-- ends: [{workspace_id, run_id, epoch, state, data, unused_ms}], each run once; data is the event's, with cause or result;
+-- unused_ms: agent time that it gives back
 -- -> place in ends from 1, and 'ended' | 'stale' | 'family'
 CREATE FUNCTION finish_runs(ends json) RETURNS TABLE (place int, answer text)
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan
@@ -180,11 +184,12 @@ DECLARE
   moment timestamptz := clock_now();
   ended ended_run[];
   families bigint[];
+  unused asked_time[];
 BEGIN
-  SELECT array_agg(ROW(l.workspace_id, l.run_id, l.task_id, l.epoch, l.state, l.data, l.n)::ended_run ORDER BY l.n) INTO ended
+  SELECT array_agg(ROW(l.workspace_id, l.run_id, l.task_id, l.epoch, l.state, l.data, l.unused_ms, l.n)::ended_run ORDER BY l.n) INTO ended
     FROM (SELECT i.*, r.task_id
-      FROM (SELECT * FROM ROWS FROM (json_to_recordset(ends) AS (workspace_id text, run_id text, epoch int, state text, data jsonb)) WITH ORDINALITY
-        i(workspace_id, run_id, epoch, state, data, n) ORDER BY i.workspace_id COLLATE "C", i.run_id COLLATE "C") i
+      FROM (SELECT * FROM ROWS FROM (json_to_recordset(ends) AS (workspace_id text, run_id text, epoch int, state text, data jsonb, unused_ms bigint)) WITH ORDINALITY
+        i(workspace_id, run_id, epoch, state, data, unused_ms, n) ORDER BY i.workspace_id COLLATE "C", i.run_id COLLATE "C") i
         CROSS JOIN LATERAL (SELECT x.task_id FROM runs x
           WHERE x.workspace_id = i.workspace_id AND x.id = i.run_id AND x.epoch = i.epoch AND x.state = 'claimed' AND x.lease_until > clock_now() FOR UPDATE) r) l;
   RETURN QUERY SELECT i::int, 'stale' FROM generate_series(1, json_array_length(ends)) i WHERE NOT EXISTS (SELECT FROM unnest(ended) x WHERE x.n = i);
@@ -200,6 +205,9 @@ BEGIN
   UPDATE runs r SET state = 'ended', slot_no = NULL, lease_until = NULL, ended_at = moment FROM unnest(ended) x WHERE r.workspace_id = x.workspace_id AND r.id = x.run_id;
   PERFORM append_events(array_agg(x.workspace_id), array_agg(x.task_id), array_agg('task.' || x.state), array_agg(x.data), true) FROM unnest(ended) x;
   INSERT INTO outbox (workspace_id, topic, payload) SELECT x.workspace_id, 'slot.free', jsonb_build_object('task_id', x.task_id) FROM unnest(ended) x;
+  -- Last, for the balances are the busiest rows.
+  unused := ARRAY(SELECT ROW(x.workspace_id, x.run_id, x.epoch, NULL, NULL, x.unused_ms, NULL, x.n)::asked_time FROM unnest(ended) x WHERE x.unused_ms > 0);
+  IF cardinality(unused) > 0 THEN PERFORM give_times_back(unused); END IF;
 END
 $$;
 
@@ -238,57 +246,60 @@ END
 $$;
 GRANT EXECUTE ON FUNCTION park_run TO guildhall_app;
 
--- Gives free slots to queued runs of up to `at_most` workspaces in which something changed, the earliest change first.
+-- Gives free slots to queued runs of up to `at_most` workspaces in which something changed, the earliest changes first.
 -- The workspace's row serialises its slots; one that another process is serving is passed over, not waited for. After a
 -- limit was lowered nothing starts until fewer run.
 -- Plans are kept per connection, also those of when the tables were small; so only ones that follow an index are made.
 CREATE FUNCTION admit_runs(at_most int) RETURNS int
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
-  SET plan_cache_mode = force_generic_plan
+  SET plan_cache_mode = force_generic_plan SET enable_hashjoin = off SET enable_mergejoin = off
 AS $$
 DECLARE
-  w text;
-  seen text[] := '{}';
-  slots int;
-  free int;
+  looked_at text[] := '{}';
+  changed text[];
+  served text[];
+  passed_over text[];
+  has_more boolean := true;
   admitted int;
   given int := 0;
 BEGIN
-  LOOP
-    EXIT WHEN cardinality(seen) = at_most;
-    SELECT c.workspace_id INTO w FROM slot_changes c WHERE c.workspace_id <> ALL (seen) ORDER BY c.id LIMIT 1;
-    EXIT WHEN NOT FOUND;
-    seen := seen || w;
-    PERFORM 1 FROM workspaces x WHERE x.workspace_id = w FOR NO KEY UPDATE SKIP LOCKED;
-    CONTINUE WHEN NOT FOUND;
+  WHILE has_more LOOP
+    SELECT array_agg(DISTINCT c.workspace_id), count(*) = 200 INTO changed, has_more
+      FROM (SELECT x.workspace_id FROM slot_changes x WHERE x.workspace_id <> ALL (looked_at) ORDER BY x.id LIMIT 200) c;
+    EXIT WHEN changed IS NULL;
+    changed := changed[1:at_most - cardinality(looked_at)];
+    looked_at := looked_at || changed;
+    has_more := has_more AND cardinality(looked_at) < at_most;
+    SELECT array_agg(w.workspace_id) INTO served FROM (SELECT x.workspace_id FROM workspaces x WHERE x.workspace_id = ANY (changed) FOR NO KEY UPDATE SKIP LOCKED) w;
+    CONTINUE WHEN served IS NULL;
     -- All that are there now, unless it is a flood. What happens from here on leaves a change of its own.
-    DELETE FROM slot_changes c WHERE c.workspace_id = w
-      AND c.id = ANY (ARRAY(SELECT x.id FROM slot_changes x WHERE x.workspace_id = w LIMIT 5000 FOR UPDATE SKIP LOCKED));
-    PERFORM 1 FROM runs r WHERE r.workspace_id = w AND r.state = 'queued' LIMIT 1;
-    CONTINUE WHEN NOT FOUND;
-    slots := coalesce((SELECT least(coalesce(l.amount, 256), 256)::int FROM limits l
-      WHERE l.workspace_id = w AND l.meter = 'concurrent_tasks' AND l.level = 'workspace' ORDER BY l.version DESC LIMIT 1), 256);
-    free := slots - (SELECT count(*) FROM runs r WHERE r.workspace_id = w AND r.slot_no IS NOT NULL);
-    CONTINUE WHEN free <= 0;
+    DELETE FROM slot_changes c WHERE c.ctid = ANY (ARRAY(SELECT x.ctid FROM slot_changes x WHERE x.workspace_id = ANY (served) LIMIT 5000));
+    WITH place AS MATERIALIZED (
+      SELECT w.workspace_id, l.slots, u.used, (SELECT count(*) FROM (SELECT FROM runs r WHERE r.workspace_id = w.workspace_id AND r.state = 'queued'
+            LIMIT greatest(0, l.slots - cardinality(u.used))) q) AS waiting
+        FROM unnest(served) w(workspace_id) CROSS JOIN LATERAL (SELECT least(coalesce((SELECT x.amount FROM limits x
+            WHERE x.workspace_id = w.workspace_id AND x.meter = 'concurrent_tasks' AND x.level = 'workspace' AND x.scope_id = w.workspace_id ORDER BY x.version DESC LIMIT 1), 256), 256)::int AS slots OFFSET 0) l
+          CROSS JOIN LATERAL (SELECT ARRAY(SELECT r.slot_no FROM runs r WHERE r.workspace_id = w.workspace_id AND r.slot_no IS NOT NULL) AS used OFFSET 0) u),
     -- Chosen once, whatever the plan: see claim.
-    WITH q AS MATERIALIZED (SELECT x.id, row_number() OVER () AS n FROM
-        (SELECT r.id FROM runs r WHERE r.workspace_id = w AND r.state = 'queued' ORDER BY r.turn_at, r.id LIMIT free FOR UPDATE SKIP LOCKED) x),
-      s AS (SELECT g AS slot, row_number() OVER (ORDER BY g) AS n FROM generate_series(1, slots) g
-        WHERE NOT EXISTS (SELECT 1 FROM runs o WHERE o.workspace_id = w AND o.slot_no = g))
-    UPDATE runs r SET state = 'admitted', slot_no = p.slot FROM (SELECT q.id, s.slot FROM q JOIN s USING (n)) p
-      WHERE r.workspace_id = w AND r.id = p.id;
-    GET DIAGNOSTICS admitted = ROW_COUNT;
+    chosen AS MATERIALIZED (
+      SELECT p.workspace_id, r.id, s.free[row_number() OVER (PARTITION BY p.workspace_id)] AS slot_no FROM place p
+        CROSS JOIN LATERAL (SELECT ARRAY(SELECT g FROM generate_series(1, p.slots) g WHERE g <> ALL (p.used) LIMIT p.waiting) AS free OFFSET 0) s
+        CROSS JOIN LATERAL (SELECT x.id FROM runs x WHERE x.workspace_id = p.workspace_id AND x.state = 'queued' ORDER BY x.turn_at, x.id LIMIT p.waiting FOR UPDATE SKIP LOCKED) r
+        WHERE p.waiting > 0),
+    taken AS (
+      UPDATE runs r SET state = 'admitted', slot_no = c.slot_no FROM chosen c WHERE r.workspace_id = c.workspace_id AND r.id = c.id RETURNING r.workspace_id)
+    SELECT (SELECT count(*) FROM taken), (SELECT array_agg(p.workspace_id) FROM place p LEFT JOIN (SELECT c.workspace_id, count(*) AS n FROM chosen c GROUP BY 1) c
+        ON c.workspace_id = p.workspace_id WHERE p.waiting > coalesce(c.n, 0))
+      INTO admitted, passed_over;
     given := given + admitted;
     -- Somebody has a queued run locked: who looks next finds it, if it is still queued then.
-    IF free > admitted AND EXISTS (SELECT FROM runs r WHERE r.workspace_id = w AND r.state = 'queued') THEN
-      INSERT INTO slot_changes (workspace_id) VALUES (w);
-    END IF;
+    IF passed_over IS NOT NULL THEN INSERT INTO slot_changes (workspace_id) SELECT w FROM unnest(passed_over) w; END IF;
   END LOOP;
   RETURN given;
 END
 $$;
 
-CREATE TYPE claimed_run AS (workspace_id text, run_id text, task_id text, epoch int, queued_at timestamptz, n int);
+CREATE TYPE claimed_run AS (workspace_id text, run_id text, task_id text, epoch int, queued_at timestamptz);
 
 -- Gives out slots and leases admitted runs to a worker, one per token hash. The new epoch fences every earlier attempt.
 -- The workspace with the lowest pass is next, and each claim adds to its pass
@@ -298,65 +309,112 @@ CREATE TYPE claimed_run AS (workspace_id text, run_id text, task_id text, epoch 
 -- in: with k others ready it waits for k claims at most, however many runs they have waiting. Claims that are made at
 -- the same time may each be one more.
 -- weights: {plan: weight}, from 1. Slots are given out here, too, so that work which has just come needs no second transaction.
+-- slice_ms: agent time that is booked for each of them, milliseconds; NULL: none.
 -- brief: {agent, prompt, toolCallLimit, wallTimeLeftMs, startDelayMs}, all that a worker has to know of a run's
 -- first attempt without input files; NULL: there is more to read.
-CREATE FUNCTION claim(worker text, lease interval, token_hashes text[], weights jsonb, admit_at_most int)
-  RETURNS TABLE (workspace_id text, run_id text, task_id text, epoch int, token_no int, has_parent boolean, brief json)
+-- agent_time: the answer of lease_agent_time for the first slice; NULL: the worker has to ask.
+CREATE FUNCTION claim(worker text, lease interval, token_hashes text[], weights jsonb, admit_at_most int, slice_ms bigint)
+  RETURNS TABLE (workspace_id text, run_id text, task_id text, epoch int, token_no int, has_parent boolean, brief json, agent_time jsonb)
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
   SET plan_cache_mode = force_generic_plan SET enable_hashjoin = off SET enable_mergejoin = off
 AS $$
 DECLARE
-  wanted int := coalesce(array_length(token_hashes, 1), 0);
-  passed_over text[] := '{}';
+  wanted int;
+  queues text[];
+  looked_at text[] := '{}';
+  taken_now claimed_run[];
   picked claimed_run[] := '{}';
-  q run_queues;
-  c runs;
-  n int := 0;
+  booked jsonb[];
   moment timestamptz;
 BEGIN
   PERFORM admit_runs(admit_at_most);
   LOOP
-    EXIT WHEN n = wanted;
-    SELECT x.* INTO q FROM run_queues x WHERE x.ready AND x.workspace_id <> ALL (passed_over) ORDER BY x.pass, x.workspace_id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED;
-    IF NOT FOUND THEN
+    wanted := coalesce(cardinality(token_hashes), 0) - cardinality(picked);
+    EXIT WHEN wanted = 0;
+    SELECT array_agg(q.workspace_id) INTO queues FROM (
+      SELECT x.workspace_id FROM run_queues x WHERE x.ready AND x.workspace_id <> ALL (looked_at) ORDER BY x.pass, x.workspace_id LIMIT wanted FOR NO KEY UPDATE SKIP LOCKED) q;
+    IF queues IS NULL THEN
       -- Others are claiming of all that are ready. They may leave something, so it is worth to wait for the first of them,
       -- but not for who holds a queue: others that give out slots may wait for that one.
-      EXIT WHEN n > 0 OR cardinality(passed_over) > 0;
-      SELECT x.* INTO q FROM run_queues x WHERE x.ready ORDER BY x.pass, x.workspace_id LIMIT 1 FOR NO KEY UPDATE;
-      EXIT WHEN NOT FOUND;
+      EXIT WHEN cardinality(looked_at) > 0;
+      SELECT array_agg(q.workspace_id) INTO queues FROM (SELECT x.workspace_id FROM run_queues x WHERE x.ready ORDER BY x.pass, x.workspace_id LIMIT 1 FOR NO KEY UPDATE) q;
+      EXIT WHEN queues IS NULL;
     END IF;
-    -- Not joined: a plan that has this on the inner side of a loop runs it again for each row, and passes over what it has just taken.
-    UPDATE runs r SET state = 'claimed', epoch = r.epoch + 1, worker_id = worker, lease_until = clock_now() + lease
-      WHERE r.workspace_id = q.workspace_id
-        AND r.id = (SELECT x.id FROM runs x WHERE x.workspace_id = q.workspace_id AND x.state = 'admitted' ORDER BY x.turn_at, x.id LIMIT 1 FOR UPDATE SKIP LOCKED)
-      RETURNING r.* INTO c;
-    IF NOT FOUND THEN
-      passed_over := passed_over || q.workspace_id;
-    ELSE
-      n := n + 1;
-      picked := array_append(picked, ROW(c.workspace_id, c.id, c.task_id, c.epoch, c.queued_at, n)::claimed_run);
-      q.pass := q.pass + 1000000 * (SELECT count(*) FROM runs r WHERE r.workspace_id = q.workspace_id AND r.slot_no IS NOT NULL AND r.state = 'claimed')
-        / coalesce((SELECT (weights->>w.plan)::int FROM workspaces w WHERE w.workspace_id = q.workspace_id), 1);
-    END IF;
-    UPDATE run_queues x SET pass = q.pass, ready = EXISTS (SELECT FROM runs r WHERE r.workspace_id = q.workspace_id AND r.state = 'admitted')
-      WHERE x.workspace_id = q.workspace_id;
+    looked_at := looked_at || queues;
+    -- The queues are locked, so what is read of their runs from here on is not claimed by others. Each run has the pass at
+    -- which its queue comes to it; the lowest are what claiming one after the other would take, of a queue no more than
+    -- double its share. Chosen before they are locked, and not joined to what is locked: a plan that has this on the inner side of a loop runs it again for each
+    -- row, and passes over what it has just taken.
+    WITH queue AS MATERIALIZED (
+      SELECT q.workspace_id, q.pass, (SELECT count(*) FILTER (WHERE r.state = 'claimed') FROM runs r WHERE r.workspace_id = q.workspace_id AND r.slot_no IS NOT NULL) AS running,
+          coalesce((SELECT (weights->>w.plan)::int FROM workspaces w WHERE w.workspace_id = q.workspace_id), 1) AS weight
+        FROM run_queues q WHERE q.workspace_id = ANY (queues)),
+    chosen AS MATERIALIZED (
+      SELECT q.workspace_id, c.id FROM queue q CROSS JOIN LATERAL (
+          SELECT x.id, row_number() OVER (ORDER BY x.turn_at, x.id) - 1 AS before FROM (
+            SELECT r.id, r.turn_at FROM runs r WHERE r.workspace_id = q.workspace_id AND r.state = 'admitted' ORDER BY r.turn_at, r.id
+              LIMIT least(wanted, 1 + 2 * q.weight * wanted / cardinality(queues))) x) c
+        ORDER BY q.pass + claims_pass(q.running, c.before, q.weight), q.workspace_id, c.before LIMIT wanted),
+    free AS MATERIALIZED (
+      SELECT c.workspace_id, r.id FROM chosen c CROSS JOIN LATERAL (
+        SELECT x.id, x.state FROM runs x WHERE x.workspace_id = c.workspace_id AND x.id = c.id FOR UPDATE SKIP LOCKED) r WHERE r.state = 'admitted'),
+    taken AS (
+      UPDATE runs r SET state = 'claimed', epoch = r.epoch + 1, worker_id = worker, lease_until = clock_now() + lease FROM free f
+        WHERE r.workspace_id = f.workspace_id AND r.id = f.id RETURNING r.workspace_id, r.id, r.task_id, r.epoch, r.queued_at)
+    SELECT array_agg(ROW(t.workspace_id, t.id, t.task_id, t.epoch, t.queued_at)::claimed_run) INTO taken_now FROM taken t;
+    UPDATE run_queues q SET pass = q.pass + claims_pass(k.claimed - k.new, k.new, k.weight), ready = k.has_more
+      FROM (SELECT u.id, (SELECT true FROM runs r WHERE r.workspace_id = u.id AND r.state = 'admitted' LIMIT 1) IS NOT NULL AS has_more,
+          (SELECT count(*) FILTER (WHERE r.state = 'claimed') FROM runs r WHERE r.workspace_id = u.id AND r.slot_no IS NOT NULL) AS claimed,
+          (SELECT count(*) FROM unnest(taken_now) f WHERE f.workspace_id = u.id) AS new,
+          coalesce((SELECT (weights->>w.plan)::int FROM workspaces w WHERE w.workspace_id = u.id), 1) AS weight FROM unnest(queues) u(id)) k
+      WHERE q.workspace_id = k.id;
+    picked := picked || taken_now;
+    -- Then nobody else was ready.
+    EXIT WHEN cardinality(queues) < wanted;
   END LOOP;
-  IF n = 0 THEN RETURN; END IF;
+  IF cardinality(picked) = 0 THEN RETURN; END IF;
   moment := clock_now();
-  INSERT INTO attempts (workspace_id, run_id, epoch, worker_id, token_hash, started_at)
-    SELECT p.workspace_id, p.run_id, p.epoch, worker, token_hashes[p.n], moment FROM unnest(picked) p;
+  WITH attempt AS (
+    INSERT INTO attempts (workspace_id, run_id, epoch, worker_id, token_hash, started_at)
+      SELECT p.workspace_id, p.run_id, p.epoch, worker, token_hashes[p.n], moment FROM unnest(picked) WITH ORDINALITY p(workspace_id, run_id, task_id, epoch, queued_at, n))
   UPDATE tasks t SET state = 'running', parked = NULL, started_at = coalesce(t.started_at, moment) FROM unnest(picked) p
     WHERE t.workspace_id = p.workspace_id AND t.id = p.task_id;
   PERFORM append_events(array_agg(p.workspace_id), array_agg(p.task_id), array_agg('run.claimed'::text),
     array_agg(jsonb_build_object('run_id', p.run_id, 'attempt', p.epoch, 'worker_id', worker)), false) FROM unnest(picked) p;
-  RETURN QUERY SELECT p.workspace_id, p.run_id, p.task_id, p.epoch, p.n, t.parent_task_id IS NOT NULL,
-      CASE WHEN p.epoch = 1 AND t.upload_id IS NULL AND NOT EXISTS (SELECT FROM runs r WHERE r.workspace_id = p.workspace_id AND r.task_id = p.task_id AND r.id <> p.run_id) THEN
+  -- Last, for the balances are the busiest rows.
+  IF slice_ms IS NOT NULL THEN booked := book_first_slices(picked, slice_ms); END IF;
+  RETURN QUERY SELECT p.workspace_id, p.run_id, p.task_id, p.epoch, p.n::int, t.parent_task_id IS NOT NULL,
+      CASE WHEN p.epoch = 1 AND t.upload_id IS NULL THEN
         json_build_object('agent', json_build_object('id', a.id, 'name', a.name, 'role', a.role, 'traits', a.traits, 'voice', a.voice, 'systemPrompt', a.system_prompt,
             'tools', a.tools, 'model', a.model, 'desk', a.desk),
           'prompt', t.prompt, 'toolCallLimit', t.tool_call_limit, 'wallTimeLeftMs', floor(t.wall_time_limit_ms - extract(epoch FROM moment - t.started_at) * 1000),
-          'startDelayMs', greatest(0, extract(epoch FROM moment - p.queued_at) * 1000)) END
-    FROM unnest(picked) p CROSS JOIN LATERAL (SELECT * FROM tasks x WHERE x.workspace_id = p.workspace_id AND x.id = p.task_id OFFSET 0) t
+          'startDelayMs', greatest(0, extract(epoch FROM moment - p.queued_at) * 1000)) END,
+      booked[p.n]
+    FROM unnest(picked) WITH ORDINALITY p(workspace_id, run_id, task_id, epoch, queued_at, n)
+      CROSS JOIN LATERAL (SELECT * FROM tasks x WHERE x.workspace_id = p.workspace_id AND x.id = p.task_id OFFSET 0) t
       CROSS JOIN LATERAL (SELECT * FROM agents x WHERE x.workspace_id = p.workspace_id AND x.id = t.agent_id OFFSET 0) a;
+END
+$$;
+
+-- What so many claims one after the other add to the pass of a queue that has so many running: the sum of 1 + running
+-- over them, by weight, in millionths.
+CREATE FUNCTION claims_pass(running bigint, claims bigint, weight int) RETURNS bigint
+  LANGUAGE sql IMMUTABLE
+  RETURN 1000000 * (running * claims + claims * (claims + 1) / 2) / weight;
+
+-- A run whose booking breaks must not keep all others from being claimed: then none is booked, and each worker's asking
+-- for its own shows which it was.
+CREATE FUNCTION book_first_slices(claimed claimed_run[], slice_ms bigint) RETURNS jsonb[]
+  LANGUAGE plpgsql SET search_path = public, pg_temp SET enable_material = off SET join_collapse_limit = 1
+AS $$
+DECLARE
+  asked asked_time[];
+BEGIN
+  asked := ARRAY(SELECT ROW(c.workspace_id, c.run_id, c.epoch, 1, slice_ms, NULL, NULL, c.n)::asked_time
+    FROM unnest(claimed) WITH ORDINALITY c(workspace_id, run_id, task_id, epoch, queued_at, n));
+  RETURN ARRAY(SELECT b.answer FROM book_times(time_paths(asked)) b ORDER BY b.place);
+EXCEPTION WHEN OTHERS THEN
+  RETURN NULL;
 END
 $$;
 
@@ -493,11 +551,11 @@ $$;
 CALL own_definer_functions();
 REVOKE EXECUTE ON PROCEDURE make_tenant_table, own_definer_functions FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION clock_now(), current_workspace() TO guildhall_app, guildhall_ledger, guildhall_platform, guildhall_definer;
-GRANT EXECUTE ON FUNCTION append_events(text[], text[], text[], jsonb[], boolean) TO guildhall_definer;
+GRANT EXECUTE ON FUNCTION append_events(text[], text[], text[], jsonb[], boolean), claims_pass(bigint, bigint, int), book_first_slices(claimed_run[], bigint) TO guildhall_definer;
 GRANT EXECUTE ON FUNCTION append_event(text, text, text, jsonb), wake_run(text, text, int), end_task(text, text, text, text, text, jsonb) TO guildhall_app, guildhall_definer;
 GRANT EXECUTE ON FUNCTION append_audit(text, text, text, text, text, text), append_run_events(text, int, jsonb), record_step(text, int, int, text, text, jsonb, jsonb), lock_lease(text, int), finish_run(text, int, text, text, text, jsonb), park_run(text, int, text, jsonb, timestamptz, text), set_limit(text, text, text, bigint, text),
   budget_room(text, text, budget_key) TO guildhall_app;
 GRANT EXECUTE ON FUNCTION budget_room(text, text, budget_key) TO guildhall_definer;
 GRANT EXECUTE ON FUNCTION commit_spending(json, json, json), mark_dispatched(text, text, text), run_active(text, text, int, text), take_journal(text, text, int, text, text), lease_agent_time(text, text, int, int, bigint),
-  process_seen(text, text), reap_holds(interval, interval, int), admit_runs(int), claim(text, interval, text[], jsonb, int), finish_runs(json), heartbeat(text, interval, jsonb),
+  process_seen(text, text), reap_holds(interval, interval, int), admit_runs(int), claim(text, interval, text[], jsonb, int, bigint), finish_runs(json), heartbeat(text, interval, jsonb),
   release_run(text, text, int, text), wake_due_runs(), wake_limited_runs() TO guildhall_ledger;

@@ -33,6 +33,14 @@ const lost: readonly Rule[] = [
   },
   {
     law: "I1",
+    name: "a run has its task, an attempt its run, and an event its stream",
+    counts: counted("runs"),
+    finds: `SELECT r.workspace_id, r.id AS run_id, NULL AS stream_id FROM runs r WHERE NOT EXISTS (SELECT FROM tasks t WHERE t.workspace_id = r.workspace_id AND t.id = r.task_id)
+      UNION ALL SELECT a.workspace_id, a.run_id, NULL FROM attempts a WHERE NOT EXISTS (SELECT FROM runs r WHERE r.workspace_id = a.workspace_id AND r.id = a.run_id)
+      UNION ALL SELECT e.workspace_id, NULL, e.stream_id FROM events e WHERE NOT EXISTS (SELECT FROM streams s WHERE s.workspace_id = e.workspace_id AND s.id = e.stream_id)`,
+  },
+  {
+    law: "I1",
     name: "a claimed run has an open attempt of its epoch",
     counts: counted("runs WHERE state = 'claimed'"),
     finds: `SELECT r.workspace_id, r.id AS run_id, r.epoch FROM runs r

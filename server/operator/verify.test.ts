@@ -226,6 +226,17 @@ const corruptions: readonly [law: Law, rule: string, sql: string][] = [
     "in the queue of its workspace",
     `UPDATE runs SET state = 'admitted', slot_no = 9 WHERE state = 'queued'; UPDATE run_queues SET ready = false`,
   ],
+  ["I1", "a run has its task", `UPDATE runs SET task_id = 'task_gone' WHERE id = '$ended.run'`],
+  [
+    "I1",
+    "an attempt its run",
+    `UPDATE attempts SET run_id = 'run_gone' WHERE run_id = '$ended.run'`,
+  ],
+  [
+    "I1",
+    "an event its stream",
+    `UPDATE events SET stream_id = 'task_gone' WHERE stream_id = '$ended.task' AND seq = 1`,
+  ],
   [
     "I1",
     "open attempt of its epoch",

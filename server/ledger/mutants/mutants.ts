@@ -235,8 +235,8 @@ const inDatabase: readonly Mutant[] = [
     file: "server/migrations/0013_agent_time_groups.sql",
     edits: [
       {
-        find: "b.posted + b.held + w.needed > b.limit_amount",
-        replace: "b.posted + b.held > b.limit_amount",
+        find: "x.posted + x.held + w.needed > x.limit_amount",
+        replace: "x.posted + x.held > x.limit_amount",
       },
     ],
     tests: ORACLE,

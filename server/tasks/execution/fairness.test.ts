@@ -191,7 +191,7 @@ it("with 100,000 tasks of one workspace waiting, another one's starts with the n
   const other = await withRuns(1);
   await admin.query("BEGIN");
   const { rows: claimed } = await admin.query<{ workspace_id: string }>(
-    `SELECT workspace_id FROM claim('wrk_flood', interval '1 minute', ARRAY['a', 'b'], '{}', 64)`,
+    `SELECT workspace_id FROM claim('wrk_flood', interval '1 minute', ARRAY['a', 'b'], '{}', 64, NULL)`,
   );
   const { rows: read } = await admin.query<{ rows: number }>(
     `SELECT (seq_tup_read + idx_tup_fetch)::int AS rows FROM pg_stat_xact_user_tables WHERE relname = 'runs'`,

@@ -25,7 +25,7 @@ function open(options: { answers: readonly Answer[]; limitMs: number }) {
   const granted: { no: number; atMs: number; ms: number }[] = [];
   let sent = 0;
   const pass = (ms: number) => new Promise<void>((resolve) => void setTimeout(resolve, ms));
-  const ledger: Pick<Ledger, "leaseAgentTime" | "returnAgentTime"> = {
+  const ledger: Pick<Ledger, "leaseAgentTime" | "noteRefusedTime"> = {
     async leaseAgentTime({ bookingNo, sliceMs }) {
       const answer = options.answers[sent++ % options.answers.length];
       await pass(answer?.thereMs ?? 0);
@@ -48,12 +48,13 @@ function open(options: { answers: readonly Answer[]; limitMs: number }) {
         };
       return { status: "granted", ms };
     },
-    returnAgentTime: () => Promise.resolve(true),
+    noteRefusedTime: () => Promise.resolve(),
   };
   const time = createAgentTime({
     ledger,
     clock,
     lease,
+    claimedAtMs: 0,
     claim: {
       workspaceId: "ws_1",
       runId: "run_1",

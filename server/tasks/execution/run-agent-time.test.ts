@@ -20,18 +20,29 @@ async function open(options: { sliceMs: number; lost: (request: number) => boole
   const lease = createRunLease({ clock, leaseMs: LONG_MS, sentAtMs });
   onTestFinished(() => lease.close());
   let requests = 0;
-  const overConnection: Pick<Ledger, "leaseAgentTime" | "returnAgentTime"> = {
+  const overConnection: Pick<Ledger, "leaseAgentTime" | "noteRefusedTime"> = {
     async leaseAgentTime(request) {
       const isLost = options.lost(++requests);
       const answer = await ledger.leaseAgentTime(request);
       if (isLost) throw new Error("Connection terminated unexpectedly");
       return answer;
     },
-    returnAgentTime: ledger.returnAgentTime,
+    noteRefusedTime: ledger.noteRefusedTime,
   };
   const claim = { ...run, token: new Secret(run.token) };
   const { sliceMs } = options;
-  const time = createAgentTime({ ledger: overConnection, clock, claim, lease, sliceMs, log });
+  const time = createAgentTime({
+    ledger: overConnection,
+    clock,
+    claim,
+    claimedAtMs: sentAtMs,
+    lease,
+    sliceMs,
+    log,
+  });
+  async function giveBack(): Promise<void> {
+    await ledger.returnAgentTime({ ...run, unusedMs: await time.end() });
+  }
   async function booked(): Promise<{ slices: number; kept: number }> {
     const { rows } = await admin.query<{ slices: number; kept: number }>(
       "SELECT count(*)::int AS slices, coalesce(sum(granted_ms - returned_ms), 0)::int AS kept FROM time_slices WHERE run_id = $1",
@@ -43,16 +54,19 @@ async function open(options: { sliceMs: number; lost: (request: number) => boole
     admin.query("UPDATE workspaces SET suspended = 'operator' WHERE workspace_id = $1", [
       run.workspaceId,
     ]);
-  return { time, booked, lease, suspend, requests: () => requests };
+  return { time, giveBack, booked, lease, suspend, requests: () => requests };
 }
 
 it("a booking whose answer was lost is asked for again and not made twice", async () => {
   // The second booking is due after 1.2 of these 1.8 seconds.
-  const { time, booked, lease, requests } = await open({ sliceMs: 1_800, lost: (n) => n === 2 });
+  const { time, giveBack, booked, lease, requests } = await open({
+    sliceMs: 1_800,
+    lost: (n) => n === 2,
+  });
   const startedMs = systemClock.monotonicMs();
   await time.start();
   await expect.poll(requests, { timeout: 20_000 }).toBeGreaterThanOrEqual(3);
-  await time.end();
+  await giveBack();
   const usedMs = systemClock.monotonicMs() - startedMs;
   expect(lease.stopped()).toBeUndefined();
   const { slices, kept } = await booked();
@@ -62,19 +76,19 @@ it("a booking whose answer was lost is asked for again and not made twice", asyn
 });
 
 it("time whose booking was never answered is given back when the run stops", async () => {
-  const { time, booked } = await open({ sliceMs: LONG_MS, lost: (n) => n === 1 });
+  const { time, giveBack, booked } = await open({ sliceMs: LONG_MS, lost: (n) => n === 1 });
   await expect(time.start()).rejects.toThrow("Connection terminated");
   expect(await booked()).toEqual({ slices: 1, kept: LONG_MS });
-  await time.end();
+  await giveBack();
   const { slices, kept } = await booked();
   expect(slices).toBe(1);
   expect(kept).toBeLessThan(LONG_MS / 2);
 });
 
 it("time whose booking is answered only while the run stops is given back, too", async () => {
-  const { time, booked } = await open({ sliceMs: LONG_MS, lost: () => false });
+  const { time, giveBack, booked } = await open({ sliceMs: LONG_MS, lost: () => false });
   const starting = time.start();
-  await time.end();
+  await giveBack();
   await starting;
   const { slices, kept } = await booked();
   expect(slices).toBe(1);
@@ -82,7 +96,10 @@ it("time whose booking is answered only while the run stops is given back, too",
 });
 
 it("a run of a suspended workspace stops where its booked time ends, and says why", async () => {
-  const { time, lease, suspend, requests } = await open({ sliceMs: 1_500, lost: () => false });
+  const { time, giveBack, lease, suspend, requests } = await open({
+    sliceMs: 1_500,
+    lost: () => false,
+  });
   await time.start();
   await suspend();
   await expect
@@ -92,5 +109,5 @@ it("a run of a suspended workspace stops where its booked time ends, and says wh
       reason: { kind: "suspended", reason: "operator" },
     });
   expect(requests()).toBe(2);
-  await time.end();
+  await giveBack();
 });

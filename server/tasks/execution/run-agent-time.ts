@@ -8,16 +8,18 @@ import type { RunLease } from "./run-lease.ts";
 const RETRY_MS = 250;
 
 export type AgentTime = {
-  /** Books the first slice. When there is none, it stops the lease's signal. */
+  /** Goes on from the slice that was booked with the claim, or books the first one. When there is none, it stops the lease's signal. */
   start(): Promise<void>;
-  /** Gives back what was booked and not used, unless a later attempt has begun. Never rejects. */
-  end(): Promise<void>;
+  /** Stops the count. -> what was booked and not used, milliseconds. Never rejects. */
+  end(): Promise<number>;
 };
 
 export type AgentTimeDeps = {
-  ledger: Pick<Ledger, "leaseAgentTime" | "returnAgentTime">;
+  ledger: Pick<Ledger, "leaseAgentTime" | "noteRefusedTime">;
   clock: Clock;
   claim: Claim;
+  /** When the claim was asked for, monotonic milliseconds: its slice counts from there. */
+  claimedAtMs: number;
   lease: RunLease;
   sliceMs: number;
   log: Logger;
@@ -55,13 +57,16 @@ function createBookings(deps: Pick<AgentTimeDeps, "ledger" | "claim" | "sliceMs"
   /** The last request, as long as it is not known what it has booked. */
   let unanswered: Promise<Answer> | undefined;
 
+  function keep(answer: Answer): void {
+    if (answer.status !== "granted") return;
+    bookingNo++;
+    bookedMs += answer.ms;
+  }
+
   async function request(): Promise<Answer> {
     const answer = await ledger.leaseAgentTime({ workspaceId, runId, epoch, bookingNo, sliceMs });
     unanswered = undefined;
-    if (answer.status === "granted") {
-      bookingNo++;
-      bookedMs += answer.ms;
-    }
+    keep(answer);
     return answer;
   }
 
@@ -70,6 +75,8 @@ function createBookings(deps: Pick<AgentTimeDeps, "ledger" | "claim" | "sliceMs"
     unanswered = request();
     return unanswered;
   }
+
+  if (claim.agentTime) keep(claim.agentTime);
 
   return {
     ask,
@@ -88,9 +95,9 @@ function createBookings(deps: Pick<AgentTimeDeps, "ledger" | "claim" | "sliceMs"
  */
 export function createAgentTime(deps: AgentTimeDeps): AgentTime {
   const { ledger, clock, claim, lease } = deps;
-  const { workspaceId, runId, epoch } = claim;
+  const { workspaceId, runId } = claim;
   const bookings = createBookings(deps);
-  let startedAtMs = clock.monotonicMs();
+  let startedAtMs = deps.claimedAtMs;
   let refused: ReturnType<typeof toStop> | undefined;
   const timers = new Set<NodeJS.Timeout>();
   let closed = false;
@@ -115,8 +122,7 @@ export function createAgentTime(deps: AgentTimeDeps): AgentTime {
     else lease.stop(refused ?? { kind: "lost" });
   }
 
-  async function book(): Promise<void> {
-    const answer = await bookings.ask();
+  function take(answer: Answer): void {
     switch (answer.status) {
       case "stale":
         lease.stop({ kind: "lost" });
@@ -133,32 +139,33 @@ export function createAgentTime(deps: AgentTimeDeps): AgentTime {
   async function renew(): Promise<void> {
     if (closed || lease.signal.aborted) return;
     try {
-      await book();
+      take(await bookings.ask());
     } catch (error) {
       deps.log.warn({ err: error, run_id: runId }, "agent time could not be booked, trying again");
       at(clock.monotonicMs() + RETRY_MS, () => void renew());
     }
   }
 
-  /** At most the last slices are lost; the outcome of the run must not be. */
-  function warnOfLoss(error: unknown): void {
-    deps.log.warn({ err: error, run_id: runId }, "unused agent time was not given back");
-  }
-
   return {
     async start() {
-      startedAtMs = clock.monotonicMs();
-      await book();
+      if (claim.agentTime === undefined) {
+        startedAtMs = clock.monotonicMs();
+        take(await bookings.ask());
+      } else {
+        if (claim.agentTime.status === "exhausted")
+          await ledger.noteRefusedTime({ workspaceId, runId, refusal: claim.agentTime });
+        take(claim.agentTime);
+      }
       expire();
     },
     async end() {
       closed = true;
       for (const timer of timers) clearTimeout(timer);
       timers.clear();
-      await bookings.settle().catch(warnOfLoss);
-      const unusedMs = Math.floor(endsAtMs() - clock.monotonicMs());
-      if (unusedMs <= 0) return;
-      await ledger.returnAgentTime({ workspaceId, runId, epoch, unusedMs }).catch(warnOfLoss);
+      await bookings.settle().catch((error: unknown) => {
+        deps.log.warn({ err: error, run_id: runId }, "the last booking of agent time is not known");
+      });
+      return Math.max(0, Math.floor(endsAtMs() - clock.monotonicMs()));
     },
   };
 }

@@ -82,7 +82,7 @@ it("of claims at the same time none takes what another one takes, and none goes 
   try {
     await other.query("BEGIN");
     const taken = await other.query<{ run_id: string }>(
-      "SELECT run_id FROM claim('wrk_other', interval '10 minutes', ARRAY['1', '2', '3', '4', '5'], '{}', 64)",
+      "SELECT run_id FROM claim('wrk_other', interval '10 minutes', ARRAY['1', '2', '3', '4', '5'], '{}', 64, NULL)",
     );
     expect(taken.rowCount).toBe(5);
     const claiming = claim(5);
@@ -134,4 +134,66 @@ it("a claim tells all there is to know of a run's first attempt without files, a
   expect((await claim(1)).map((one) => [one.runId, one.epoch, one.brief])).toEqual([
     [plain.runId, 2, undefined],
   ]);
+});
+
+const booking = (atMost: number, agentTimeSliceMs: number) =>
+  claimRuns(db, { workerId: "wrk_time", leaseMs: 600_000, atMost, agentTimeSliceMs });
+
+async function slicesOf(claims: readonly Claim[]): Promise<object[]> {
+  const { rows } = await admin.query<object>(
+    "SELECT run_id, epoch, granted_ms::int AS ms FROM time_slices WHERE run_id = ANY($1) ORDER BY run_id, slice_no",
+    [claims.map((one) => one.runId)],
+  );
+  return rows;
+}
+
+it("a claim books the first slice of agent time of each run, of a later attempt too, and as much as its task may have", async () => {
+  const tenant = await createTenant(admin);
+  const [small, large] = [
+    await createQueuedRun(admin, tenant, { agentTimeLimitMs: 4_000 }),
+    await createQueuedRun(admin, tenant),
+  ];
+  const claims = await booking(5, 3_000);
+  expect(claims.map((one) => [one.runId, one.agentTime])).toEqual(
+    [small, large].map(({ runId }) => [runId, { status: "granted", ms: 3_000 }]),
+  );
+  for (const one of claims) await releaseRun(db, one, "test");
+  const again = await booking(5, 3_000);
+  expect(again.map((one) => [one.runId, one.agentTime])).toEqual([
+    [small.runId, { status: "granted", ms: 1_000 }],
+    [large.runId, { status: "granted", ms: 3_000 }],
+  ]);
+  expect(await slicesOf(again)).toEqual([
+    { run_id: small.runId, epoch: 1, ms: 3_000 },
+    { run_id: small.runId, epoch: 2, ms: 1_000 },
+    { run_id: large.runId, epoch: 1, ms: 3_000 },
+    { run_id: large.runId, epoch: 2, ms: 3_000 },
+  ]);
+  for (const one of again) await releaseRun(db, one, "test");
+  expect((await booking(1, 3_000))[0]?.agentTime).toMatchObject({
+    status: "exhausted",
+    level: "task",
+    posted: 4_000,
+    limit: 4_000,
+  });
+});
+
+it("a claimed run of a suspended workspace has no agent time, and others beside it have theirs", async () => {
+  const stopped = await createTenant(admin);
+  const going = await createTenant(admin);
+  const runs = [await createQueuedRun(admin, stopped), await createQueuedRun(admin, going)];
+  await admin.query("UPDATE workspaces SET suspended = 'operator' WHERE workspace_id = $1", [
+    stopped.workspaceId,
+  ]);
+  const claims = new Map((await booking(5, 3_000)).map((one) => [one.runId, one.agentTime]));
+  expect(claims.get(runs[0]!.runId)).toEqual({ status: "suspended", reason: "operator" });
+  expect(claims.get(runs[1]!.runId)).toEqual({ status: "granted", ms: 3_000 });
+});
+
+it("a booking that breaks keeps no run from being claimed: its worker asks for itself", async () => {
+  const tenant = await createTenant(admin);
+  for (let n = 0; n < 2; n++) await createQueuedRun(admin, tenant);
+  const claims = await booking(5, 86_400_001);
+  expect(claims.map((one) => one.agentTime)).toEqual([undefined, undefined]);
+  expect(await slicesOf(claims)).toEqual([]);
 });

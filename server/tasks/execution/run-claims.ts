@@ -1,4 +1,6 @@
 import type { Agent } from "../../agents/agents.ts";
+import { readAgentTime } from "../../ledger/answers.ts";
+import type { AgentTimeOutcome } from "../../ledger/calls.ts";
 import { plans } from "../../ledger/plans.ts";
 import type { Db } from "../../platform/db.ts";
 import { formatRunToken, newRunSecret } from "../../platform/run-token.ts";
@@ -17,6 +19,8 @@ export type Claim = {
   hasParent?: boolean;
   /** What a worker has to know of the task; absent when there are files to read, or the claim was not asked. */
   brief?: RunBrief;
+  /** What became of its first slice of agent time, which was asked for with the claim; absent when it is yet to be. */
+  agentTime?: AgentTimeOutcome;
 };
 
 /** What a worker must know of a task that has no files yet. */
@@ -37,6 +41,7 @@ type ClaimRow = {
   token_no: number;
   has_parent: boolean;
   brief: RunBrief | null;
+  agent_time: unknown;
 };
 
 const weights = JSON.stringify(
@@ -45,28 +50,32 @@ const weights = JSON.stringify(
 /** Workspaces in which one transaction looks for free slots. */
 const ADMIT_AT_MOST = 64;
 
-/** Gives free slots to queued runs, then leases up to `atMost` admitted runs to the worker. */
+/**
+ * Gives free slots to queued runs, then leases up to `atMost` admitted runs to the worker. `agentTimeSliceMs`: what is
+ * booked of agent time for each of them in the same transaction.
+ */
 export async function claimRuns(
   db: Db,
-  claim: { workerId: string; leaseMs: number; atMost: number },
+  claim: { workerId: string; leaseMs: number; atMost: number; agentTimeSliceMs?: number },
 ): Promise<Claim[]> {
   const secrets = Array.from({ length: claim.atMost }, newRunSecret);
   const rows = await db.ledger<ClaimRow>({
     name: "claim",
-    text: `SELECT workspace_id, run_id, task_id, epoch, token_no, has_parent, brief FROM claim($1, $2 * interval '1 millisecond', $3, $4, $5)`,
+    text: `SELECT workspace_id, run_id, task_id, epoch, token_no, has_parent, brief, agent_time FROM claim($1, $2 * interval '1 millisecond', $3, $4, $5, $6)`,
     values: [
       claim.workerId,
       claim.leaseMs,
       secrets.map((secret) => secret.hash),
       weights,
       ADMIT_AT_MOST,
+      claim.agentTimeSliceMs ?? null,
     ],
   });
   return rows.map((row) => {
     const { workspace_id: workspaceId, run_id: runId, task_id: taskId, epoch } = row;
     const secret = secrets[row.token_no - 1]?.secret ?? "";
     const token = new Secret(formatRunToken({ workspaceId, runId, epoch, secret }));
-    const { has_parent: hasParent, brief } = row;
+    const { has_parent: hasParent, brief, agent_time: agentTime } = row;
     return {
       workspaceId,
       runId,
@@ -75,6 +84,7 @@ export async function claimRuns(
       token,
       hasParent,
       ...(brief === null ? {} : { brief }),
+      ...(agentTime === null ? {} : { agentTime: readAgentTime(agentTime) }),
     };
   });
 }

@@ -1,9 +1,9 @@
 import { expect, it } from "vitest";
 import { createTestDatabase } from "../../test/database.ts";
 import { brokenLaws, eventsOf } from "../../test/run-stage.ts";
-import { createQueuedRun, createTenant } from "../../test/tenant.ts";
+import { createQueuedRun, createTenant, type Tenant } from "../../test/tenant.ts";
 import { admitRuns, claimRuns, type Claim } from "./run-claims.ts";
-import { createRunEnds } from "./run-ends.ts";
+import { createRunEnds, type UnusedTime } from "./run-ends.ts";
 
 const database = await createTestDatabase();
 const { db, admin } = database;
@@ -15,7 +15,9 @@ async function claimAll(): Promise<Map<string, Claim>> {
   return new Map(claims.map((claim) => [claim.taskId, claim]));
 }
 
-const endOf = (claim: Claim) => ends.finish(claim, { state: "succeeded", result: claim.taskId });
+const nothing: UnusedTime = { ms: 0, giveBack: () => Promise.resolve() };
+const endOf = (claim: Claim) =>
+  ends.finish(claim, { state: "succeeded", result: claim.taskId }, nothing);
 
 async function stateOf(taskId: string): Promise<object> {
   const { rows } = await admin.query<object>(
@@ -33,7 +35,7 @@ it("runs of several workspaces that end at once each end whole: task, run, attem
     for (let n = 0; n < 3; n++) await createQueuedRun(admin, tenant);
   const [first, ...others] = (await claimAll()).values();
   const failed = { state: "failed", cause: "agent_error", message: "It is \u0000 over." } as const;
-  const answers = await Promise.all([ends.finish(first!, failed), ...others.map(endOf)]);
+  const answers = await Promise.all([ends.finish(first!, failed, nothing), ...others.map(endOf)]);
   expect(answers).toEqual(Array.from({ length: 6 }, () => true));
   const over = { run: "ended", slot_no: null, closed: true, at_once: true, told: 1 };
   expect(await stateOf(first!.taskId)).toEqual({
@@ -113,4 +115,60 @@ it("a task with open children takes them with it, and a child wakes the parent t
   expect(woken).toEqual([{ state: "admitted" }]);
   await admitRuns(db);
   expect(await brokenLaws(database)).toEqual([]);
+});
+
+/** Claims the waiting runs of the workspace, each with so much agent time. */
+async function claimWithTime({ workspaceId }: Tenant, agentTimeSliceMs: number): Promise<Claim[]> {
+  const claim = { workerId: "wrk_ends", leaseMs: 600_000, atMost: 50, agentTimeSliceMs };
+  return (await claimRuns(db, claim)).filter((one) => one.workspaceId === workspaceId);
+}
+
+function unused(ms: number): UnusedTime & { asked: number } {
+  const time = {
+    ms,
+    asked: 0,
+    giveBack() {
+      time.asked += 1;
+      return Promise.resolve();
+    },
+  };
+  return time;
+}
+
+const timeOf = async (level: string, scopeId: string): Promise<number | undefined> => {
+  const { rows } = await admin.query<{ posted: number }>(
+    "SELECT posted::int AS posted FROM budgets WHERE meter = 'agent_time' AND level = $1 AND scope_id = $2",
+    [level, scopeId],
+  );
+  return rows[0]?.posted;
+};
+
+it("runs that end give back the agent time that they did not use, at each level, in the same transaction", async () => {
+  const tenant = await createTenant(admin);
+  for (let n = 0; n < 3; n++) await createQueuedRun(admin, tenant);
+  const claims = await claimWithTime(tenant, 5_000);
+  const times = [unused(4_000), unused(0), unused(5_000)];
+  const ended = claims.map((claim, n) =>
+    ends.finish(claim, { state: "succeeded", result: "" }, times[n]!),
+  );
+  expect(await Promise.all(ended)).toEqual([true, true, true]);
+  expect(times.map((time) => time.asked)).toEqual([0, 0, 0]);
+  const kept = await Promise.all(claims.map((claim) => timeOf("task", claim.taskId)));
+  expect(kept).toEqual([1_000, 5_000, 0]);
+  expect(await timeOf("workspace", tenant.workspaceId)).toBe(6_000);
+  // Who asks again, for the answer was lost, gets nothing twice.
+  expect(await ends.finish(claims[0]!, { state: "succeeded", result: "" }, times[0]!)).toBe(false);
+  expect(await timeOf("workspace", tenant.workspaceId)).toBe(6_000);
+  expect(await brokenLaws(database)).toEqual([]);
+});
+
+it("a run with open children gives its time back by itself, once, before it ends", async () => {
+  const tenant = await createTenant(admin);
+  const parent = await createQueuedRun(admin, tenant);
+  const [claim] = await claimWithTime(tenant, 5_000);
+  await createQueuedRun(admin, tenant, { parentTaskId: parent.taskId });
+  const time = unused(4_000);
+  expect(await ends.finish(claim!, { state: "succeeded", result: "" }, time)).toBe(true);
+  expect(time.asked).toBe(1);
+  expect(await timeOf("workspace", tenant.workspaceId)).toBe(5_000);
 });

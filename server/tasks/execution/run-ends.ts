@@ -3,10 +3,20 @@ import { createGroupCommit } from "../../platform/group-commit.ts";
 import { storableJson } from "../../platform/storable-json.ts";
 import { finishRun, type Claim, type TaskEnd } from "./run-claims.ts";
 
+/** Agent time that an attempt has booked and not used. */
+export type UnusedTime = {
+  ms: number;
+  /** Gives it back by itself, once however often it is called. Never rejects. */
+  giveBack(): Promise<void>;
+};
+
 /** Ends runs of one worker. */
 export type RunEnds = {
-  /** Ends the task of the run. -> false when the attempt is stale, and then nothing was written */
-  finish(claim: Claim, end: TaskEnd): Promise<boolean>;
+  /**
+   * Ends the task of the run, and gives back the agent time that it did not use, where it can in the same transaction.
+   * -> false when the attempt is stale, and then nothing was written
+   */
+  finish(claim: Claim, end: TaskEnd, unused: UnusedTime): Promise<boolean>;
 };
 
 /** What one transaction takes: enough to share an fsync, few enough that nobody waits long for the others. */
@@ -14,16 +24,17 @@ const MAX_ITEMS = 64;
 /** While one waits for its fsync, another one computes. */
 const MAX_TRANSACTIONS = 2;
 
-type Ask = { claim: Claim; end: TaskEnd };
+type Ask = { claim: Claim; end: TaskEnd; unusedMs: number };
 type Answer = "ended" | "stale" | "family";
 
 async function finishRuns(db: Db, asks: readonly Ask[]): Promise<Answer[]> {
-  const ends = asks.map(({ claim, end: { state, ...data } }) => ({
+  const ends = asks.map(({ claim, end: { state, ...data }, unusedMs }) => ({
     workspace_id: claim.workspaceId,
     run_id: claim.runId,
     epoch: claim.epoch,
     state,
     data,
+    unused_ms: unusedMs,
   }));
   const rows = await db.ledger<{ answer: Answer }>({
     name: "finish_runs",
@@ -49,12 +60,16 @@ export function createRunEnds(db: Db): RunEnds {
       ),
   });
   return {
-    async finish(claim, end) {
-      if (claim.hasParent !== false) return finishRun(db, claim, end);
-      // No two runs change the same rows.
-      const { runId } = claim;
-      const answer = await group.submit({ account: runId, id: runId, ask: { claim, end } });
-      return answer === "family" ? finishRun(db, claim, end) : answer === "ended";
+    async finish(claim, end, unused) {
+      if (claim.hasParent === false) {
+        // No two runs change the same rows of their own.
+        const { runId } = claim;
+        const ask = { claim, end, unusedMs: unused.ms };
+        const answer = await group.submit({ account: runId, id: runId, ask });
+        if (answer !== "family") return answer === "ended";
+      }
+      await unused.giveBack();
+      return finishRun(db, claim, end);
     },
   };
 }

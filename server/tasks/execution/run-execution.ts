@@ -9,10 +9,10 @@ import type { FileStore } from "../../platform/file-store/file-store.ts";
 import type { Logger } from "../../platform/log.ts";
 import type { RunOutcome, Runtime } from "../../runtimes/runtime.ts";
 import type { ToolRegistry } from "../../tools/tools.ts";
-import { createAgentTime } from "./run-agent-time.ts";
+import { createAgentTime, type AgentTime } from "./run-agent-time.ts";
 import type { KeptFolder } from "../../tools/run-folder.ts";
 import { isRunOver, releaseRun, retryRun, type Claim } from "./run-claims.ts";
-import type { RunEnds } from "./run-ends.ts";
+import type { RunEnds, UnusedTime } from "./run-ends.ts";
 import {
   freshRunFolder,
   removeRunFolder,
@@ -29,7 +29,7 @@ import { createTeam } from "../team/team.ts";
 
 export type RunExecutionDeps = {
   db: Db;
-  ledger: Pick<Ledger, "leaseAgentTime" | "returnAgentTime">;
+  ledger: Pick<Ledger, "leaseAgentTime" | "noteRefusedTime" | "returnAgentTime">;
   ends: RunEnds;
   runtimeFor(agent: Agent): Runtime;
   tools: ToolRegistry;
@@ -52,6 +52,8 @@ export type RunExecutionDeps = {
 /** One leased run and its standing with the worker. */
 export type RunAttempt = {
   claim: Claim;
+  /** When the claim was asked for, monotonic milliseconds. */
+  claimedAtMs: number;
   lease: RunLease;
   /** True once the worker shuts down. */
   isDraining(): boolean;
@@ -98,14 +100,13 @@ async function openFolder(
 async function runToOutcome(
   deps: RunExecutionDeps,
   attempt: RunAttempt,
-  traces: Traces,
+  { traces, agentTime }: { traces: Traces; agentTime: AgentTime },
 ): Promise<RunOutcome> {
   const { claim, lease } = attempt;
   const { workspaceId, runId, taskId, epoch } = claim;
   const task = await loadRunTask(deps.db, claim);
   deps.onStart?.({ taskId, delayMs: task.startDelayMs });
   const unwatch = watchWallTime(lease, task.wallTimeLeftMs);
-  const agentTime = createAgentTime({ ...deps, claim, lease, sliceMs: deps.agentTimeSliceMs });
   try {
     lease.signal.throwIfAborted();
     await agentTime.start();
@@ -140,7 +141,6 @@ async function runToOutcome(
     }
   } finally {
     unwatch();
-    await agentTime.end();
   }
 }
 
@@ -172,29 +172,45 @@ function outcomeOfError(error: unknown, { lease, claim }: RunAttempt, log: Logge
   }
 }
 
+function unusedTime(
+  { ledger, log }: RunExecutionDeps,
+  { workspaceId, runId, epoch }: Claim,
+  unusedMs: number,
+): UnusedTime {
+  let given: Promise<void> | undefined;
+  async function giveBack(): Promise<void> {
+    try {
+      await ledger.returnAgentTime({ workspaceId, runId, epoch, unusedMs });
+    } catch (error) {
+      // At most the last slices are lost; the outcome of the run must not be.
+      log.warn({ err: error, run_id: runId }, "unused agent time was not given back");
+    }
+  }
+  return { ms: unusedMs, giveBack: () => (given ??= giveBack()) };
+}
+
 /** Writes how the run goes on. -> false when somebody else holds it, and nothing was written */
-function writeOutcome(
+async function writeOutcome(
   { db, ends, retryBackoffMs }: RunExecutionDeps,
   claim: Claim,
-  outcome: AttemptOutcome,
+  { outcome, unused }: { outcome: AttemptOutcome; unused: UnusedTime },
 ): Promise<boolean> {
+  if (outcome.status === "succeeded")
+    return ends.finish(claim, { state: "succeeded", result: outcome.result }, unused);
+  if (outcome.status === "failed") {
+    const { cause, message } = outcome;
+    return ends.finish(claim, { state: "failed", cause, message }, unused);
+  }
+  await unused.giveBack();
   switch (outcome.status) {
     case "broken":
       return retryRun(db, claim, retryBackoffMs);
-    case "succeeded":
-      return ends.finish(claim, { state: "succeeded", result: outcome.result });
-    case "failed":
-      return ends.finish(claim, {
-        state: "failed",
-        cause: outcome.cause,
-        message: outcome.message,
-      });
     case "parked":
       return parkRun(db, claim, outcome);
     case "yielded":
       return releaseRun(db, claim, "worker_stopped");
     case "lost":
-      return Promise.resolve(false);
+      return false;
   }
 }
 
@@ -202,37 +218,45 @@ function writeOutcome(
 async function settleOutcome(
   deps: RunExecutionDeps,
   { claim, lease }: RunAttempt,
-  outcome: AttemptOutcome,
+  { outcome, unused }: { outcome: AttemptOutcome; unused: UnusedTime },
 ): Promise<boolean> {
+  let mayBeWritten = false;
   while (outcome.status !== "lost" && lease.isValid()) {
     try {
-      const written = await writeOutcome(deps, claim, outcome);
+      const written = await writeOutcome(deps, claim, { outcome, unused });
       deps.onEvents?.(claim.taskId);
+      if (!written && !mayBeWritten) break;
       return written && (outcome.status === "succeeded" || outcome.status === "failed");
     } catch (error) {
       if (!isAway(error)) throw error;
+      mayBeWritten = true;
       deps.log.warn({ err: error, run_id: claim.runId }, "the end of a run waits for the database");
       await delay(RETRY_MS);
     }
   }
+  // Not when an end whose answer was lost may have given it back.
+  if (!mayBeWritten) await unused.giveBack();
   return false;
 }
 
 /** Executes one leased run until it ends, parks, is handed over, or is lost. Never rejects for a fault of the run. */
 export async function executeRun(deps: RunExecutionDeps, attempt: RunAttempt): Promise<void> {
-  const { claim, lease } = attempt;
+  const { claim, claimedAtMs, lease } = attempt;
   faultPoint("run.claimed");
   // An earlier attempt may have been here.
   const traces: Traces = { hasFolder: claim.epoch > 1 };
+  const sliceMs = deps.agentTimeSliceMs;
+  const agentTime = createAgentTime({ ...deps, claim, claimedAtMs, lease, sliceMs });
   let outcome: AttemptOutcome;
   try {
-    outcome = await runToOutcome(deps, attempt, traces);
+    outcome = await runToOutcome(deps, attempt, { traces, agentTime });
   } catch (error) {
     outcome = outcomeOfError(error, attempt, deps.log);
   }
   try {
+    const unused = unusedTime(deps, claim, await agentTime.end());
     faultPoint("run.outcome");
-    const isEnded = await settleOutcome(deps, attempt, outcome);
+    const isEnded = await settleOutcome(deps, attempt, { outcome, unused });
     // A run that ended here or was cancelled needs its folder no more; one that others go on with does.
     if (traces.hasFolder && (isEnded || (await isRunOver(deps.db, claim))))
       await removeRunFolder(deps.dataDir, claim);

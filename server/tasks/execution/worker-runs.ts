@@ -52,7 +52,7 @@ export function createWorkerRuns(
       const run: Held = { claim, lease, ended: Promise.resolve() };
       run.ended = executeRun(
         { ...deps, ends, agentTimeSliceMs, retryBackoffMs },
-        { claim, lease, isDraining },
+        { claim, claimedAtMs: sentAtMs, lease, isDraining },
       ).then(() => {
         held.delete(run);
         deps.onEnd();

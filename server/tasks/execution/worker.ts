@@ -2,7 +2,8 @@ import { setTimeout as delay } from "node:timers/promises";
 import { newId } from "../../platform/ids.ts";
 import { claimRuns, isRunOver } from "./run-claims.ts";
 import { listRunFolders, removeRunFolder } from "./run-folder-setup.ts";
-import { createBell, createWaitingRoom } from "./worker-bell.ts";
+import { createClaims } from "./worker-claims.ts";
+import { createWaitingRoom } from "./waiting-room.ts";
 import { createWorkerRuns, type WorkerDeps } from "./worker-runs.ts";
 
 export type Worker = {
@@ -29,9 +30,6 @@ export type Worker = {
 
 /** After the drain: time to hand the last runs over. */
 const LAST_WRITES_MS = 5_000;
-/** Runs that are claimed with one statement. With 16 a run that does nothing cost Postgres half as much again. */
-const CLAIM_AT_MOST = 64;
-
 /** Removes what runs that are over left on the disk when their worker died. */
 async function sweepRunFolders({ db, dataDir, log }: WorkerDeps): Promise<void> {
   try {
@@ -49,7 +47,6 @@ async function sweepRunFolders({ db, dataDir, log }: WorkerDeps): Promise<void> 
 export function createWorker(deps: WorkerDeps & { passOn?(): void }): Worker {
   const { db, clock, config, log, passOn = () => undefined } = deps;
   const id = newId("wrk");
-  const bell = createBell();
   const drain = new AbortController();
   const closed = new AbortController();
   const runs = createWorkerRuns({
@@ -58,7 +55,7 @@ export function createWorker(deps: WorkerDeps & { passOn?(): void }): Worker {
     isDraining: () => drain.signal.aborted,
     onEnd() {
       // Its end may have freed a slot or made another run ready.
-      bell.ring();
+      claims.ring();
       room.look();
       if (drain.signal.aborted) passOn();
     },
@@ -68,26 +65,24 @@ export function createWorker(deps: WorkerDeps & { passOn?(): void }): Worker {
   const hasRoom = (): boolean => !drain.signal.aborted && runs.size < config.concurrency;
   const room = createWaitingRoom(() => hasRoom() || drain.signal.aborted);
 
-  /** -> true when there may be more to claim */
-  async function claimOnce(): Promise<boolean> {
-    const atMost = Math.min(config.concurrency - runs.size, CLAIM_AT_MOST);
-    if (atMost <= 0) return false;
+  async function claim(atMost: number): Promise<number> {
     const sentAtMs = clock.monotonicMs();
-    const claims = await claimRuns(db, { workerId: id, leaseMs: config.leaseMs, atMost });
-    for (const claim of claims) runs.begin(claim, sentAtMs);
-    if (claims.length === atMost && !hasRoom()) passOn();
-    return claims.length === atMost;
-  }
-
-  async function claimLoop(): Promise<void> {
-    while (!drain.signal.aborted) {
-      const more = await claimOnce().catch((error: unknown) => {
-        log.warn({ err: error }, "runs could not be claimed, trying again");
-        return false;
-      });
-      if (!more && !drain.signal.aborted) await bell.next(config.pollMs);
+    const { leaseMs, agentTimeSliceMs } = config;
+    try {
+      const claimed = await claimRuns(db, { workerId: id, leaseMs, atMost, agentTimeSliceMs });
+      for (const one of claimed) runs.begin(one, sentAtMs);
+      if (claimed.length === atMost && !hasRoom()) passOn();
+      return claimed.length;
+    } catch (error) {
+      log.warn({ err: error }, "runs could not be claimed, trying again");
+      return 0;
     }
   }
+  const claims = createClaims({
+    claim,
+    room: () => config.concurrency - runs.size,
+    pollMs: config.pollMs,
+  });
 
   /** Goes on while the worker drains: its runs still need their leases. */
   async function heartbeatLoop(): Promise<void> {
@@ -102,9 +97,10 @@ export function createWorker(deps: WorkerDeps & { passOn?(): void }): Worker {
   return {
     id,
     start() {
-      loops = Promise.all([sweepRunFolders(deps), claimLoop(), heartbeatLoop()]);
+      claims.start();
+      loops = Promise.all([sweepRunFolders(deps), heartbeatLoop()]);
     },
-    wake: bell.ring,
+    wake: claims.ring,
     cancelled: (taskOrRunId) =>
       runs.stop({ kind: "lost" }, (claim) => [claim.runId, claim.taskId].includes(taskOrRunId)),
     running: () => runs.size,
@@ -112,15 +108,15 @@ export function createWorker(deps: WorkerDeps & { passOn?(): void }): Worker {
     room: room.until,
     async close({ drainMs }) {
       drain.abort();
-      bell.ring();
+      const noMoreClaims = claims.close();
       room.look();
       const timer = setTimeout(() => runs.stop({ kind: "shutdown" }), drainMs);
       const handedOver = (async () => {
+        // A claim that was under way when the drain began still begins its runs.
+        await noMoreClaims;
         await runs.allEnded();
         closed.abort();
-        // A claim that was under way when the drain began still begins its runs.
         await loops;
-        await runs.allEnded();
       })();
       const giveUp = new AbortController();
       await Promise.race([

@@ -1,0 +1,95 @@
+import { setImmediate as turn } from "node:timers/promises";
+import { expect, it, onTestFinished } from "vitest";
+import { createClaims } from "./worker-claims.ts";
+
+const NEVER_MS = 600_000;
+
+/** A worker of so many places, whose claims find what they are told to when they are told. */
+function open(options: { places: number; pollMs?: number }) {
+  const asked: { atMost: number; find(found: number): Promise<void> }[] = [];
+  let running = 0;
+  const claims = createClaims({
+    room: () => options.places - running,
+    pollMs: options.pollMs ?? NEVER_MS,
+    claim: (atMost) =>
+      new Promise((resolve) => {
+        asked.push({
+          atMost,
+          async find(found) {
+            running += found;
+            resolve(found);
+            await turn();
+            await turn();
+          },
+        });
+      }),
+  });
+  onTestFinished(() => claims.close());
+  async function ring(): Promise<void> {
+    claims.ring();
+    await turn();
+    await turn();
+  }
+  async function end(runs: number): Promise<void> {
+    running -= runs;
+    await ring();
+  }
+  return { claims, asked, ring, end, sizes: () => asked.map((one) => one.atMost) };
+}
+
+it("a full claim is followed by another one, and one that finds less by none before the bell rings", async () => {
+  const { claims, asked, ring, sizes } = open({ places: 70 });
+  claims.start();
+  await turn();
+  await asked[0]!.find(32);
+  expect(sizes()).toEqual([32, 32]);
+  await asked[1]!.find(3);
+  expect(sizes()).toEqual([32, 32]);
+  await ring();
+  expect(sizes()).toEqual([32, 32, 32]);
+  await asked[2]!.find(0);
+});
+
+it("a ring while it looks is not overlooked, and many are one", async () => {
+  const { claims, asked, ring, sizes } = open({ places: 4 });
+  claims.start();
+  await turn();
+  for (let n = 0; n < 5; n++) await ring();
+  expect(sizes()).toEqual([4]);
+  await asked[0]!.find(1);
+  expect(sizes()).toEqual([4, 3]);
+  await asked[1]!.find(0);
+  expect(sizes()).toEqual([4, 3]);
+});
+
+it("a second claim goes beside the first only for many places, never a third, and none asks for what another may find", async () => {
+  const { claims, asked, ring, sizes, end } = open({ places: 64 });
+  claims.start();
+  await turn();
+  for (let n = 0; n < 3; n++) await ring();
+  expect(sizes()).toEqual([32, 32]);
+  await asked[0]!.find(32);
+  await end(15);
+  expect(sizes()).toEqual([32, 32]);
+  await end(1);
+  expect(sizes()).toEqual([32, 32, 16]);
+  await asked[1]!.find(0);
+  await asked[2]!.find(0);
+});
+
+it("without a bell it looks at intervals, and after its close not at all", async () => {
+  const { claims, asked, sizes } = open({ places: 2, pollMs: 5 });
+  claims.start();
+  await expect.poll(() => asked.length).toBe(1);
+  await asked[0]!.find(0);
+  await expect.poll(() => asked.length).toBe(2);
+  let closed = false;
+  const closing = claims.close().then(() => (closed = true));
+  await turn();
+  expect(closed).toBe(false);
+  await asked[1]!.find(2);
+  await closing;
+  claims.ring();
+  await turn();
+  expect(sizes()).toEqual([2, 2]);
+});
