@@ -18,6 +18,7 @@ import type { Logger } from "./platform/log.ts";
 import { createNotices } from "./platform/notices.ts";
 import { createRequestLimits } from "./platform/request-limits.ts";
 import type { RoleParts } from "./role-parts.ts";
+import type { WorkerRole } from "./role-worker.ts";
 import { ensureWorkspace } from "./sign-in.ts";
 import { createWakeUp, openTransport } from "./wake-up.ts";
 import { allRoles, isPart, requireRoleSettings, type Roles } from "./roles.ts";
@@ -110,9 +111,12 @@ async function openApi(parts: RoleParts, reach: { gatewayUrl: string; metrics: M
   return { local, ...(await startApiRole(parts, reach)) };
 }
 
-async function openStatus(parts: RoleParts, metrics: Metrics) {
+async function openStatus(
+  parts: RoleParts,
+  told: { metrics: Metrics; worker: WorkerRole | undefined },
+) {
   const { startStatus } = await import("./role-status.ts");
-  return startStatus(parts, metrics);
+  return startStatus(parts, told);
 }
 
 /** The roles of this process, each as far as it has it; what it has not is not even loaded. */
@@ -140,7 +144,7 @@ async function openRoles(parts: RoleParts, closers: Closers) {
   });
   const api = roles.has("api") ? await openApi(parts, { gatewayUrl, metrics }) : undefined;
   if (api) closers.add(() => api.close({ drainMs: 0 }));
-  const status = api ? undefined : await openStatus(parts, metrics);
+  const status = api ? undefined : await openStatus(parts, { metrics, worker });
   if (status) closers.add(() => status.close());
   return { gateway, worker, scheduler, api, status };
 }

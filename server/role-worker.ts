@@ -3,6 +3,7 @@ import type { Histogram } from "prom-client";
 import { createStartDelays } from "./operator/start-delays.ts";
 import type { RoleParts } from "./role-parts.ts";
 import { createNativeRuntime } from "./runtimes/native/native.ts";
+import type { WorkerFailures } from "./tasks/execution/worker-failures.ts";
 import { createWorker } from "./tasks/execution/worker.ts";
 import { createBuiltInTools } from "./tools/built-in-tools.ts";
 import { createToolRegistry } from "./tools/tools.ts";
@@ -11,6 +12,7 @@ export type WorkerRole = {
   /** What the metrics tell of it. */
   startDelays: Histogram;
   running(): number;
+  failures: WorkerFailures;
   start(): void;
   /** Claims nothing more, lets runs come to the end of their step for `drainMs`, and hands them over. */
   close(options: { drainMs: number }): Promise<void>;
@@ -55,6 +57,7 @@ export function createWorkerRole(parts: RoleParts, gatewayUrl: string): WorkerRo
   return {
     startDelays,
     running: worker.running,
+    failures: worker.failures,
     start() {
       worker.start();
       serving = wakeUp.serve(worker);

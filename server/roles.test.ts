@@ -87,6 +87,27 @@ test("a task that one process takes runs in a second through the gateway of a th
   expect(await installation.brokenLaws()).toEqual([]);
 });
 
+test("a worker that cannot claim, though it reaches the database, is not ready until it can", async () => {
+  const settings = { GATEWAY_URL: "http://127.0.0.1:9", POLL_MS: "100" };
+  const worker = await installation.start(["worker"], settings);
+  const owner = await installation.connectOwner();
+  onTestFinished(async () => {
+    await worker.kill();
+    await owner.end();
+  });
+  const ready = async () => (await fetch(`${worker.url}/readyz`)).json();
+  expect(await ready()).toEqual({ status: "ok" });
+  const claim = "EXECUTE ON FUNCTION claim(text, interval, text[], jsonb, int)";
+  await owner.query(`REVOKE ${claim} FROM guildhall_ledger`);
+  await expect.poll(ready, { timeout: 60_000 }).toEqual({ status: "cannot_claim" });
+  expect((await fetch(`${worker.url}/readyz`)).status).toBe(503);
+  expect(await (await fetch(`${worker.url}/metrics`)).text()).toMatch(
+    /^guildhall_worker_failures_total\{what="claim"\} [1-9]/m,
+  );
+  await owner.query(`GRANT ${claim} TO guildhall_ledger`);
+  await expect.poll(ready, { timeout: 60_000 }).toEqual({ status: "ok" });
+});
+
 test("a process of some roles says which settings it lacks, and takes no provider's key that it has no use for", async () => {
   const none = readConfig({});
   expect(() => requireRoleSettings(none, allRoles)).not.toThrow();

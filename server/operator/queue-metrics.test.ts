@@ -152,9 +152,53 @@ it("the start delay counts from a run's being queued to each attempt's start", a
   worker.wake();
   await taskReaches(database, taskId, "succeeded");
   await taskReaches(database, second.taskId, "succeeded");
-  const lines = await figures({ worker: { startDelays, running: worker.running } });
+  const lines = await figures({ worker: { ...worker, startDelays } });
   expect(lines).toContain("guildhall_start_delay_seconds_count 2");
   // The one that was taken back counts from then on.
   expect(lines).not.toContain('guildhall_start_delay_seconds_bucket{le="30"} 0');
   expect(lines).toContainEqual(expect.stringMatching(/^guildhall_worker_running \d+$/));
+});
+
+it("a worker that cannot claim, or cannot extend its leases, is counted at each try, and that it works again is seen", async () => {
+  const stage = await openStage(database);
+  const tenant = await openWorkspace(database);
+  let broken: string | undefined = "claim";
+  const breaking: typeof db = {
+    ...db,
+    ledger: (statement) =>
+      statement.name === broken
+        ? Promise.reject(new Error("that function is gone"))
+        : db.ledger(statement),
+  };
+  const { promise: mayEnd, resolve: end } = Promise.withResolvers<void>();
+  const { taskId } = await giveTask(database, { stage, tenant });
+  const worker = startWorker(stage, {
+    db: breaking,
+    runtimeFor: () => ({
+      async run() {
+        await mayEnd;
+        return { status: "succeeded", result: "" };
+      },
+    }),
+  });
+  const told = async (what: string) => {
+    const lines = await figures({ worker: { ...worker, startDelays: createStartDelays() } });
+    const line = lines.find((text) =>
+      text.startsWith(`guildhall_worker_failures_total{what="${what}"}`),
+    );
+    return Number(line?.split(" ").at(-1));
+  };
+  await expect.poll(() => told("claim"), { timeout: 20_000 }).toBeGreaterThan(1);
+  expect(worker.failures.claim.lasting).toBe(true);
+  expect(await told("lease")).toBe(0);
+  broken = undefined;
+  await taskReaches(database, taskId, "running");
+  await expect.poll(() => worker.failures.claim.lasting, { timeout: 20_000 }).toBe(false);
+  broken = "heartbeat";
+  await expect.poll(() => told("lease"), { timeout: 20_000 }).toBeGreaterThan(1);
+  broken = undefined;
+  await expect.poll(() => worker.failures.lease.lasting, { timeout: 20_000 }).toBe(false);
+  end();
+  await taskReaches(database, taskId, "succeeded");
+  expect(await told("claim")).toBeGreaterThan(1);
 });

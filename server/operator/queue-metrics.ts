@@ -3,13 +3,14 @@ import type { Clock } from "../platform/clock.ts";
 import type { Db } from "../platform/db.ts";
 import type { Logger } from "../platform/log.ts";
 import type { Transport } from "../platform/transport/transport.ts";
+import type { WorkerFailures } from "../tasks/execution/worker-failures.ts";
 import { type QueueLoad, workersWanted } from "../tasks/execution/workers-wanted.ts";
 import { gauge, mirror } from "./metric-kinds.ts";
 
 export type QueueMetricsDeps = {
   transport: Pick<Transport, "name" | "counts" | "isConnected">;
   /** Absent where no worker is in this process. */
-  worker?: { startDelays: Histogram; running(): number } | undefined;
+  worker?: { startDelays: Histogram; running(): number; failures: WorkerFailures } | undefined;
   /** Runs that one worker of the installation executes at once. */
   runsPerWorker: number;
 };
@@ -101,6 +102,25 @@ function addWakeMetrics(registry: Registry, { transport }: QueueMetricsDeps): vo
   );
 }
 
+function addWorkerMetrics(registry: Registry, { worker }: QueueMetricsDeps): void {
+  if (worker === undefined) return;
+  registry.registerMetric(worker.startDelays);
+  gauge(
+    registry,
+    { name: "guildhall_worker_running", help: "Runs that the worker of this process executes" },
+    () => [[{}, worker.running()]],
+  );
+  mirror(
+    registry,
+    {
+      name: "guildhall_worker_failures_total",
+      help: "How often the worker of this process could not claim runs, or extend the leases of those that it executes, and tried again",
+      labels: ["what"],
+    },
+    () => Object.entries(worker.failures).map(([what, { times }]) => [{ what }, times]),
+  );
+}
+
 /** The queue of the installation, and this process's part in it. */
 export function addQueueMetrics(
   registry: Registry,
@@ -137,12 +157,5 @@ export function addQueueMetrics(
     (now) => workersWanted(now, deps.runsPerWorker),
   );
   addWakeMetrics(registry, deps);
-  const { worker } = deps;
-  if (worker === undefined) return;
-  registry.registerMetric(worker.startDelays);
-  gauge(
-    registry,
-    { name: "guildhall_worker_running", help: "Runs that the worker of this process executes" },
-    () => [[{}, worker.running()]],
-  );
+  addWorkerMetrics(registry, deps);
 }

@@ -34,9 +34,12 @@ export function createHealth(db: Pick<Db, "ledger">): Health {
 
 /**
  * `/healthz`: this process answers. `/readyz`: it may be sent work, that is, it reaches its database and is not about to
- * end; else 503.
+ * end; else 503. Everything that `look` tells but `ok` is no.
  */
-export function addHealthRoutes(app: Http, health: Health): void {
+export function addHealthRoutes(
+  app: Http,
+  health: { isDraining(): boolean; look(): Promise<string> },
+): void {
   app.route({
     method: "GET",
     url: "/healthz",

@@ -2,8 +2,9 @@ import { setTimeout as delay } from "node:timers/promises";
 import { newId } from "../../platform/ids.ts";
 import { claimRuns, isRunOver } from "./run-claims.ts";
 import { listRunFolders, removeRunFolder } from "./run-folder-setup.ts";
-import { createClaims } from "./worker-claims.ts";
 import { createWaitingRoom } from "./waiting-room.ts";
+import { createClaims } from "./worker-claims.ts";
+import { createWorkerFailures, type WorkerFailures } from "./worker-failures.ts";
 import { createWorkerRuns, type WorkerDeps } from "./worker-runs.ts";
 
 export type Worker = {
@@ -20,6 +21,7 @@ export type Worker = {
   hasRoom(): boolean;
   /** Resolves when there is room, or never will be again. */
   room(): Promise<void>;
+  readonly failures: WorkerFailures;
   /**
    * Claims nothing more, lets runs come to the end of their step, stops them after `drainMs`, and hands them over.
    * Resolves when every run has been handed over or has ended; with the database away, a little later: then the leases
@@ -49,6 +51,7 @@ export function createWorker(deps: WorkerDeps & { passOn?(): void }): Worker {
   const id = newId("wrk");
   const drain = new AbortController();
   const closed = new AbortController();
+  const { failures, attempt } = createWorkerFailures(log);
   const runs = createWorkerRuns({
     ...deps,
     workerId: id,
@@ -68,15 +71,11 @@ export function createWorker(deps: WorkerDeps & { passOn?(): void }): Worker {
   async function claim(atMost: number): Promise<number> {
     const sentAtMs = clock.monotonicMs();
     const { leaseMs, agentTimeSliceMs } = config;
-    try {
-      const claimed = await claimRuns(db, { workerId: id, leaseMs, atMost, agentTimeSliceMs });
-      for (const one of claimed) runs.begin(one, sentAtMs);
-      if (claimed.length === atMost && !hasRoom()) passOn();
-      return claimed.length;
-    } catch (error) {
-      log.warn({ err: error }, "runs could not be claimed, trying again");
-      return 0;
-    }
+    const asked = { workerId: id, leaseMs, atMost, agentTimeSliceMs };
+    const claimed = (await attempt("claim", () => claimRuns(db, asked))) ?? [];
+    for (const one of claimed) runs.begin(one, sentAtMs);
+    if (claimed.length === atMost && !hasRoom()) passOn();
+    return claimed.length;
   }
   const claims = createClaims({
     claim,
@@ -88,9 +87,7 @@ export function createWorker(deps: WorkerDeps & { passOn?(): void }): Worker {
   async function heartbeatLoop(): Promise<void> {
     while (!closed.signal.aborted) {
       await delay(config.heartbeatMs, undefined, { signal: closed.signal }).catch(() => undefined);
-      await runs.extendAll().catch((error: unknown) => {
-        log.warn({ err: error }, "leases could not be extended, trying again");
-      });
+      await attempt("lease", runs.extendAll);
     }
   }
 
@@ -106,6 +103,7 @@ export function createWorker(deps: WorkerDeps & { passOn?(): void }): Worker {
     running: () => runs.size,
     hasRoom,
     room: room.until,
+    failures,
     async close({ drainMs }) {
       drain.abort();
       const noMoreClaims = claims.close();
