@@ -1,4 +1,5 @@
 import type { Ledger } from "../ledger/ledger.ts";
+import { GATEWAY_LEASE_DEFAULT_MS } from "../platform/config.ts";
 import type { Logger } from "../platform/log.ts";
 
 export type Liveness = {
@@ -7,7 +8,6 @@ export type Liveness = {
   stop(): Promise<void>;
 };
 
-const LEASE_MS = 15_000;
 /** Parts of the time after which a silent gateway counts as dead and its open holds are posted in full. */
 const BEATS = 7.5;
 const FRESH = 0.5;
@@ -19,7 +19,7 @@ export function createLiveness(deps: {
   /** After so long a silence this process counts as dead; milliseconds. */
   leaseMs?: number | undefined;
 }): Liveness {
-  const { leaseMs = LEASE_MS } = deps;
+  const { leaseMs = GATEWAY_LEASE_DEFAULT_MS } = deps;
   let seenAtMs: number | undefined;
 
   async function beat(): Promise<void> {

@@ -13,6 +13,9 @@ const port = z.coerce.number().int().min(0).max(65_535);
 const nanoUsd = z.coerce.number().int().min(0);
 const ms = z.coerce.number().int().min(1);
 
+/** Gateways that are not told otherwise go by it, too: whoever looks for dead ones must wait as long as they do. */
+export const GATEWAY_LEASE_DEFAULT_MS = 15_000;
+
 /** Every setting, its meaning, unit and default. README's table and `guildhall doctor` are made from this. */
 export const configSchema = z.object({
   GUILDHALL_DATA_DIR: z
@@ -123,7 +126,7 @@ export const configSchema = z.object({
     .default(60_000)
     .describe("Silence of the provider after which a call is given up"),
   GATEWAY_LEASE_MS: ms
-    .default(15_000)
+    .default(GATEWAY_LEASE_DEFAULT_MS)
     .describe(
       "After so long a silence a gateway counts as dead: its open model calls are charged as held until the provider's figures are known; the same in all processes",
     ),
