@@ -1,8 +1,13 @@
-import { readFile } from "node:fs/promises";
 import { homedir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { type Client, createClient } from "@guildhall/sdk/client/client.ts";
 import { z } from "zod";
+import {
+  type Credential,
+  credentialSchema,
+  readLocalCredential,
+  readStored,
+} from "./credential.ts";
 import { UsageError } from "./exit.ts";
 
 /** Options that every command takes. */
@@ -10,35 +15,20 @@ export type GlobalOptions = { json?: boolean; url?: string; apiKey?: string; pro
 
 export type Context = { client: Client; baseUrl: string; json: boolean; print(text: string): void };
 
-/** What `guildhall start` leaves in its data folder for the command line of the same machine, readable by its user only. */
-const credentialSchema = z.object({ url: z.string(), api_key: z.string() });
-type Credential = z.infer<typeof credentialSchema>;
 const profilesSchema = z.record(z.string(), credentialSchema);
-
-async function readJson<T>(path: string, schema: z.ZodType<T>): Promise<T | undefined> {
-  const text = await readFile(path, "utf8").catch(() => undefined);
-  if (text === undefined) return undefined;
-  try {
-    return schema.parse(JSON.parse(text));
-  } catch (error) {
-    throw new UsageError(
-      `${path} is not a credential file: ${error instanceof Error ? error.message : String(error)}`,
-    );
-  }
-}
 
 /** The credential of the nearest installation: in this folder or a parent, as git finds its repository. */
 async function findLocalCredential(dataDir: string | undefined): Promise<Credential | undefined> {
-  if (dataDir !== undefined) return readJson(join(dataDir, "cli.json"), credentialSchema);
+  if (dataDir !== undefined) return readLocalCredential(dataDir);
   for (let folder = resolve("."); ; folder = dirname(folder)) {
-    const found = await readJson(join(folder, ".guildhall", "cli.json"), credentialSchema);
+    const found = await readLocalCredential(join(folder, ".guildhall"));
     if (found || folder === dirname(folder)) return found;
   }
 }
 
 async function findProfile(name: string): Promise<Credential> {
   const path = join(homedir(), ".config", "guildhall", "profiles.json");
-  const profiles = await readJson(path, profilesSchema);
+  const profiles = await readStored(path, profilesSchema);
   const profile = profiles?.[name];
   if (!profile) throw new UsageError(`There is no profile "${name}" in ${path}.`);
   return profile;

@@ -1,27 +1,18 @@
-import { readFile, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { writeFile } from "node:fs/promises";
+import { localCredentialPath, readLocalCredential } from "@guildhall/cli/credential.ts";
 import { scopes } from "@guildhall/sdk/contract/workspace.ts";
-import { z } from "zod";
 import type { Identity } from "./identity/identity.ts";
 import type { Installation } from "./installation.ts";
 import { AppError } from "./platform/errors.ts";
 import { signInLine } from "./sign-in.ts";
 
-const credentialSchema = z.object({ url: z.string(), api_key: z.string() });
-
-async function storedKey(path: string, identity: Identity): Promise<string | undefined> {
-  const text = await readFile(path, "utf8").catch(() => "{}");
-  let json: unknown;
+async function storedKey(dataDir: string, identity: Identity): Promise<string | undefined> {
+  // Whatever else lies there is written over.
+  const stored = await readLocalCredential(dataDir).catch(() => undefined);
+  if (stored === undefined) return undefined;
   try {
-    json = JSON.parse(text);
-  } catch {
-    return undefined;
-  }
-  const parsed = credentialSchema.safeParse(json);
-  if (!parsed.success) return undefined;
-  try {
-    await identity.authenticate(parsed.data.api_key);
-    return parsed.data.api_key;
+    await identity.authenticate(stored.api_key);
+    return stored.api_key;
   } catch (error) {
     // Revoked, or of a database that is gone: a new one is made.
     if (error instanceof AppError && error.status === 401) return undefined;
@@ -40,8 +31,8 @@ async function writeLocalCredential(options: {
   workspaceId: string;
   userId: string;
 }): Promise<void> {
-  const path = join(options.dataDir, "cli.json");
-  const existing = await storedKey(path, options.identity);
+  const path = localCredentialPath(options.dataDir);
+  const existing = await storedKey(options.dataDir, options.identity);
   const apiKey =
     existing ??
     (

@@ -264,6 +264,19 @@ test("what is wrong in the command line ends with 2 and says what", async () => 
   expect(after.data.length).toBe(before.data.length);
 });
 
+test("a damaged credential file is named to the command line, and a new link to sign in comes all the same", async () => {
+  const path = join(product.dataDir, "cli.json");
+  const whole = await readFile(path, "utf8");
+  onTestFinished(() => writeFile(path, whole));
+  expect((await product.cli("sign-in")).stdout).toContain(`${product.url}/#token=`);
+  await writeFile(path, whole.slice(0, -5));
+  const [usage, link] = [await product.cli("usage"), await product.cli("sign-in")];
+  expect(usage).toMatchObject({ code: 2, stdout: "" });
+  expect(usage.stderr).toContain(`${path} is not a credential file`);
+  expect(link).toMatchObject({ code: 0, stderr: "" });
+  expect(link.stdout).toMatch(/sign in .*\/#token=/);
+});
+
 test("what is not there ends with 1, also where nobody listens; in JSON it is the problem document", async () => {
   const [absent, nobody] = await Promise.all([
     product.cli("task", "show", "task_absent", "--json"),

@@ -1,6 +1,5 @@
-import { readFile } from "node:fs/promises";
-import { join, resolve } from "node:path";
-import { z } from "zod";
+import { resolve } from "node:path";
+import { readLocalCredential } from "@guildhall/cli/credential.ts";
 import { seedAgents } from "./agents/agents.ts";
 import { ensureLocalWorkspace } from "./identity/local-workspace.ts";
 import { createSignInLink } from "./identity/sign-in-links.ts";
@@ -17,17 +16,13 @@ export function ensureWorkspace(config: Config, db: Db) {
   });
 }
 
-const storedSchema = z.object({ url: z.string() });
-
 /** Where people reach the page: as configured, as the installation of this data folder has told, or as it would be. */
 async function pageUrl(config: Config): Promise<string> {
   if (config.PUBLIC_URL !== undefined) return config.PUBLIC_URL;
-  const path = join(resolve(config.GUILDHALL_DATA_DIR), "cli.json");
-  const stored = await readFile(path, "utf8").then(
-    (text) => storedSchema.parse(JSON.parse(text)).url,
+  const stored = await readLocalCredential(resolve(config.GUILDHALL_DATA_DIR)).catch(
     () => undefined,
   );
-  return stored ?? `http://${config.HOST}:${config.PORT}`;
+  return stored?.url ?? `http://${config.HOST}:${config.PORT}`;
 }
 
 /** The line with a link that signs the local owner in once; earlier links end. */
