@@ -193,6 +193,27 @@ test("a delegated task stops, and the task that waits for it goes on", async () 
   await worker.idle();
 });
 
+test("with the task that delegated it, which fails because its time is over, a delegated task stops", async () => {
+  const { worker, parent, child } = await delegated();
+  const owner = await installation.connectOwner();
+  // It wakes the task whose time is over, and hands on what the database tells: workers still ask nobody.
+  const scheduler = await installation.start(["scheduler"], { POLL_MS: "200" });
+  onTestFinished(async () => {
+    await scheduler.kill();
+    await owner.end();
+  });
+  await owner.query(
+    "UPDATE tasks SET wall_time_limit_ms = 1000, started_at = clock_now() - interval '1 hour' WHERE id = $1",
+    [parent.id],
+  );
+  await owner.query("UPDATE runs SET wake_at = clock_now() WHERE task_id = $1", [parent.id]);
+  await worker.idle();
+  expect((await parent.events.all).at(-1)).toBe("task.failed");
+  expect((await child.events.all).at(-1)).toBe("task.cancelled");
+  expect(await tasks.get(parent.id)).toMatchObject({ state: "failed", cause: "time_limit" });
+  expect(await tasks.get(child.id)).toMatchObject({ state: "cancelled", cause: "parent_ended" });
+});
+
 test("with the task that delegated it a delegated task stops", async () => {
   const { worker, parent, child } = await delegated();
   await tasks.cancel(parent.id);

@@ -65,7 +65,13 @@ async function openParts(options: StartOptions, closers: Closers): Promise<RoleP
   closers.add(() => notices.close());
   await notices.start();
   const transport = await openTransport({ config, listenUrl: installation.listenUrl, db, log });
-  const wakeUp = createWakeUp({ transport, db, log, onLimits: () => notices.ring("limits") });
+  const wakeUp = createWakeUp({
+    transport,
+    db,
+    log,
+    onLimits: () => notices.ring("limits"),
+    onEnded: (taskId) => notices.ring("events", taskId),
+  });
   closers.add(() => wakeUp.close());
   const { files, description } = await openFileStore({ config, dataDir, db, log });
   if (config.S3_BUCKET !== undefined) print(`▸ files      ${description}`);

@@ -56,14 +56,14 @@ const transports: readonly ["postgres" | "redis", boolean][] = [
 
 describe.each(transports.filter(([, here]) => here))("joined by %s", (name) => {
   /** The bell of one process. */
-  async function openBell(stage: Stage) {
+  async function openBell(stage: Stage, onEnded?: (taskId: string) => void) {
     const transport = await openTransport({
       config: { REDIS_URL: name === "redis" ? new Secret(redis!.url) : undefined },
       listenUrl: listenUrl.href,
       db,
       log,
     });
-    const wakeUp = createWakeUp({ transport, db, log });
+    const wakeUp = createWakeUp({ transport, db, log, ...(onEnded ? { onEnded } : {}) });
     stage.closers.push(() => wakeUp.close());
     await expect.poll(() => transport.isConnected(), { timeout: 10_000 }).toBe(true);
     return wakeUp;
@@ -170,6 +170,35 @@ describe.each(transports.filter(([, here]) => here))("joined by %s", (name) => {
     ]);
     api.bell.taskEnded(taskId);
     await expect.poll(() => held.started[0]?.signal.aborted, { timeout: 10_000 }).toBe(true);
+  });
+
+  it("a task that ended with its parent, whoever ended that, stops when the outbox tells of it", async () => {
+    const stage = await openStage(database);
+    const tenant = await openWorkspace(database);
+    const held = heldRuns();
+    const { wakeUp } = await workerProcess(stage, { runtime: held.runtime });
+    const told: string[] = [];
+    const relay = await openBell(stage, (taskId) => told.push(taskId));
+    const parent = await giveTask(database, { stage, tenant });
+    const child = await giveTask(database, { stage, tenant });
+    await admin.query("UPDATE tasks SET parent_task_id = $2 WHERE id = $1", [
+      child.taskId,
+      parent.taskId,
+    ]);
+    wakeUp.bell.runReady();
+    await expect.poll(() => held.started.length, { timeout: 10_000 }).toBe(2);
+    await admin.query("SELECT end_task($1, $2, 'failed', 'attempts_exhausted', NULL, '{}')", [
+      tenant.workspaceId,
+      parent.taskId,
+    ]);
+    await database.settled();
+    await relayOutbox(db, (rows) => relay.relayed(rows));
+    const runOf = (taskId: string) => held.started.find(({ run }) => run.taskId === taskId);
+    await expect.poll(() => runOf(child.taskId)?.signal.aborted, { timeout: 10_000 }).toBe(true);
+    expect(told).toEqual([child.taskId]);
+    // Its end is the business of whoever ended it.
+    expect(runOf(parent.taskId)?.signal.aborted).toBe(false);
+    held.letGo();
   });
 });
 

@@ -30,8 +30,8 @@ export type WakeUp = {
   close(): Promise<void>;
 };
 
-/** Topics of the outbox that need a worker only; every other one may have changed a limit. */
-const WORK_TOPICS: ReadonlySet<string> = new Set(["run.ready", "slot.free"]);
+/** Topics of the outbox that concern workers only; every other one may have changed a limit. */
+const WORK_TOPICS: ReadonlySet<string> = new Set(["run.ready", "slot.free", "task.ended"]);
 const outboxPayload = z.object({ task_id: z.string().optional() });
 
 /** Writes down a payload that fits no schema; the log has it in any case. */
@@ -76,6 +76,8 @@ export function createWakeUp(options: {
   log: Logger;
   /** A limit may have changed or a slot be free: for who wakes what waits for them. */
   onLimits?(): void;
+  /** A task ended with the one that delegated it: for those who follow its events. */
+  onEnded?(taskId: string): void;
 }): WakeUp {
   const { transport, db, log } = options;
   let local: LocalWorker | undefined;
@@ -86,14 +88,16 @@ export function createWakeUp(options: {
     if (local?.hasRoom() !== true) transport.send({ kind: "run_ready", taskIds });
   }
 
+  function taskEnded(taskId: string): void {
+    local?.cancelled(taskId);
+    transport.send({ kind: "task_ended", taskIds: [taskId] });
+  }
+
   return {
     transport,
     bell: {
       runReady: (taskId) => (taskId === undefined ? ready([], true) : ready([taskId], false)),
-      taskEnded(taskId) {
-        local?.cancelled(taskId);
-        transport.send({ kind: "task_ended", taskIds: [taskId] });
-      },
+      taskEnded,
     },
     found: () => ready([], false),
     passOn: () => transport.send({ kind: "run_ready", taskIds: [] }),
@@ -102,8 +106,12 @@ export function createWakeUp(options: {
       for (const { topic, payload } of rows) {
         const parsed = outboxPayload.safeParse(payload);
         if (parsed.success) {
-          if (topic === "run.ready" && parsed.data.task_id !== undefined)
-            ids.push(parsed.data.task_id);
+          const { task_id: taskId } = parsed.data;
+          if (taskId !== undefined && topic === "run.ready") ids.push(taskId);
+          if (taskId !== undefined && topic === "task.ended") {
+            taskEnded(taskId);
+            options.onEnded?.(taskId);
+          }
           continue;
         }
         // It was said that there is something; the poll finds out what. Kept or not, the row must go.
