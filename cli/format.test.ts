@@ -76,13 +76,16 @@ test("durations and sizes never show a full next unit", () => {
     "1 h 0 min",
     "2 h 4 min",
   ]);
-  expect([0, 1_023, 1_024, 1_048_524, 1_048_525, 1_048_576].map(bytes)).toEqual([
+  const sizes = [0, 1_023, 1_024, 1_048_524, 1_048_525, 1_048_576, 1_024 ** 3, 20 * 1_024 ** 4];
+  expect(sizes.map(bytes)).toEqual([
     "0 B",
     "1023 B",
     "1.0 KB",
     "1023.9 KB",
     "1.0 MB",
     "1.0 MB",
+    "1.0 GB",
+    "20.0 TB",
   ]);
 });
 

@@ -31,11 +31,19 @@ export function counted(count: number, thing: string): string {
   return `${count} ${thing}${count === 1 ? "" : "s"}`;
 }
 
+const BYTE_UNITS = ["KB", "MB", "GB", "TB"];
+
+/** 1.2 KB; units of 1,024 bytes. */
 export function bytes(count: number): string {
   if (count < 1_024) return `${count} B`;
-  // From here on a decimal of KB would round to 1024.0.
-  if (count < 1_024 ** 2 - 51) return `${(count / 1_024).toFixed(1)} KB`;
-  return `${(count / 1_024 ** 2).toFixed(1)} MB`;
+  let value = count / 1_024;
+  let unit = 0;
+  // From here on a decimal would round to 1024.0.
+  while (value >= 1_023.95 && unit < BYTE_UNITS.length - 1) {
+    value /= 1_024;
+    unit += 1;
+  }
+  return `${value.toFixed(1)} ${BYTE_UNITS[unit]}`;
 }
 
 /**

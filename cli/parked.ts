@@ -1,10 +1,11 @@
 import type { LimitLevel, LimitMeter, LimitStop, Raiser } from "@guildhall/sdk/contract/limit.ts";
 import type { Parked } from "@guildhall/sdk/contract/task.ts";
-import { duration, usd } from "./format.ts";
+import { bytes, duration, usd } from "./format.ts";
 
 /** An amount in the unit of its meter. */
 export function meterAmount(meter: LimitMeter, amount: number): string {
   if (meter === "model_cost") return usd(amount);
+  if (meter === "storage_bytes") return bytes(amount);
   return meter === "agent_time" ? duration(amount) : String(amount);
 }
 
@@ -16,6 +17,7 @@ const METER_NAMES: Readonly<Record<LimitMeter, string>> = {
   members: "members",
   model_calls: "model calls",
   tool_calls: "tool calls",
+  storage_bytes: "stored files",
 };
 
 export const meterName = (meter: LimitMeter): string => METER_NAMES[meter];

@@ -93,7 +93,12 @@ export async function createApi(options: ApiOptions): Promise<Http> {
   });
   const { simulated } = model;
   addWorkspaceRoutes(app, { db, simulated });
-  addLimitRoutes(app, { db, limits: createLimits({ db, bell, clock: options.clock }), simulated });
+  addLimitRoutes(app, {
+    db,
+    limits: createLimits({ db, bell, clock: options.clock }),
+    files,
+    simulated,
+  });
   addAlertRoutes(app, createAlerts({ db }));
   await addReferencePages(app);
   if (web) await addWebFiles(app, web.folder);

@@ -1,11 +1,13 @@
 import { join, resolve } from "node:path";
+import { bytes } from "@guildhall/cli/format.ts";
 import type { Command } from "commander";
 import { type CommandFrame, type Env, withInstallation } from "./command-frame.ts";
 import type { AgreedQuota } from "./operator/storage-quota.ts";
 import { readConfig } from "./platform/config.ts";
 import { AppError } from "./platform/errors.ts";
 
-const UNITS: Readonly<Record<string, number>> = { MB: 1e6, GB: 1e9, TB: 1e12 };
+/** As sizes of files are shown everywhere. */
+const UNITS: Readonly<Record<string, number>> = { MB: 1_024 ** 2, GB: 1_024 ** 3, TB: 1_024 ** 4 };
 
 /** `500MB`, `20GB`, `1.5TB`, none or default; bytes. */
 export function readQuota(text: string): AgreedQuota {
@@ -39,35 +41,47 @@ async function moveFiles(env: Env, json: boolean): Promise<void> {
     const moved = await copyFilesInto(objects, { db, filesFolder });
     const answer = json
       ? JSON.stringify(moved)
-      : `${moved.copied} contents (${show(moved.bytes)}) copied into ${objects.description}; ${moved.missing} were not in ${filesFolder}`;
+      : `${moved.copied} contents (${bytes(moved.bytes)}) copied into ${objects.description}; ${moved.missing} were not in ${filesFolder}`;
     process.stdout.write(`${answer}\n`);
   });
 }
 
-const show = (bytes: number): string =>
-  bytes < 1e9 ? `${(bytes / 1e6).toFixed(1)} MB` : `${(bytes / 1e9).toFixed(1)} GB`;
+/** Shows what was agreed with a workspace, after `text` was agreed if there is one. */
+async function agreeStorage(
+  env: Env,
+  { workspaceId, text, json }: { workspaceId: string; text: string | undefined; json: boolean },
+): Promise<void> {
+  const quota = text === undefined ? undefined : readQuota(text);
+  const { readStorageAgreement, setStorageQuota } = await import("./operator/storage-quota.ts");
+  await withInstallation(env, async ({ db }) => {
+    const agreed = await db.withPlatform((tx) =>
+      quota === undefined
+        ? readStorageAgreement(tx, workspaceId)
+        : setStorageQuota(tx, { workspaceId, quota, actor: "operator", origin: "local" }),
+    );
+    const answer = json
+      ? JSON.stringify({
+          workspace_id: workspaceId,
+          quota: agreed.quota,
+          used_bytes: agreed.usedBytes,
+        })
+      : `${workspaceId}: ${agreed.quota === null ? "no quota" : agreed.quota === "default" ? "the installation's quota" : bytes(agreed.quota)}; ${bytes(agreed.usedBytes)} are stored`;
+    process.stdout.write(`${answer}\n`);
+  });
+}
 
 /** `guildhall operator storage|move-files`: what a workspace may store, and where all of it lies. */
 export function addStorageCommands(program: Command, frame: CommandFrame): void {
   const operator = program.commands.find((command) => command.name() === "operator");
   operator
-    ?.command("storage <workspace> <quota>")
+    ?.command("storage <workspace> [quota]")
     .description(
-      "what a workspace may store in files: 500MB, 20GB, none, or default for what STORAGE_QUOTA_BYTES gives to all",
+      "what a workspace stores, and may store in files: 500MB, 20GB, none, or default for what STORAGE_QUOTA_BYTES gives to all",
     )
-    .action((workspaceId: string, text: string, _options: object, command: Command) =>
-      frame.orExplain(async () => {
-        const quota = readQuota(text);
-        const { setStorageQuota } = await import("./operator/storage-quota.ts");
-        await withInstallation(frame.env, async ({ db }) => {
-          const change = { workspaceId, quota, actor: "operator", origin: "local" };
-          const { usedBytes } = await db.withPlatform((tx) => setStorageQuota(tx, change));
-          const answer = frame.wantsJson(command)
-            ? JSON.stringify({ workspace_id: workspaceId, quota, used_bytes: usedBytes })
-            : `${workspaceId}: ${quota === null ? "no quota" : quota === "default" ? "the installation's quota" : show(quota)}; ${show(usedBytes)} are stored`;
-          process.stdout.write(`${answer}\n`);
-        });
-      }),
+    .action((workspaceId: string, text: string | undefined, _options: object, command: Command) =>
+      frame.orExplain(() =>
+        agreeStorage(frame.env, { workspaceId, text, json: frame.wantsJson(command) }),
+      ),
     );
   operator
     ?.command("move-files")

@@ -16,8 +16,8 @@ export type LimitLevel = (typeof limitLevels)[number];
 export const settableLevels = ["workspace", "agent", "task", "key"] as const;
 export type SettableLevel = (typeof settableLevels)[number];
 
-/** What is limited: nano-USD for model_cost, milliseconds for agent_time, a count for the others. */
-export const limitMeters = [
+/** What a workspace limits itself: nano-USD for model_cost, milliseconds for agent_time, a count for the others. */
+export const settableMeters = [
   "model_cost",
   "agent_time",
   "concurrent_tasks",
@@ -26,6 +26,10 @@ export const limitMeters = [
   "model_calls",
   "tool_calls",
 ] as const;
+export type SettableMeter = (typeof settableMeters)[number];
+
+/** All that is limited. `storage_bytes`, what its files take, is agreed with whoever runs the installation. */
+export const limitMeters = [...settableMeters, "storage_bytes"] as const;
 export type LimitMeter = (typeof limitMeters)[number];
 
 /** Who may raise or lift a limit: a role in the workspace, whoever pays, or whoever runs the installation. */

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { limitMeters, settableLevels } from "./limit.ts";
+import { settableLevels, settableMeters } from "./limit.ts";
 import { overageMeters } from "./plan.ts";
 
 export const agentSchema = z.object({
@@ -146,7 +146,7 @@ export const apiKeyListSchema = z.object({ data: z.array(apiKeySchema) });
  * refused as a likely mistake: one nano-USD stops work as well.
  */
 export const setLimitSchema = z.strictObject({
-  meter: z.enum(limitMeters),
+  meter: z.enum(settableMeters),
   level: z.enum(settableLevels),
   scope_id: z.string().optional(),
   amount: z.int().min(1).nullable(),

@@ -31,13 +31,34 @@ CALL make_tenant_table('pending_contents', 'SELECT', 'SELECT, INSERT, UPDATE, DE
 -- The row that everything which adds or takes out contents of a workspace locks first.
 CREATE TABLE workspace_storage (
   workspace_id text COLLATE "C" PRIMARY KEY REFERENCES workspaces,
-  used_bytes bigint NOT NULL DEFAULT 0 CHECK (used_bytes >= 0),
-  -- In place of the installation's quota; NULL is no quota.
-  has_own_quota boolean NOT NULL DEFAULT false,
-  own_quota_bytes bigint CHECK (own_quota_bytes >= 0),
-  CHECK (has_own_quota OR own_quota_bytes IS NULL)
+  used_bytes bigint NOT NULL DEFAULT 0 CHECK (used_bytes >= 0)
 );
-CALL make_tenant_table('workspace_storage', 'SELECT', 'SELECT, INSERT, UPDATE', 'SELECT, INSERT (workspace_id, has_own_quota, own_quota_bytes), UPDATE (has_own_quota, own_quota_bytes)');
+CALL make_tenant_table('workspace_storage', 'SELECT', 'SELECT, INSERT, UPDATE');
+
+-- What the operator agreed with a workspace about its storage; the highest version is in force.
+CREATE TABLE storage_agreements (
+  workspace_id text COLLATE "C" NOT NULL REFERENCES workspaces,
+  version int NOT NULL,
+  -- False gives the installation's quota back.
+  is_own boolean NOT NULL,
+  -- NULL is no quota.
+  quota_bytes bigint CHECK (quota_bytes >= 0),
+  changed_by text NOT NULL,
+  changed_at timestamptz NOT NULL DEFAULT clock_now(),
+  PRIMARY KEY (workspace_id, version),
+  CHECK (is_own OR quota_bytes IS NULL)
+);
+CALL make_tenant_table('storage_agreements', 'SELECT', 'SELECT', 'SELECT, INSERT');
+
+-- The quota in force for the transaction's workspace, which is the installation's when nothing else was agreed. NULL is none.
+CREATE FUNCTION storage_quota(installation bigint) RETURNS bigint
+  LANGUAGE sql STABLE SET search_path = public, pg_temp
+AS $$
+  SELECT CASE WHEN a.is_own THEN a.quota_bytes ELSE installation END
+    FROM (VALUES (1)) one LEFT JOIN (SELECT x.is_own, x.quota_bytes FROM storage_agreements x
+      WHERE x.workspace_id = current_workspace() ORDER BY x.version DESC LIMIT 1) a ON true
+$$;
+GRANT EXECUTE ON FUNCTION storage_quota TO guildhall_app, guildhall_definer, guildhall_platform;
 
 -- Objects that nothing names any more, until the store has said that they are gone.
 CREATE TABLE removed_objects (
@@ -146,7 +167,7 @@ DECLARE
 BEGIN
   INSERT INTO workspace_storage (workspace_id) VALUES (workspace) ON CONFLICT DO NOTHING;
   SELECT * INTO s FROM workspace_storage x WHERE x.workspace_id = workspace FOR UPDATE;
-  IF s.has_own_quota THEN quota := s.own_quota_bytes; END IF;
+  quota := storage_quota(quota);
   SELECT coalesce(sum(x.size_bytes), 0) INTO needed FROM jsonb_to_recordset(wanted) AS x(sha256 text, size_bytes bigint)
     WHERE NOT EXISTS (SELECT FROM file_contents c WHERE c.workspace_id = workspace AND c.sha256 = x.sha256)
       AND NOT EXISTS (SELECT FROM pending_contents p WHERE p.workspace_id = workspace AND p.sha256 = x.sha256);

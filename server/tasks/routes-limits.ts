@@ -13,6 +13,7 @@ import { planSchema } from "@guildhall/sdk/contract/plan.ts";
 import { principalOf } from "../identity/guard.ts";
 import { readPlan } from "../ledger/plan-reading.ts";
 import type { Db } from "../platform/db.ts";
+import type { FileStore } from "../platform/file-store/file-store.ts";
 import type { Http } from "../platform/http.ts";
 import { readLimits } from "./limit-view/limit-view.ts";
 import { simulateCall } from "./limit-view/simulate-call.ts";
@@ -55,9 +56,9 @@ function addPlanRoutes(app: Http, { db, limits }: { db: Db; limits: Limits }): v
 /** Limits of the workspace and its plan: how they stand, what they would say, and changing them. */
 export function addLimitRoutes(
   app: Http,
-  options: { db: Db; limits: Limits; simulated: boolean },
+  options: { db: Db; limits: Limits; files: Pick<FileStore, "use">; simulated: boolean },
 ): void {
-  const { db, limits, simulated } = options;
+  const { db, limits, files, simulated } = options;
 
   app.route({
     method: "GET",
@@ -68,13 +69,15 @@ export function addLimitRoutes(
       tags: ["Limits"],
       summary: "Every limit that can stop work, its use, what waits for it, and who changed it",
       description:
-        "Amounts are in units of the meter: nano-USD, milliseconds or a count. Of levels above the workspace only its own use is told. Tasks that began are listed where they have used four fifths of a cap, or are paused at it.",
+        "Amounts are in units of the meter: nano-USD, milliseconds, bytes or a count. Of levels above the workspace only its own use is told. Tasks that began are listed where they have used four fifths of a cap, or are paused at it.",
       response: { 200: limitListSchema },
     },
     handler: async (request) => {
       const { workspaceId, scopes } = principalOf(request);
       const mayChange = scopes.includes("limits:write");
-      const list = await db.withWorkspace(workspaceId, (tx) => readLimits(tx, { mayChange }));
+      const list = await db.withWorkspace(workspaceId, async (tx) =>
+        readLimits(tx, { mayChange, storage: await files.use(tx) }),
+      );
       return { ...list, simulated };
     },
   });

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { findChromium } from "./chromium.ts";
-import { giveTask, openStage, type Stage } from "./stage.ts";
+import { giveTask, openStage, placeUrl, type Stage } from "./stage.ts";
 
 const chromium = findChromium();
 
@@ -64,6 +64,28 @@ describe.skipIf(chromium === undefined)("limits, questions and ends on the page"
     await page.keyboard.press("o");
     await page.getByRole("link", { name: /Model budget/ }).click();
     await page.getByRole("heading", { name: "Limits", level: 1 }).waitFor();
+  });
+
+  it("shows what the files of the workspace take of their quota, and who agreed it", async () => {
+    const { page, product } = stage;
+    await page.goto(placeUrl(page, "/limits"));
+    const row = page.locator('tr[id$="-storage_bytes"]');
+    await row.getByText(/^Stored files$/).waitFor();
+    await row.getByText("/ 10.0 GB").waitFor();
+    const workspaceId = /\/w\/([^/]+)/.exec(page.url())?.[1] ?? "";
+    for (const quota of [["1.5GB"], []]) {
+      const agreed = await product.cli("operator", "storage", workspaceId, ...quota);
+      expect(agreed.stdout).toMatch(/^ws_\w+: 1\.5 GB; \d.* are stored\n$/);
+    }
+    const listed = await product.cli("limit", "list");
+    expect(listed.stdout).toMatch(/stored files +now +\d\S* \w+ +1\.5 GB +refuse +ok/);
+    await page.reload();
+    await row.getByText("/ 1.5 GB").waitFor();
+    // Only the operator changes it.
+    expect(await row.getByRole("button").allTextContents()).toEqual(["History"]);
+    await row.getByRole("button", { name: "History of This workspace, Stored files" }).click();
+    await page.getByRole("row", { name: /^1 1\.5 GB Whoever runs this installation/ }).waitFor();
+    await page.keyboard.press("Escape");
   });
 
   it("shows a question as soon as the agent asks, and goes on with the answer", async () => {

@@ -154,6 +154,7 @@ export const limitMessages = {
   "meter.members": "Members",
   "meter.model_calls": "Model calls",
   "meter.tool_calls": "Tool calls",
+  "meter.storage_bytes": "Stored files",
 
   "history.title": "History: {name}, {meter}",
   "history.none": "Nobody has changed it. It is as the plan or the task was made.",

@@ -1,9 +1,9 @@
 import {
-  type LimitMeter,
-  limitMeters,
   type LimitRow,
   type SettableLevel,
   settableLevels,
+  type SettableMeter,
+  settableMeters,
 } from "@guildhall/sdk/contract/limit.ts";
 import { exactUsd, parseUsd } from "../format/money.ts";
 import { t } from "../messages/translate.ts";
@@ -14,7 +14,7 @@ import { meterAmount, meterLimit } from "./meter-amount.ts";
 export type LimitTarget = {
   level: SettableLevel;
   scopeId: string;
-  meter: LimitMeter;
+  meter: SettableMeter;
   title: string;
   story: string;
   /** In force now; null is no limit. */
@@ -33,7 +33,7 @@ function isSettable(limit: { level: string; meter: string }): limit is {
 } {
   return (
     settableLevels.some((level) => level === limit.level) &&
-    limitMeters.some((meter) => meter === limit.meter)
+    settableMeters.some((meter) => meter === limit.meter)
   );
 }
 
@@ -84,13 +84,13 @@ export function targetOfRow(row: LimitRow, name: string): LimitTarget | undefine
 const msPerMinute = 60_000;
 
 /** What a person types for an amount: dollars, minutes or a count. */
-export function toText(meter: LimitMeter, amount: number): string {
+export function toText(meter: SettableMeter, amount: number): string {
   if (meter === "model_cost") return exactUsd(amount);
   return String(meter === "agent_time" ? Math.ceil(amount / msPerMinute) : amount);
 }
 
 /** What was typed, in units of the meter; undefined when it is no amount above zero. */
-export function toAmount(meter: LimitMeter, text: string): number | undefined {
+export function toAmount(meter: SettableMeter, text: string): number | undefined {
   if (meter === "model_cost") return parseUsd(text) || undefined;
   if (!/^\s*\d{1,7}\s*$/.test(text)) return undefined;
   return Number(text) * (meter === "agent_time" ? msPerMinute : 1) || undefined;

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import type { Db, WorkspaceTx } from "../db.ts";
-import { AppError } from "../errors.ts";
+import { AppError, invariant } from "../errors.ts";
 
 /** Names a stored content: the workspace that owns it, and its SHA-256 in lower-case hex. */
 export type FileKey = { workspaceId: string; sha256: string };
@@ -22,8 +22,9 @@ const reservationSchema = z.discriminatedUnion("status", [
 /** A content that is counted for its workspace and is not in the store yet, and the name that it gets there. */
 export type Missing = { sha256: string; object: string };
 
+const MB = 1_024 ** 2;
 const inMegabytes = (bytes: number): string =>
-  bytes < 1e6 ? `${bytes} bytes` : `${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)} MB`;
+  bytes < MB ? `${bytes} bytes` : `${(bytes / MB).toFixed(bytes < 10 * MB ? 1 : 0)} MB`;
 
 function overQuota(answer: {
   quota_bytes: number;
@@ -99,11 +100,26 @@ export async function findObject(db: Db, key: FileKey): Promise<string | undefin
   return row?.object;
 }
 
-/** Bytes that the workspace's contents take, each once. */
-export async function readStoredBytes(tx: WorkspaceTx): Promise<number> {
-  const [row] = await tx.query<{ used: number }>({
-    text: "SELECT used_bytes AS used FROM workspace_storage WHERE workspace_id = current_workspace()",
-    values: [],
+/** What a workspace stores, and may store; bytes. */
+export type StorageUse = {
+  /** Each content once. */
+  usedBytes: number;
+  /** In force; null is none. */
+  quotaBytes: number | null;
+  /** What is in force where nothing else was agreed; null is none. */
+  installationQuotaBytes: number | null;
+};
+
+export async function readStorageUse(
+  tx: WorkspaceTx,
+  installationQuotaBytes: number | null,
+): Promise<StorageUse> {
+  const [row] = await tx.query<Omit<StorageUse, "installationQuotaBytes">>({
+    name: "storage_use",
+    text: `SELECT coalesce((SELECT s.used_bytes FROM workspace_storage s WHERE s.workspace_id = current_workspace()), 0) AS "usedBytes",
+        storage_quota($1) AS "quotaBytes"`,
+    values: [installationQuotaBytes],
   });
-  return row?.used ?? 0;
+  invariant(row, "a statement without a table has one row");
+  return { ...row, installationQuotaBytes };
 }

@@ -8,7 +8,7 @@ import { createTestDatabase } from "../../test/database.ts";
 import { createTenant, type Tenant } from "../../test/tenant.ts";
 import { createLogger } from "../log.ts";
 import { sha256Hex } from "../secret.ts";
-import { readStoredBytes } from "./contents.ts";
+import { readStorageUse } from "./contents.ts";
 import { createLocalFileStore } from "./open-file-store.ts";
 
 const { db, admin } = await createTestDatabase();
@@ -34,7 +34,8 @@ const keyOf = (content: string) => ({
   workspaceId: tenant.workspaceId,
   sha256: sha256Hex(content),
 });
-const storedBytes = () => db.withWorkspace(tenant.workspaceId, readStoredBytes);
+const storedBytes = async () =>
+  (await db.withWorkspace(tenant.workspaceId, (tx) => readStorageUse(tx, null))).usedBytes;
 
 async function filesBelow(folder: string): Promise<string[]> {
   const entries = await readdir(folder, { recursive: true, withFileTypes: true });
@@ -155,8 +156,8 @@ test("what was agreed with a workspace goes before the installation's quota, als
   const store = openStore(10);
   const agree = (bytes: number | null) =>
     admin.query(
-      `INSERT INTO workspace_storage (workspace_id, has_own_quota, own_quota_bytes) VALUES ($1, true, $2)
-       ON CONFLICT (workspace_id) DO UPDATE SET own_quota_bytes = $2`,
+      `INSERT INTO storage_agreements (workspace_id, version, is_own, quota_bytes, changed_by)
+       SELECT $1, count(*) + 1, true, $2, 'test' FROM storage_agreements WHERE workspace_id = $1`,
       [tenant.workspaceId, bytes],
     );
   await agree(3);

@@ -1,8 +1,14 @@
 import { rm } from "node:fs/promises";
 import type { Readable } from "node:stream";
-import type { Db } from "../db.ts";
+import type { Db, WorkspaceTx } from "../db.ts";
 import type { Logger } from "../log.ts";
-import { findObject, type FileKey, type StoredFile } from "./contents.ts";
+import {
+  findObject,
+  type FileKey,
+  readStorageUse,
+  type StorageUse,
+  type StoredFile,
+} from "./contents.ts";
 import { keepContents } from "./keep-contents.ts";
 import { contentMissing, type ObjectStore } from "./object-store.ts";
 import { createSpool, type Source } from "./spool.ts";
@@ -28,6 +34,8 @@ export type FileStore = {
   keep(workspaceId: string, files: readonly StagedFile[]): Promise<void>;
   /** Reads a content from its start. Throws `content_missing` (500) when the workspace has none. */
   open(key: FileKey): Promise<Readable>;
+  /** What the transaction's workspace stores, and may store. */
+  use(tx: WorkspaceTx): Promise<StorageUse>;
   /** Removes what nothing has named for `graceMs` (default: an hour). -> how many objects */
   removeUnnamed(options?: { graceMs?: number }): Promise<number>;
 };
@@ -67,6 +75,7 @@ export function createFileStore(options: {
         await staged.discard();
       }
     },
+    use: (tx) => readStorageUse(tx, quotaBytes ?? null),
     async open(key) {
       const object = await findObject(db, key);
       if (object === undefined)

@@ -11,7 +11,7 @@ import type { WorkspaceTx } from "../db.ts";
 import { newId } from "../ids.ts";
 import { createLogger } from "../log.ts";
 import { sha256Hex } from "../secret.ts";
-import { readStoredBytes, reserveContents } from "./contents.ts";
+import { readStorageUse, reserveContents } from "./contents.ts";
 import type { FileStore } from "./file-store.ts";
 import { createLocalObjects } from "./local-objects.ts";
 import { createLocalFileStore, fileStoreOver } from "./open-file-store.ts";
@@ -42,7 +42,8 @@ const put = (content: string) =>
   });
 const read = async (content: string) =>
   text(await store.open({ workspaceId: tenant.workspaceId, sha256: sha256Hex(content) }));
-const storedBytes = () => db.withWorkspace(tenant.workspaceId, readStoredBytes);
+const storedBytes = async () =>
+  (await db.withWorkspace(tenant.workspaceId, (tx) => readStorageUse(tx, null))).usedBytes;
 
 /** Names the content as a file of an upload, as everybody does who has stored one. -> the upload */
 async function name(tx: WorkspaceTx, content: string): Promise<string> {

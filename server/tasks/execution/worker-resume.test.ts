@@ -163,7 +163,8 @@ it("a write beyond the workspace's quota is an error that the agent reads, and l
   });
   // Room for the notes and the program, not for a report.
   await admin.query(
-    "UPDATE workspace_storage SET has_own_quota = true, own_quota_bytes = used_bytes + 50 WHERE workspace_id = $1",
+    `INSERT INTO storage_agreements (workspace_id, version, is_own, quota_bytes, changed_by)
+     SELECT workspace_id, 1, true, used_bytes + 50, 'test' FROM workspace_storage WHERE workspace_id = $1`,
     [workspaceId],
   );
   startWorker(stage, { extraTools: [listAndNote] });

@@ -57,7 +57,7 @@ test("files are kept with their folders, sizes and hashes", async () => {
 test("an upload beyond the workspace's quota is refused whole, with the figures, and a full one still takes what it has", async () => {
   const small = await api.caller();
   await api.admin.query(
-    "INSERT INTO workspace_storage (workspace_id, has_own_quota, own_quota_bytes) VALUES ($1, true, 10)",
+    "INSERT INTO storage_agreements (workspace_id, version, is_own, quota_bytes, changed_by) VALUES ($1, 1, true, 10, 'test')",
     [small.workspaceId],
   );
   const parts = [["a.txt", "01234567"] as const];

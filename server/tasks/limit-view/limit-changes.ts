@@ -33,8 +33,34 @@ type Row = {
 const PROGRAM_NAMES: Readonly<Record<string, string>> = {
   system: "Guildhall",
   plan: "The plan",
+  operator: "Whoever runs this installation",
   "system:limit_ended": "Guildhall, its time was over",
 };
+
+function toChange(row: Omit<Row, "level" | "scope_id" | "meter">): LimitChange {
+  const { version, amount, changed_by: changedBy, changed_at: at, name } = row;
+  return {
+    version,
+    amount,
+    changed_by: changedBy,
+    changed_by_name: name ?? PROGRAM_NAMES[changedBy] ?? changedBy,
+    changed_at: at.toISOString(),
+  };
+}
+
+/** What was agreed about the workspace's storage, newest first; where the installation's quota was given back, as it is now. */
+export async function readStorageChanges(
+  tx: WorkspaceTx,
+  installationQuotaBytes: number | null,
+): Promise<LimitChange[]> {
+  const rows = await tx.query<Omit<Row, "level" | "scope_id" | "meter">>({
+    name: "storage_changes",
+    text: `SELECT a.version, CASE WHEN a.is_own THEN a.quota_bytes ELSE $1::bigint END AS amount, a.changed_by, a.changed_at, NULL AS name FROM storage_agreements a
+      WHERE a.workspace_id = current_workspace() ORDER BY a.version DESC LIMIT ${MOST_CHANGES}`,
+    values: [installationQuotaBytes],
+  });
+  return rows.map(toChange);
+}
 
 /** Every limit of the workspace that was ever set, except those of tasks other than `taskIds`. */
 export async function readLimitChanges(
@@ -53,17 +79,8 @@ export async function readLimitChanges(
   });
   const changes = new Map<string, LimitChange[]>();
   for (const row of rows) {
-    const { version, amount, changed_by: changedBy, changed_at: at, name } = row;
     const key = limitKey(row);
-    const known = changes.get(key) ?? [];
-    known.push({
-      version,
-      amount,
-      changed_by: changedBy,
-      changed_by_name: name ?? PROGRAM_NAMES[changedBy] ?? changedBy,
-      changed_at: at.toISOString(),
-    });
-    changes.set(key, known);
+    changes.set(key, [...(changes.get(key) ?? []), toChange(row)]);
   }
   return changes;
 }

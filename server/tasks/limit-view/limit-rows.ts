@@ -1,5 +1,5 @@
-import type { LimitLevel, LimitMeter, LimitRow } from "@guildhall/sdk/contract/limit.ts";
-import { raisersOf } from "../raisers.ts";
+import type { LimitLevel, LimitMeter, LimitRow, Raiser } from "@guildhall/sdk/contract/limit.ts";
+import { operatorOnly, raisersOf } from "../raisers.ts";
 import { metersOf } from "../limits.ts";
 import type { TemporaryLimits } from "../temporary-limits.ts";
 import { limitKey, type LimitChanges } from "./limit-changes.ts";
@@ -41,7 +41,11 @@ const ON_HIT: Readonly<Record<LimitMeter, LimitRow["on_hit"]>> = {
   concurrent_tasks: "queue",
   api_requests: "429",
   members: "refuse",
+  storage_bytes: "refuse",
 };
+
+/** Slots and seats are there to be used: all of them taken is no stop as long as nobody waits for one. */
+const SEATS: ReadonlySet<LimitMeter> = new Set(["concurrent_tasks", "members"]);
 
 /** The default caps stand for every new task, under this id. */
 export const EACH_NEW_TASK = "*";
@@ -79,7 +83,6 @@ function statusOf(row: {
   const { used, held, max } = row;
   if (row.waits) return "stopped";
   if (max === null) return "ok";
-  // Slots and seats are there to be used: all of them taken is no stop as long as nobody waits for one.
   if (used >= max) return row.seats ? "high" : "stopped";
   const part = (used + held) / max;
   if (part >= HIGH_PART) return "high";
@@ -90,6 +93,11 @@ function isSettable(limit: ReadLimit): boolean {
   const { level, meter, scope_id: scopeId } = limit;
   if (level === "run" || level === "owner" || level === "platform") return false;
   return scopeId !== EACH_NEW_TASK && metersOf[level].some((known) => known === meter);
+}
+
+function whoRaises({ level, scope_id: scopeId, meter }: ReadLimit): Raiser[] {
+  if (scopeId === EACH_NEW_TASK) return [];
+  return meter === "storage_bytes" ? [...operatorOnly] : raisersOf(level);
 }
 
 /** Puts together what is told of one limit. */
@@ -117,10 +125,10 @@ export function toLimitRow(limit: ReadLimit, context: RowContext): LimitRow {
     temporary: context.temporary.get(limitKey(limit)) ?? null,
     version: shared || scopeId === EACH_NEW_TASK ? null : (changes[0]?.version ?? 0),
     on_hit: onHit,
-    status: statusOf({ used, held, max, waits, seats: onHit === "queue" || onHit === "refuse" }),
+    status: statusOf({ used, held, max, waits, seats: SEATS.has(meter) }),
     ...tasks,
     changes: [...changes],
-    raised_by: scopeId === EACH_NEW_TASK ? [] : raisersOf(level),
+    raised_by: whoRaises(limit),
     settable: mayChange && isSettable(limit),
   };
 }

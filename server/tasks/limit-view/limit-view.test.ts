@@ -8,9 +8,17 @@ import { parkRun } from "../execution/run-parking.ts";
 import { Secret } from "../../platform/secret.ts";
 import type { ParkReason } from "../../runtimes/park-reason.ts";
 import { type Caller, expectProblem, startTestApi } from "../../test/api.ts";
-import { createClaimedRun, createQueuedRun, limitTop, type ClaimedRun } from "../../test/tenant.ts";
+import {
+  createClaimedRun,
+  createContent,
+  createQueuedRun,
+  limitTop,
+  type ClaimedRun,
+} from "../../test/tenant.ts";
 
-const api = await startTestApi();
+/** What the installation gives each workspace, bytes. */
+const QUOTA = 1_000;
+const api = await startTestApi({ quotaBytes: QUOTA });
 const { admin, db, send } = api;
 const ledger = createLedger({ db, processId: "wrk_limits" });
 await ledger.processSeen("gateway");
@@ -141,6 +149,57 @@ test.each([
   );
 });
 
+test("what the workspace stores stands beside its quota, which only the operator changes, with who changed it when", async () => {
+  const caller = await api.caller();
+  await createContent(admin, caller, 850);
+  const stored = async () => rowOf(await list(caller), { meter: "storage_bytes" });
+  expect(await stored()).toEqual({
+    level: "workspace",
+    scope_id: caller.workspaceId,
+    scope_name: "Test workspace",
+    meter: "storage_bytes",
+    window: "now",
+    period: "now",
+    resets_at: null,
+    used: 850,
+    held: 0,
+    left: 150,
+    max: QUOTA,
+    temporary: null,
+    version: 0,
+    on_hit: "refuse",
+    status: "warn",
+    waiting: [],
+    waiting_count: 0,
+    changes: [],
+    raised_by: ["operator"],
+    settable: false,
+  });
+  const agree = (version: number, isOwn: boolean, bytes: number | null) =>
+    admin.query(
+      `INSERT INTO storage_agreements (workspace_id, version, is_own, quota_bytes, changed_by) VALUES ($1, $2, $3, $4, 'operator')`,
+      [caller.workspaceId, version, isOwn, bytes],
+    );
+  await agree(1, true, null);
+  expect(await stored()).toMatchObject({ max: null, left: null, status: "ok" });
+  await agree(2, true, 800);
+  // Nothing more fits, although nobody waits for it.
+  expect(await stored()).toMatchObject({ max: 800, left: 0, status: "stopped", version: 2 });
+  await agree(3, false, null);
+  const last = await stored();
+  expect(last).toMatchObject({ max: QUOTA, left: 150, status: "warn" });
+  expect(
+    last.changes.map(({ version, amount, changed_by_name: by }) => [version, amount, by]),
+  ).toEqual([
+    [3, QUOTA, "Whoever runs this installation"],
+    [2, 800, "Whoever runs this installation"],
+    [1, null, "Whoever runs this installation"],
+  ]);
+  const { workspaceId } = caller;
+  const json = { level: "workspace", scope_id: workspaceId, meter: "storage_bytes", amount: 9_000 };
+  await expectProblem(await put(caller, json), 400, "validation_failed");
+});
+
 test("every change is told with who made it and when, newest first, also those of somebody who has left", async () => {
   const caller = await api.caller();
   await admin.query("UPDATE users SET name = 'Ada Owner' WHERE id = $1", [caller.userId]);
@@ -155,8 +214,9 @@ test("every change is told with who made it and when, newest first, also those o
   );
   await admin.query("DELETE FROM memberships WHERE user_id = $1", [caller.userId]);
   const other = await api.caller();
+  const storage = { usedBytes: 0, quotaBytes: null, installationQuotaBytes: null };
   const limits = await db.withWorkspace(caller.workspaceId, (tx) =>
-    readLimits(tx, { mayChange: false }),
+    readLimits(tx, { mayChange: false, storage }),
   );
   const row = rowOf({ ...limits, simulated: true }, { level: "agent" });
   expect(row).toMatchObject({ scope_name: "gray", max: 8_000, version: 4, settable: false });

@@ -1,10 +1,16 @@
 import type { LimitLevel, LimitList, LimitMeter } from "@guildhall/sdk/contract/limit.ts";
 import type { WorkspaceTx } from "../../platform/db.ts";
+import type { StorageUse } from "../../platform/file-store/contents.ts";
 import { operatorOnly } from "../raisers.ts";
 import { taskDefaults } from "../task-creation.ts";
 import { readTemporaryLimits } from "../temporary-limits.ts";
 import { readMeters } from "../usage.ts";
-import { limitKey, readLimitChanges, type LimitChanges } from "./limit-changes.ts";
+import {
+  limitKey,
+  readLimitChanges,
+  readStorageChanges,
+  type LimitChanges,
+} from "./limit-changes.ts";
 import {
   countQueued,
   readLevelUse,
@@ -36,7 +42,10 @@ function useOf(rows: readonly LevelUse[]): Use {
 }
 
 /** The workspace's own limits, one for each meter. */
-async function workspaceLimits(tx: WorkspaceTx, periods: LimitPeriods): Promise<ReadLimit[]> {
+async function workspaceLimits(
+  tx: WorkspaceTx,
+  { periods, storage }: { periods: LimitPeriods; storage: StorageUse },
+): Promise<ReadLimit[]> {
   const base = {
     level: "workspace",
     scope_id: tx.workspaceId,
@@ -63,6 +72,14 @@ async function workspaceLimits(tx: WorkspaceTx, periods: LimitPeriods): Promise<
         : {}),
     });
   }
+  rows.push({
+    ...base,
+    meter: "storage_bytes",
+    window: "now",
+    used: storage.usedBytes,
+    held: 0,
+    max: storage.quotaBytes,
+  });
   return rows;
 }
 
@@ -131,15 +148,19 @@ const newTaskCaps = (
 /** Every limit that can stop work of the workspace, how it stands, what waits for it, and who changed it when. */
 export async function readLimits(
   tx: WorkspaceTx,
-  caller: { mayChange: boolean },
+  { mayChange, storage }: { mayChange: boolean; storage: StorageUse },
 ): Promise<Omit<LimitList, "simulated">> {
   const periods = await readPeriods(tx);
   const use = useOf(await readLevelUse(tx, periods));
   const tasks = await readTaskUse(tx);
-  const changes = await readLimitChanges(tx, [...new Set(tasks.map((task) => task.scope_id))]);
+  const stored = { level: "workspace", scope_id: tx.workspaceId, meter: "storage_bytes" } as const;
+  const changes = new Map([
+    ...(await readLimitChanges(tx, [...new Set(tasks.map((task) => task.scope_id))])),
+    [limitKey(stored), await readStorageChanges(tx, storage.installationQuotaBytes)],
+  ]);
   const paused = await readPausedTasks(tx);
   const limits: ReadLimit[] = [
-    ...(await workspaceLimits(tx, periods)),
+    ...(await workspaceLimits(tx, { periods, storage })),
     ...(await scopedLimits(tx, { use, changes })),
     ...newTaskCaps,
     ...tasks.map(({ title, ...cap }): ReadLimit => ({
@@ -151,7 +172,7 @@ export async function readLimits(
     ...(await sharedLimits(tx, use)),
   ];
   const temporary = await readTemporaryLimits(tx);
-  const context = { periods, changes, paused, temporary, mayChange: caller.mayChange };
+  const context = { periods, changes, paused, temporary, mayChange };
   const raisedBy = [...operatorOnly];
   const suspended = paused.stops.find(({ kind }) => kind === "suspended");
   return {
