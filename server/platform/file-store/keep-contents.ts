@@ -1,3 +1,4 @@
+import { eachAtOnce } from "../at-once.ts";
 import type { Db } from "../db.ts";
 import { invariant } from "../errors.ts";
 import { markStored, reserveContents, type Missing } from "./contents.ts";
@@ -11,15 +12,11 @@ type Keeping = { workspaceId: string; files: readonly LocalFile[]; objects: Obje
 async function send(missing: readonly Missing[], keeping: Keeping): Promise<void> {
   const { workspaceId, files, objects } = keeping;
   const bySha = new Map(files.map((file) => [file.sha256, file]));
-  const waiting = [...missing];
-  const workers = Array.from({ length: Math.min(AT_ONCE, waiting.length) }, async () => {
-    for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
-      const file = bySha.get(next.sha256);
-      invariant(file !== undefined, "what is reserved was asked for");
-      await objects.put({ workspaceId, object: next.object }, file);
-    }
+  await eachAtOnce(missing, AT_ONCE, async ({ sha256, object }) => {
+    const file = bySha.get(sha256);
+    invariant(file !== undefined, "what is reserved was asked for");
+    await objects.put({ workspaceId, object }, file);
   });
-  await Promise.all(workers);
 }
 
 /** Counts the contents of files for the workspace, all or none, and sends what is not in the store yet. */

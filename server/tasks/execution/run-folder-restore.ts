@@ -1,7 +1,14 @@
 import { createHash } from "node:crypto";
+import { eachAtOnce } from "../../platform/at-once.ts";
 import type { FileStore } from "../../platform/file-store/file-store.ts";
 import type { KeptFolder } from "../../tools/run-folder.ts";
 import type { KeptEntry } from "./run-snapshot.ts";
+
+/**
+ * Contents that are opened ahead of their turn: asking a service for one takes a round trip, while the folder writes one
+ * file after the other.
+ */
+export const OPENED_AT_ONCE = 8;
 
 /** SHA-256 of a file of the folder, read to its end. */
 export async function hashOf(folder: KeptFolder, path: string): Promise<string> {
@@ -37,9 +44,10 @@ export async function restoreFolder(
 ): Promise<void> {
   const kept = await findKept(folder, new Map(entries.map((entry) => [entry.path, entry])));
   await folder.prune(kept);
-  for (const { path, sha256, mode } of entries) {
-    if (kept.has(path)) continue;
-    if (sha256 === null) await folder.makeFolder(path);
-    else await folder.copyIn(await files.open({ workspaceId, sha256 }), path, { mode });
-  }
+  const missing = entries.filter(({ path }) => !kept.has(path));
+  for (const { path, sha256 } of missing) if (sha256 === null) await folder.makeFolder(path);
+  await eachAtOnce(missing, OPENED_AT_ONCE, async ({ path, sha256, mode }) => {
+    if (sha256 !== null)
+      await folder.copyIn(await files.open({ workspaceId, sha256 }), path, { mode });
+  });
 }

@@ -1,11 +1,12 @@
 import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
+import { eachAtOnce } from "../../platform/at-once.ts";
 import type { FileStore } from "../../platform/file-store/file-store.ts";
 import { hasCode } from "../../platform/system-error.ts";
 import { folderOnDemand } from "../../tools/folder-on-demand.ts";
 import { openRunFolder, type KeptFolder, type RunFolder } from "../../tools/run-folder.ts";
 import { placeDelegatedFiles } from "../files/delegated-files.ts";
-import { restoreFolder } from "./run-folder-restore.ts";
+import { OPENED_AT_ONCE, restoreFolder } from "./run-folder-restore.ts";
 import type { KeptEntry } from "./run-snapshot.ts";
 import type { RunTask, StoredPath } from "./run-task.ts";
 
@@ -31,9 +32,10 @@ async function place(
 ): Promise<void> {
   const { entries } = await folder.list();
   const sizes = new Map(entries.map((entry) => [entry.path, entry.sizeBytes]));
-  for (const { path, sizeBytes, sha256 } of wanted)
-    if (sizes.get(path) !== sizeBytes)
-      await folder.copyIn(await files.open({ workspaceId, sha256 }), path);
+  const missing = wanted.filter(({ path, sizeBytes }) => sizes.get(path) !== sizeBytes);
+  await eachAtOnce(missing, OPENED_AT_ONCE, async ({ path, sha256 }) => {
+    await folder.copyIn(await files.open({ workspaceId, sha256 }), path);
+  });
 }
 
 /** What lies in the folder before the attempt's first step, inputs apart. A run that has recorded nothing yet begins with what earlier runs of the task wrote. */

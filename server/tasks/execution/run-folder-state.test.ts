@@ -13,7 +13,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
-import { expect, onTestFinished, test } from "vitest";
+import { expect, onTestFinished, test, vi } from "vitest";
 import { fileStoreOver } from "../../platform/file-store/open-file-store.ts";
 import { createLocalObjects } from "../../platform/file-store/local-objects.ts";
 import { createLogger } from "../../platform/log.ts";
@@ -22,7 +22,7 @@ import { createTestDatabase } from "../../test/database.ts";
 import { createTenant } from "../../test/tenant.ts";
 import { openTestFolder } from "../../tools/fixture.ts";
 import type { KeptFolder } from "../../tools/run-folder.ts";
-import { restoreFolder } from "./run-folder-restore.ts";
+import { OPENED_AT_ONCE, restoreFolder } from "./run-folder-restore.ts";
 import { createFolderState } from "./run-folder-state.ts";
 import type { KeptEntry } from "./run-snapshot.ts";
 
@@ -153,6 +153,39 @@ test("when new files find no room, none of them is kept, and the folder goes bac
   // What the folder may hold is counted anew.
   await folder.writeText("c.txt", "abc");
   expect((await state.capture()).changed).toEqual([entry("c.txt", "abc")]);
+});
+
+test("a folder asks the store for several contents at once, and for no more than a few", async () => {
+  const { folder, files, workspaceId, state, at } = await open();
+  for (let n = 0; n < 20; n++) await folder.writeText(`dir-${n}/file.txt`, `content ${n}`);
+  const { state: recorded } = await state.capture();
+  for (let n = 0; n < 20; n++) await rm(at(`dir-${n}`), { recursive: true });
+  const asked: (() => void)[] = [];
+  let mostAsked = 0;
+  /** Answers nobody before so many have asked as may. */
+  const slow = {
+    ...files,
+    async open(key: Parameters<typeof files.open>[0]) {
+      await new Promise<void>((answer) => {
+        asked.push(answer);
+        mostAsked = Math.max(mostAsked, asked.length);
+      });
+      return files.open(key);
+    },
+  };
+  const entries = [...recorded.values()];
+  let left = entries.filter(({ sha256 }) => sha256 !== null).length;
+  const restored = restoreFolder({ folder, files: slow, workspaceId }, entries);
+  while (left > 0) {
+    const wanted = Math.min(left, OPENED_AT_ONCE);
+    await vi.waitUntil(() => asked.length === wanted, { timeout: 20_000 });
+    left -= wanted;
+    for (const answer of asked.splice(0)) answer();
+  }
+  await restored;
+  expect(mostAsked).toBe(OPENED_AT_ONCE);
+  for (let n = 0; n < 20; n++)
+    expect(await folder.readText(`dir-${n}/file.txt`)).toBe(`content ${n}`);
 });
 
 test("a folder is made exactly what was recorded: what lies there just so is not fetched, and nothing else stays", async () => {
