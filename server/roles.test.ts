@@ -97,7 +97,7 @@ test("a worker that cannot claim, though it reaches the database, is not ready u
   });
   const ready = async () => (await fetch(`${worker.url}/readyz`)).json();
   expect(await ready()).toEqual({ status: "ok" });
-  const claim = "EXECUTE ON FUNCTION claim(text, interval, text[], jsonb, int)";
+  const claim = "EXECUTE ON FUNCTION claim";
   await owner.query(`REVOKE ${claim} FROM guildhall_ledger`);
   await expect.poll(ready, { timeout: 60_000 }).toEqual({ status: "cannot_claim" });
   expect((await fetch(`${worker.url}/readyz`)).status).toBe(503);
