@@ -179,8 +179,9 @@ CREATE TYPE ended_run AS (workspace_id text, run_id text, task_id text, epoch in
 -- its end locks more, in an order that is not that of the others here.
 -- ends: [{workspace_id, run_id, epoch, state, data, unused_ms}], each run once; data is the event's, with cause or result;
 -- unused_ms: agent time that it gives back
--- -> place in ends from 1, and 'ended' | 'stale' | 'family'
-CREATE FUNCTION finish_runs(ends json) RETURNS TABLE (place int, answer text)
+-- -> place in ends from 1, 'ended' | 'stale' | 'family', and whether a run of its workspace waits for the slot. One that is
+-- made at this moment may be overlooked; its own bell or the next look finds it.
+CREATE FUNCTION finish_runs(ends json) RETURNS TABLE (place int, answer text, waited boolean)
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan
   SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
 AS $$
@@ -189,6 +190,7 @@ DECLARE
   ended ended_run[];
   families bigint[];
   unused asked_time[];
+  waiting bigint[];
 BEGIN
   SELECT array_agg(ROW(l.workspace_id, l.run_id, l.task_id, l.epoch, l.state, l.data, l.unused_ms, l.n)::ended_run ORDER BY l.n) INTO ended
     FROM (SELECT i.*, r.task_id
@@ -196,19 +198,27 @@ BEGIN
         i(workspace_id, run_id, epoch, state, data, unused_ms, n) ORDER BY i.workspace_id COLLATE "C", i.run_id COLLATE "C") i
         CROSS JOIN LATERAL (SELECT x.task_id FROM runs x
           WHERE x.workspace_id = i.workspace_id AND x.id = i.run_id AND x.epoch = i.epoch AND x.state = 'claimed' AND x.lease_until > clock_now() FOR UPDATE) r) l;
-  RETURN QUERY SELECT i::int, 'stale' FROM generate_series(1, json_array_length(ends)) i WHERE NOT EXISTS (SELECT FROM unnest(ended) x WHERE x.n = i);
+  IF coalesce(cardinality(ended), 0) < json_array_length(ends) THEN
+    RETURN QUERY SELECT i::int, 'stale', false FROM generate_series(1, json_array_length(ends)) i WHERE NOT EXISTS (SELECT FROM unnest(ended) x WHERE x.n = i);
+  END IF;
   -- What a run has delegated is known now: delegating needs its run's lock, too.
   SELECT coalesce(array_agg(x.n), '{}') INTO families FROM unnest(ended) x CROSS JOIN LATERAL (SELECT k.parent_task_id FROM tasks k WHERE k.workspace_id = x.workspace_id AND k.id = x.task_id OFFSET 0) t
     WHERE t.parent_task_id IS NOT NULL OR EXISTS (SELECT FROM tasks k WHERE k.workspace_id = x.workspace_id AND k.parent_task_id = x.task_id AND k.ended_at IS NULL OFFSET 0);
-  RETURN QUERY SELECT x.n::int, CASE WHEN x.n = ANY (families) THEN 'family' ELSE 'ended' END FROM unnest(ended) x;
-  ended := ARRAY(SELECT x FROM unnest(ended) x WHERE x.n <> ALL (families));
-  IF cardinality(ended) = 0 THEN RETURN; END IF;
+  IF cardinality(families) > 0 THEN
+    RETURN QUERY SELECT n::int, 'family', false FROM unnest(families) n;
+    ended := ARRAY(SELECT x FROM unnest(ended) x WHERE x.n <> ALL (families));
+  END IF;
+  IF coalesce(cardinality(ended), 0) = 0 THEN RETURN; END IF;
   UPDATE tasks t SET state = x.state, cause = x.data->>'cause', result = x.data->>'result', ended_at = moment FROM unnest(ended) x
     WHERE t.workspace_id = x.workspace_id AND t.id = x.task_id;
   UPDATE attempts a SET ended_at = moment, end_reason = x.state FROM unnest(ended) x WHERE a.workspace_id = x.workspace_id AND a.run_id = x.run_id AND a.epoch = x.epoch;
   UPDATE runs r SET state = 'ended', slot_no = NULL, lease_until = NULL, ended_at = moment FROM unnest(ended) x WHERE r.workspace_id = x.workspace_id AND r.id = x.run_id;
   PERFORM append_events(array_agg(x.workspace_id), array_agg(x.task_id), array_agg('task.' || x.state), array_agg(x.data), true) FROM unnest(ended) x;
-  INSERT INTO outbox (workspace_id, topic, payload) SELECT x.workspace_id, 'slot.free', jsonb_build_object('task_id', x.task_id) FROM unnest(ended) x;
+  waiting := ARRAY(SELECT x.n FROM unnest(ended) x WHERE (SELECT true FROM runs r WHERE r.workspace_id = x.workspace_id AND r.state = 'queued' LIMIT 1));
+  IF cardinality(waiting) > 0 THEN
+    INSERT INTO outbox (workspace_id, topic, payload) SELECT x.workspace_id, 'slot.free', jsonb_build_object('task_id', x.task_id) FROM unnest(ended) x WHERE x.n = ANY (waiting);
+  END IF;
+  RETURN QUERY SELECT x.n::int, 'ended', x.n = ANY (waiting) FROM unnest(ended) x;
   -- Last, for the balances are the busiest rows.
   unused := ARRAY(SELECT ROW(x.workspace_id, x.run_id, x.epoch, NULL, NULL, x.unused_ms, NULL, x.n)::asked_time FROM unnest(ended) x WHERE x.unused_ms > 0);
   IF cardinality(unused) > 0 THEN PERFORM give_times_back(unused); END IF;

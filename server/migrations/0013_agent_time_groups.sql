@@ -107,7 +107,8 @@ BEGIN
 END
 $$;
 
--- What becomes of bookings that go together, whose balances are locked. Each sees what those before it have booked.
+-- Locks the balances of bookings that go together, in the order of locks, and says what becomes of them. Each sees what
+-- those before it have booked.
 -- In doubt are those that need a closer look: one that repeats another or follows none, whose workspace is suspended, or
 -- that with all the others here does not surely fit at each of its levels.
 CREATE FUNCTION weigh_times(asked asked_time[]) RETURNS weighed_time[]
@@ -118,11 +119,16 @@ DECLARE
 BEGIN
   WITH a AS MATERIALIZED (SELECT * FROM unnest(asked)),
   u AS MATERIALIZED (SELECT a.workspace_id, a.n, k.id, k.place, a.slice_ms FROM a CROSS JOIN LATERAL unnest(a.budget_ids) WITH ORDINALITY k(id, place)),
+  ranked AS MATERIALIZED (
+    SELECT w.* FROM (SELECT u.workspace_id, u.id, sum(u.slice_ms) AS needed FROM u GROUP BY 1, 2) w
+      CROSS JOIN LATERAL (SELECT y.rank FROM budgets y WHERE y.workspace_id = w.workspace_id AND y.id = w.id OFFSET 0) x ORDER BY x.rank, w.workspace_id, w.id),
+  locked AS MATERIALIZED (
+    SELECT r.needed, x.* FROM ranked r CROSS JOIN LATERAL (SELECT * FROM budgets y WHERE y.workspace_id = r.workspace_id AND y.id = r.id FOR NO KEY UPDATE) x),
   b AS MATERIALIZED (
-    SELECT x.*, x.limit_amount IS NOT NULL AND (x.posted + x.held + w.needed > x.limit_amount OR (x.level IN ('owner', 'platform') AND EXISTS (
-        SELECT FROM top_budgets t WHERE t.level = x.level AND t.scope_id = x.scope_id AND t.meter = x.meter AND t.period = x.period AND t.granted > t.limit_amount))) AS tight
-      FROM (SELECT u.workspace_id, u.id, sum(u.slice_ms) AS needed FROM u GROUP BY 1, 2) w
-        CROSS JOIN LATERAL (SELECT * FROM budgets y WHERE y.workspace_id = w.workspace_id AND y.id = w.id OFFSET 0) x),
+    SELECT x.id, x.workspace_id, x.limit_version, x.limit_amount, x.posted, x.held,
+        x.limit_amount IS NOT NULL AND (x.posted + x.held + x.needed > x.limit_amount OR (x.level IN ('owner', 'platform') AND EXISTS (
+          SELECT FROM top_budgets t WHERE t.level = x.level AND t.scope_id = x.scope_id AND t.meter = x.meter AND t.period = x.period AND t.granted > t.limit_amount OFFSET 0))) AS tight
+      FROM locked x),
   d AS MATERIALIZED (
     SELECT a.n, s.slice_no, a.budget_ids IS NULL OR NOT coalesce(a.slice_ms BETWEEN 1 AND 86400000, false) OR a.booking_no IS DISTINCT FROM s.booked + 1
         OR EXISTS (SELECT FROM workspaces w WHERE w.workspace_id = a.workspace_id AND w.suspended IS NOT NULL OFFSET 0)
@@ -150,7 +156,6 @@ DECLARE
   w weighed_time;
   some_in_doubt boolean := false;
 BEGIN
-  PERFORM lock_budgets(array_agg(x.workspace_id), array_agg(i.id)) FROM unnest(asked) x, unnest(x.budget_ids) i(id);
   weighed := weigh_times(asked);
   WITH slice AS (
     INSERT INTO time_slices (workspace_id, run_id, slice_no, epoch, granted_ms, budget_ids, seen_versions, seen_limits, seen_posted, seen_held)

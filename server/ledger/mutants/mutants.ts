@@ -235,7 +235,7 @@ const inDatabase: readonly Mutant[] = [
     file: "server/migrations/0013_agent_time_groups.sql",
     edits: [
       {
-        find: "x.posted + x.held + w.needed > x.limit_amount",
+        find: "x.posted + x.held + x.needed > x.limit_amount",
         replace: "x.posted + x.held > x.limit_amount",
       },
     ],

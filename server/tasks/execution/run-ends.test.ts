@@ -16,8 +16,10 @@ async function claimAll(): Promise<Map<string, Claim>> {
 }
 
 const nothing: UnusedTime = { ms: 0, giveBack: () => Promise.resolve() };
-const endOf = (claim: Claim) =>
-  ends.finish(claim, { state: "succeeded", result: claim.taskId }, nothing);
+async function endOf(claim: Claim): Promise<boolean> {
+  const { ended } = await ends.finish(claim, { state: "succeeded", result: claim.taskId }, nothing);
+  return ended;
+}
 
 async function stateOf(taskId: string): Promise<object> {
   const { rows } = await admin.query<object>(
@@ -35,9 +37,13 @@ it("runs of several workspaces that end at once each end whole: task, run, attem
     for (let n = 0; n < 3; n++) await createQueuedRun(admin, tenant);
   const [first, ...others] = (await claimAll()).values();
   const failed = { state: "failed", cause: "agent_error", message: "It is \u0000 over." } as const;
-  const answers = await Promise.all([ends.finish(first!, failed, nothing), ...others.map(endOf)]);
-  expect(answers).toEqual(Array.from({ length: 6 }, () => true));
-  const over = { run: "ended", slot_no: null, closed: true, at_once: true, told: 1 };
+  const [failure, ...answers] = await Promise.all([
+    ends.finish(first!, failed, nothing),
+    ...others.map(endOf),
+  ]);
+  expect(failure).toEqual({ ended: true, waited: false });
+  expect(answers).toEqual(Array.from({ length: 5 }, () => true));
+  const over = { run: "ended", slot_no: null, closed: true, at_once: true, told: 0 };
   expect(await stateOf(first!.taskId)).toEqual({
     ...over,
     state: "failed",
@@ -79,8 +85,8 @@ it("a stale attempt among those that end at once changes nothing, and does not k
   expect(answers).toEqual([false, false, false, true]);
   expect(await stateOf(late.taskId)).toMatchObject({ state: "running", run: "claimed", told: 0 });
   expect(await stateOf(taken.taskId)).toMatchObject({ state: "running", run: "claimed", told: 0 });
-  expect(await stateOf(ended.taskId)).toMatchObject({ state: "succeeded", told: 1 });
-  expect(await stateOf(good.taskId)).toMatchObject({ state: "succeeded", told: 1 });
+  expect(await stateOf(ended.taskId)).toMatchObject({ state: "succeeded", told: 0 });
+  expect(await stateOf(good.taskId)).toMatchObject({ state: "succeeded", told: 0 });
 });
 
 it("a task with open children takes them with it, and a child wakes the parent that waits for it, also among others", async () => {
@@ -151,15 +157,35 @@ it("runs that end give back the agent time that they did not use, at each level,
   const ended = claims.map((claim, n) =>
     ends.finish(claim, { state: "succeeded", result: "" }, times[n]!),
   );
-  expect(await Promise.all(ended)).toEqual([true, true, true]);
+  const answer = { ended: true, waited: false };
+  expect(await Promise.all(ended)).toEqual([answer, answer, answer]);
   expect(times.map((time) => time.asked)).toEqual([0, 0, 0]);
   const kept = await Promise.all(claims.map((claim) => timeOf("task", claim.taskId)));
   expect(kept).toEqual([1_000, 5_000, 0]);
   expect(await timeOf("workspace", tenant.workspaceId)).toBe(6_000);
   // Who asks again, for the answer was lost, gets nothing twice.
-  expect(await ends.finish(claims[0]!, { state: "succeeded", result: "" }, times[0]!)).toBe(false);
+  const again = await ends.finish(claims[0]!, { state: "succeeded", result: "" }, times[0]!);
+  expect(again.ended).toBe(false);
   expect(await timeOf("workspace", tenant.workspaceId)).toBe(6_000);
   expect(await brokenLaws(database)).toEqual([]);
+});
+
+it("who ends tells that others wait for the slot, where they do", async () => {
+  const full = await createTenant(admin, { concurrentTasks: 1 });
+  const free = await createTenant(admin);
+  for (const tenant of [full, full, free]) await createQueuedRun(admin, tenant);
+  const claims = [...(await claimAll()).values()];
+  const [taken, other] = [full, free].map(({ workspaceId }) =>
+    claims.find((claim) => claim.workspaceId === workspaceId)!,
+  );
+  const end = { state: "succeeded", result: "" } as const;
+  const answers = await Promise.all([taken!, other!].map((one) => ends.finish(one, end, nothing)));
+  expect(answers).toEqual([
+    { ended: true, waited: true },
+    { ended: true, waited: false },
+  ]);
+  expect(await stateOf(taken!.taskId)).toMatchObject({ told: 1 });
+  expect(await stateOf(other!.taskId)).toMatchObject({ told: 0 });
 });
 
 it("a run with open children gives its time back by itself, once, before it ends", async () => {
@@ -168,7 +194,8 @@ it("a run with open children gives its time back by itself, once, before it ends
   const [claim] = await claimWithTime(tenant, 5_000);
   await createQueuedRun(admin, tenant, { parentTaskId: parent.taskId });
   const time = unused(4_000);
-  expect(await ends.finish(claim!, { state: "succeeded", result: "" }, time)).toBe(true);
+  const end = await ends.finish(claim!, { state: "succeeded", result: "" }, time);
+  expect(end).toEqual({ ended: true, waited: true });
   expect(time.asked).toBe(1);
   expect(await timeOf("workspace", tenant.workspaceId)).toBe(5_000);
 });

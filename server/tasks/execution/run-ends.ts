@@ -10,13 +10,13 @@ export type UnusedTime = {
   giveBack(): Promise<void>;
 };
 
+/** `ended` is false when the attempt is stale, and then nothing was written. `waited`: another run may want its slot. */
+export type RunEnd = { ended: boolean; waited: boolean };
+
 /** Ends runs of one worker. */
 export type RunEnds = {
-  /**
-   * Ends the task of the run, and gives back the agent time that it did not use, where it can in the same transaction.
-   * -> false when the attempt is stale, and then nothing was written
-   */
-  finish(claim: Claim, end: TaskEnd, unused: UnusedTime): Promise<boolean>;
+  /** Ends the task of the run, and gives back the agent time that it did not use, where it can in the same transaction. */
+  finish(claim: Claim, end: TaskEnd, unused: UnusedTime): Promise<RunEnd>;
 };
 
 /** What one transaction takes: enough to share an fsync, few enough that nobody waits long for the others. */
@@ -25,7 +25,7 @@ const MAX_ITEMS = 64;
 const MAX_TRANSACTIONS = 2;
 
 type Ask = { claim: Claim; end: TaskEnd; unusedMs: number };
-type Answer = "ended" | "stale" | "family";
+type Answer = { answer: "ended" | "stale" | "family"; waited: boolean };
 
 async function finishRuns(db: Db, asks: readonly Ask[]): Promise<Answer[]> {
   const ends = asks.map(({ claim, end: { state, ...data }, unusedMs }) => ({
@@ -36,12 +36,11 @@ async function finishRuns(db: Db, asks: readonly Ask[]): Promise<Answer[]> {
     data,
     unused_ms: unusedMs,
   }));
-  const rows = await db.ledger<{ answer: Answer }>({
+  return db.ledger<Answer>({
     name: "finish_runs",
-    text: "SELECT answer FROM finish_runs($1) ORDER BY place",
+    text: "SELECT answer, waited FROM finish_runs($1) ORDER BY place",
     values: [storableJson(ends)],
   });
-  return rows.map((row) => row.answer);
 }
 
 /**
@@ -65,11 +64,11 @@ export function createRunEnds(db: Db): RunEnds {
         // No two runs change the same rows of their own.
         const { runId } = claim;
         const ask = { claim, end, unusedMs: unused.ms };
-        const answer = await group.submit({ account: runId, id: runId, ask });
-        if (answer !== "family") return answer === "ended";
+        const { answer, waited } = await group.submit({ account: runId, id: runId, ask });
+        if (answer !== "family") return { ended: answer === "ended", waited };
       }
       await unused.giveBack();
-      return finishRun(db, claim, end);
+      return { ended: await finishRun(db, claim, end), waited: true };
     },
   };
 }

@@ -1,8 +1,6 @@
-import { setTimeout as delay } from "node:timers/promises";
 import type { Agent } from "../../agents/agents.ts";
 import type { Ledger } from "../../ledger/ledger.ts";
 import type { Clock } from "../../platform/clock.ts";
-import type { Db } from "../../platform/db.ts";
 import { AppError } from "../../platform/errors.ts";
 import { faultPoint } from "../../platform/fault-points.ts";
 import type { FileStore } from "../../platform/file-store/file-store.ts";
@@ -11,8 +9,7 @@ import type { RunOutcome, Runtime } from "../../runtimes/runtime.ts";
 import type { ToolRegistry } from "../../tools/tools.ts";
 import { createAgentTime, type AgentTime } from "./run-agent-time.ts";
 import type { KeptFolder } from "../../tools/run-folder.ts";
-import { isRunOver, releaseRun, retryRun, type Claim } from "./run-claims.ts";
-import type { RunEnds, UnusedTime } from "./run-ends.ts";
+import { isRunOver, type Claim } from "./run-claims.ts";
 import {
   freshRunFolder,
   removeRunFolder,
@@ -21,16 +18,19 @@ import {
 } from "./run-folder-setup.ts";
 import { createFolderState } from "./run-folder-state.ts";
 import type { RunLease } from "./run-lease.ts";
-import { parkRun } from "./run-parking.ts";
-import { isAway, RETRY_MS, whenReachable } from "./run-fence.ts";
+import { isAway, whenReachable } from "./run-fence.ts";
 import { createRunRecord } from "./run-record.ts";
+import {
+  settleOutcome,
+  unusedTime,
+  type AttemptOutcome,
+  type SettlementDeps,
+} from "./run-settlement.ts";
 import { loadRunTask, type RunTask } from "./run-task.ts";
 import { createTeam } from "../team/team.ts";
 
-export type RunExecutionDeps = {
-  db: Db;
-  ledger: Pick<Ledger, "leaseAgentTime" | "noteRefusedTime" | "returnAgentTime">;
-  ends: RunEnds;
+export type RunExecutionDeps = SettlementDeps & {
+  ledger: Pick<Ledger, "leaseAgentTime" | "noteRefusedTime">;
   runtimeFor(agent: Agent): Runtime;
   tools: ToolRegistry;
   files: FileStore;
@@ -39,14 +39,9 @@ export type RunExecutionDeps = {
   /** Base URL of the model gateway. */
   gatewayUrl: string;
   agentTimeSliceMs: number;
-  /** The first pause after an attempt that broke, which doubles. */
-  retryBackoffMs?: number | undefined;
-  /** A task has new events, in the database; for those who wait for them in other processes. */
-  onEvents?(taskId: string): void;
   /** Told of each attempt's start, with how long its run had waited. */
   onStart?(start: { taskId: string; delayMs: number }): void;
   clock: Clock;
-  log: Logger;
 };
 
 /** One leased run and its standing with the worker. */
@@ -58,9 +53,6 @@ export type RunAttempt = {
   /** True once the worker shuts down. */
   isDraining(): boolean;
 };
-
-/** `broken`: for a reason inside Guildhall, which another attempt may not meet. */
-type AttemptOutcome = RunOutcome | { status: "broken" };
 
 /** Node's timers count in 32 bits, and a task may have thirty days. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
@@ -172,75 +164,11 @@ function outcomeOfError(error: unknown, { lease, claim }: RunAttempt, log: Logge
   }
 }
 
-function unusedTime(
-  { ledger, log }: RunExecutionDeps,
-  { workspaceId, runId, epoch }: Claim,
-  unusedMs: number,
-): UnusedTime {
-  let given: Promise<void> | undefined;
-  async function giveBack(): Promise<void> {
-    try {
-      await ledger.returnAgentTime({ workspaceId, runId, epoch, unusedMs });
-    } catch (error) {
-      // At most the last slices are lost; the outcome of the run must not be.
-      log.warn({ err: error, run_id: runId }, "unused agent time was not given back");
-    }
-  }
-  return { ms: unusedMs, giveBack: () => (given ??= giveBack()) };
-}
-
-/** Writes how the run goes on. -> false when somebody else holds it, and nothing was written */
-async function writeOutcome(
-  { db, ends, retryBackoffMs }: RunExecutionDeps,
-  claim: Claim,
-  { outcome, unused }: { outcome: AttemptOutcome; unused: UnusedTime },
-): Promise<boolean> {
-  if (outcome.status === "succeeded")
-    return ends.finish(claim, { state: "succeeded", result: outcome.result }, unused);
-  if (outcome.status === "failed") {
-    const { cause, message } = outcome;
-    return ends.finish(claim, { state: "failed", cause, message }, unused);
-  }
-  await unused.giveBack();
-  switch (outcome.status) {
-    case "broken":
-      return retryRun(db, claim, retryBackoffMs);
-    case "parked":
-      return parkRun(db, claim, outcome);
-    case "yielded":
-      return releaseRun(db, claim, "worker_stopped");
-    case "lost":
-      return false;
-  }
-}
-
-/** Writes the outcome as long as the lease lasts, for the database may be away for a moment. -> true when the run is over by it */
-async function settleOutcome(
-  deps: RunExecutionDeps,
-  { claim, lease }: RunAttempt,
-  { outcome, unused }: { outcome: AttemptOutcome; unused: UnusedTime },
-): Promise<boolean> {
-  let mayBeWritten = false;
-  while (outcome.status !== "lost" && lease.isValid()) {
-    try {
-      const written = await writeOutcome(deps, claim, { outcome, unused });
-      deps.onEvents?.(claim.taskId);
-      if (!written && !mayBeWritten) break;
-      return written && (outcome.status === "succeeded" || outcome.status === "failed");
-    } catch (error) {
-      if (!isAway(error)) throw error;
-      mayBeWritten = true;
-      deps.log.warn({ err: error, run_id: claim.runId }, "the end of a run waits for the database");
-      await delay(RETRY_MS);
-    }
-  }
-  // Not when an end whose answer was lost may have given it back.
-  if (!mayBeWritten) await unused.giveBack();
-  return false;
-}
-
-/** Executes one leased run until it ends, parks, is handed over, or is lost. Never rejects for a fault of the run. */
-export async function executeRun(deps: RunExecutionDeps, attempt: RunAttempt): Promise<void> {
+/**
+ * Executes one leased run until it ends, parks, is handed over, or is lost. Never rejects for a fault of the run.
+ * -> whether another run may want its slot, or go on by its end
+ */
+export async function executeRun(deps: RunExecutionDeps, attempt: RunAttempt): Promise<boolean> {
   const { claim, claimedAtMs, lease } = attempt;
   faultPoint("run.claimed");
   // An earlier attempt may have been here.
@@ -256,13 +184,15 @@ export async function executeRun(deps: RunExecutionDeps, attempt: RunAttempt): P
   try {
     const unused = unusedTime(deps, claim, await agentTime.end());
     faultPoint("run.outcome");
-    const isEnded = await settleOutcome(deps, attempt, { outcome, unused });
+    const { ended, waited } = await settleOutcome(deps, attempt, { outcome, unused });
     // A run that ended here or was cancelled needs its folder no more; one that others go on with does.
-    if (traces.hasFolder && (isEnded || (await isRunOver(deps.db, claim))))
+    if (traces.hasFolder && (ended || (await isRunOver(deps.db, claim))))
       await removeRunFolder(deps.dataDir, claim);
+    return waited;
   } catch (error) {
     // The lease runs out, and the run goes on from its last step.
     deps.log.error({ err: error, run_id: claim.runId }, "the end of a run was not written");
+    return true;
   } finally {
     lease.close();
   }

@@ -32,7 +32,9 @@ function open(options: { places: number; pollMs?: number }) {
   }
   async function end(runs: number): Promise<void> {
     running -= runs;
-    await ring();
+    claims.roomMade();
+    await turn();
+    await turn();
   }
   return { claims, asked, ring, end, sizes: () => asked.map((one) => one.atMost) };
 }
@@ -92,4 +94,20 @@ it("without a bell it looks at intervals, and after its close not at all", async
   claims.ring();
   await turn();
   expect(sizes()).toEqual([2, 2]);
+});
+
+it("a ring without room is remembered until there is some, and room alone is no reason to look", async () => {
+  const { claims, asked, ring, end, sizes } = open({ places: 2 });
+  claims.start();
+  await turn();
+  await asked[0]!.find(1);
+  await end(1);
+  expect(sizes()).toEqual([2]);
+  await ring();
+  await asked[1]!.find(2);
+  await ring();
+  expect(sizes()).toEqual([2, 2]);
+  await end(1);
+  expect(sizes()).toEqual([2, 2, 1]);
+  await asked[2]!.find(0);
 });

@@ -9,8 +9,10 @@ const CLAIMS_AT_ONCE = 2;
 
 export type Claims = {
   start(): void;
-  /** There may be work, or room for it: look now. A ring that comes while it looks is not overlooked. */
+  /** There may be work: look now. A ring that comes while it looks, or while there is no room, is not overlooked. */
   ring(): void;
+  /** There is room for what the bell has told of. */
+  roomMade(): void;
   /** Begins no more. Resolves when none is under way. */
   close(): Promise<void>;
 };
@@ -59,10 +61,14 @@ export function createClaims(options: {
     }
   }
 
-  function ring(): void {
-    rung = true;
+  function roomMade(): void {
     // After all that happens in this turn of the event loop: runs end together, and make room together.
     looking ??= setImmediate(look);
+  }
+
+  function ring(): void {
+    rung = true;
+    roomMade();
   }
 
   return {
@@ -72,6 +78,7 @@ export function createClaims(options: {
       ring();
     },
     ring,
+    roomMade,
     async close() {
       isOpen = false;
       clearInterval(poll);

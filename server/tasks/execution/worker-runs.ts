@@ -36,7 +36,12 @@ export type WorkerRuns = {
 type Held = { claim: Claim; lease: RunLease; ended: Promise<void> };
 
 export function createWorkerRuns(
-  deps: WorkerDeps & { workerId: string; isDraining(): boolean; onEnd(): void },
+  deps: WorkerDeps & {
+    workerId: string;
+    isDraining(): boolean;
+    /** `othersWait`: it may have freed a slot that is waited for, or made another run ready. */
+    onEnd(othersWait: boolean): void;
+  },
 ): WorkerRuns {
   const { db, clock, config, workerId, isDraining } = deps;
   const { leaseMs, agentTimeSliceMs, retryBackoffMs } = config;
@@ -53,9 +58,9 @@ export function createWorkerRuns(
       run.ended = executeRun(
         { ...deps, ends, agentTimeSliceMs, retryBackoffMs },
         { claim, claimedAtMs: sentAtMs, lease, isDraining },
-      ).then(() => {
+      ).then((othersWait) => {
         held.delete(run);
-        deps.onEnd();
+        deps.onEnd(othersWait);
       });
       held.add(run);
       // Its claim was one.

@@ -56,9 +56,9 @@ export function createWorker(deps: WorkerDeps & { passOn?(): void }): Worker {
     ...deps,
     workerId: id,
     isDraining: () => drain.signal.aborted,
-    onEnd() {
-      // Its end may have freed a slot or made another run ready.
-      claims.ring();
+    onEnd(othersWait) {
+      if (othersWait) claims.ring();
+      else claims.roomMade();
       room.look();
       if (drain.signal.aborted) passOn();
     },

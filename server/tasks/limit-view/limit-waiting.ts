@@ -51,7 +51,7 @@ export async function readPausedTasks(tx: WorkspaceTx): Promise<PausedTasks> {
     text: `SELECT t.id, t.title, t.agent_id, t.parked, coalesce(a.ended_at, t.created_at) AS since FROM tasks t
       LEFT JOIN runs r ON r.workspace_id = t.workspace_id AND r.task_id = t.id AND r.state <> 'ended'
       LEFT JOIN attempts a ON a.workspace_id = r.workspace_id AND a.run_id = r.id AND a.epoch = r.epoch
-      WHERE t.workspace_id = current_workspace() AND t.state = 'paused' ORDER BY since, t.id`,
+      WHERE t.workspace_id = current_workspace() AND t.state = 'paused' AND t.parked IS NOT NULL ORDER BY since, t.id`,
     values: [],
   });
   const groups = new Map<string, Group>();
