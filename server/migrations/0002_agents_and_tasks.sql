@@ -163,16 +163,14 @@ CALL make_tenant_table('run_queues', 'SELECT', 'SELECT, INSERT, UPDATE');
 -- saves up nothing, and nobody gains by coming back again and again.
 CREATE FUNCTION note_run_ready() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
 AS $$
-DECLARE
-  present bigint;
 BEGIN
   -- Under the row's lock, for a claim may be about to say that there is nothing more. No new version of the row for each
   -- of many runs that become ready together.
   PERFORM 1 FROM run_queues q WHERE q.workspace_id = NEW.workspace_id AND q.ready FOR NO KEY UPDATE;
   IF FOUND THEN RETURN NULL; END IF;
-  present := coalesce((SELECT q.pass FROM run_queues q WHERE q.ready ORDER BY q.pass LIMIT 1), (SELECT max(q.pass) FROM run_queues q), 0);
-  INSERT INTO run_queues AS q (workspace_id, ready, pass) VALUES (NEW.workspace_id, true, present)
-    ON CONFLICT (workspace_id) DO UPDATE SET ready = true, pass = CASE WHEN q.ready THEN q.pass ELSE greatest(q.pass, present) END;
+  INSERT INTO run_queues AS q (workspace_id, ready, pass)
+    VALUES (NEW.workspace_id, true, coalesce((SELECT x.pass FROM run_queues x WHERE x.ready ORDER BY x.pass LIMIT 1), (SELECT max(x.pass) FROM run_queues x), 0))
+    ON CONFLICT (workspace_id) DO UPDATE SET ready = true, pass = CASE WHEN q.ready THEN q.pass ELSE greatest(q.pass, excluded.pass) END;
   RETURN NULL;
 END
 $$;

@@ -278,16 +278,20 @@ DECLARE
   given int := 0;
 BEGIN
   WHILE has_more LOOP
-    SELECT array_agg(DISTINCT c.workspace_id), count(*) = 200 INTO changed, has_more
-      FROM (SELECT x.workspace_id FROM slot_changes x WHERE x.workspace_id <> ALL (looked_at) ORDER BY x.id LIMIT 200) c;
+    -- Takes out all changes that are there now, unless it is a flood. What happens from here on leaves a change of its own,
+    -- and what those that are gone have told of is seen by the next statement.
+    WITH head AS MATERIALIZED (SELECT x.workspace_id FROM slot_changes x WHERE x.workspace_id <> ALL (looked_at) ORDER BY x.id LIMIT 200),
+    place AS MATERIALIZED (SELECT DISTINCT h.workspace_id FROM head h LIMIT at_most - cardinality(looked_at)),
+    locked AS MATERIALIZED (
+      SELECT p.workspace_id FROM place p CROSS JOIN LATERAL (SELECT FROM workspaces x WHERE x.workspace_id = p.workspace_id FOR NO KEY UPDATE SKIP LOCKED) w),
+    taken_out AS (
+      DELETE FROM slot_changes c WHERE c.ctid = ANY (ARRAY(
+        SELECT y.ctid FROM locked l CROSS JOIN LATERAL (SELECT x.ctid FROM slot_changes x WHERE x.workspace_id = l.workspace_id LIMIT 5000) y LIMIT 5000)))
+    SELECT (SELECT array_agg(p.workspace_id) FROM place p), (SELECT array_agg(l.workspace_id) FROM locked l), (SELECT count(*) = 200 FROM head) INTO changed, served, has_more;
     EXIT WHEN changed IS NULL;
-    changed := changed[1:at_most - cardinality(looked_at)];
     looked_at := looked_at || changed;
     has_more := has_more AND cardinality(looked_at) < at_most;
-    SELECT array_agg(w.workspace_id) INTO served FROM (SELECT x.workspace_id FROM workspaces x WHERE x.workspace_id = ANY (changed) FOR NO KEY UPDATE SKIP LOCKED) w;
     CONTINUE WHEN served IS NULL;
-    -- All that are there now, unless it is a flood. What happens from here on leaves a change of its own.
-    DELETE FROM slot_changes c WHERE c.ctid = ANY (ARRAY(SELECT x.ctid FROM slot_changes x WHERE x.workspace_id = ANY (served) LIMIT 5000));
     WITH place AS MATERIALIZED (
       SELECT w.workspace_id, l.slots, u.used, (SELECT count(*) FROM (SELECT FROM runs r WHERE r.workspace_id = w.workspace_id AND r.state = 'queued'
             LIMIT greatest(0, l.slots - cardinality(u.used))) q) AS waiting
@@ -317,7 +321,7 @@ CREATE TYPE claimed_run AS (workspace_id text, run_id text, task_id text, epoch 
 
 -- Gives out slots and leases admitted runs to a worker, one per token hash. The new epoch fences every earlier attempt.
 -- The workspace with the lowest pass is next, and each claim adds to its pass
---   (1 + its claimed runs) / the weight of its plan, in millionths.
+--   (1 + its claimed runs) / the weight of its plan, in millionths; k of them k x claimed + k (k + 1) / 2.
 -- So of two that always have work, one whose plan weighs double starts double as often; and who has much running, for
 -- its runs are long, starts the less often for it. Every claim takes a workspace past the pass at which a newcomer comes
 -- in: with k others ready it waits for k claims at most, however many runs they have waiting. Claims that are made at
@@ -368,7 +372,7 @@ BEGIN
           SELECT x.id, row_number() OVER (ORDER BY x.turn_at, x.id) - 1 AS before FROM (
             SELECT r.id, r.turn_at FROM runs r WHERE r.workspace_id = q.workspace_id AND r.state = 'admitted' ORDER BY r.turn_at, r.id
               LIMIT least(wanted, 1 + 2 * q.weight * wanted / cardinality(queues))) x) c
-        ORDER BY q.pass + claims_pass(q.running, c.before, q.weight), q.workspace_id, c.before LIMIT wanted),
+        ORDER BY q.pass + 1000000 * (q.running * c.before + c.before * (c.before + 1) / 2) / q.weight, q.workspace_id, c.before LIMIT wanted),
     free AS MATERIALIZED (
       SELECT c.workspace_id, r.id FROM chosen c CROSS JOIN LATERAL (
         SELECT x.id, x.state FROM runs x WHERE x.workspace_id = c.workspace_id AND x.id = c.id FOR UPDATE SKIP LOCKED) r WHERE r.state = 'admitted'),
@@ -376,7 +380,7 @@ BEGIN
       UPDATE runs r SET state = 'claimed', epoch = r.epoch + 1, worker_id = worker, lease_until = clock_now() + lease FROM free f
         WHERE r.workspace_id = f.workspace_id AND r.id = f.id RETURNING r.workspace_id, r.id, r.task_id, r.epoch, r.queued_at)
     SELECT array_agg(ROW(t.workspace_id, t.id, t.task_id, t.epoch, t.queued_at)::claimed_run) INTO taken_now FROM taken t;
-    UPDATE run_queues q SET pass = q.pass + claims_pass(k.claimed - k.new, k.new, k.weight), ready = k.has_more
+    UPDATE run_queues q SET pass = q.pass + 1000000 * ((k.claimed - k.new) * k.new + k.new * (k.new + 1) / 2) / k.weight, ready = k.has_more
       FROM (SELECT u.id, (SELECT true FROM runs r WHERE r.workspace_id = u.id AND r.state = 'admitted' LIMIT 1) IS NOT NULL AS has_more,
           (SELECT count(*) FILTER (WHERE r.state = 'claimed') FROM runs r WHERE r.workspace_id = u.id AND r.slot_no IS NOT NULL) AS claimed,
           (SELECT count(*) FROM unnest(taken_now) f WHERE f.workspace_id = u.id) AS new,
@@ -409,12 +413,6 @@ BEGIN
       CROSS JOIN LATERAL (SELECT * FROM agents x WHERE x.workspace_id = p.workspace_id AND x.id = t.agent_id OFFSET 0) a;
 END
 $$;
-
--- What so many claims one after the other add to the pass of a queue that has so many running: the sum of 1 + running
--- over them, by weight, in millionths.
-CREATE FUNCTION claims_pass(running bigint, claims bigint, weight int) RETURNS bigint
-  LANGUAGE sql IMMUTABLE
-  RETURN 1000000 * (running * claims + claims * (claims + 1) / 2) / weight;
 
 -- A run whose booking breaks must not keep all others from being claimed: then none is booked, and each worker's asking
 -- for its own shows which it was.
@@ -565,7 +563,7 @@ $$;
 CALL own_definer_functions();
 REVOKE EXECUTE ON PROCEDURE make_tenant_table, own_definer_functions FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION clock_now(), current_workspace() TO guildhall_app, guildhall_ledger, guildhall_platform, guildhall_definer;
-GRANT EXECUTE ON FUNCTION append_events(text[], text[], text[], jsonb[], boolean), claims_pass(bigint, bigint, int), book_first_slices(claimed_run[], bigint) TO guildhall_definer;
+GRANT EXECUTE ON FUNCTION append_events(text[], text[], text[], jsonb[], boolean), book_first_slices(claimed_run[], bigint) TO guildhall_definer;
 GRANT EXECUTE ON FUNCTION append_event(text, text, text, jsonb), wake_run(text, text, int), end_task(text, text, text, text, text, jsonb) TO guildhall_app, guildhall_definer;
 GRANT EXECUTE ON FUNCTION append_audit(text, text, text, text, text, text), append_run_events(text, int, jsonb), record_step(text, int, int, text, text, jsonb, jsonb), lock_lease(text, int), finish_run(text, int, text, text, text, jsonb), park_run(text, int, text, jsonb, timestamptz, text), set_limit(text, text, text, bigint, text),
   budget_room(text, text, budget_key) TO guildhall_app;

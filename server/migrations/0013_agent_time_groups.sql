@@ -159,9 +159,10 @@ BEGIN
   weighed := weigh_times(asked);
   WITH slice AS (
     INSERT INTO time_slices (workspace_id, run_id, slice_no, epoch, granted_ms, budget_ids, seen_versions, seen_limits, seen_posted, seen_held)
-      SELECT x.workspace_id, x.run_id, x.slice_no, x.epoch, x.ms, x.budget_ids, x.versions, x.limits, x.posted, x.held FROM unnest(weighed) x WHERE NOT x.doubtful)
-  INSERT INTO ledger_lines (workspace_id, meter, kind, amount, budget_ids, run_id, slice_no)
-    SELECT x.workspace_id, 'agent_time', 'agent_time', x.ms, x.budget_ids, x.run_id, x.slice_no FROM unnest(weighed) x WHERE NOT x.doubtful;
+      SELECT x.workspace_id, x.run_id, x.slice_no, x.epoch, x.ms, x.budget_ids, x.versions, x.limits, x.posted, x.held FROM unnest(weighed) x WHERE NOT x.doubtful),
+  line AS (
+    INSERT INTO ledger_lines (workspace_id, meter, kind, amount, budget_ids, run_id, slice_no)
+      SELECT x.workspace_id, 'agent_time', 'agent_time', x.ms, x.budget_ids, x.run_id, x.slice_no FROM unnest(weighed) x WHERE NOT x.doubtful)
   UPDATE budgets b SET posted = b.posted + c.ms FROM (SELECT x.workspace_id, k.id, sum(x.ms)::bigint AS ms FROM unnest(weighed) x, unnest(x.budget_ids) k(id) WHERE NOT x.doubtful GROUP BY 1, 2) c
     WHERE b.workspace_id = c.workspace_id AND b.id = c.id;
   FOREACH w IN ARRAY weighed LOOP
