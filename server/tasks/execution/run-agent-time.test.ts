@@ -1,4 +1,5 @@
 import { expect, it, onTestFinished } from "vitest";
+import type { AgentTimeOutcome } from "../../ledger/calls.ts";
 import { createLedger, type Ledger } from "../../ledger/ledger.ts";
 import { systemClock } from "../../platform/clock.ts";
 import { createLogger } from "../../platform/log.ts";
@@ -14,12 +15,18 @@ const log = createLogger({ level: "silent" });
 const LONG_MS = 3_600_000;
 
 /** The agent time of a run of its own, asked for over a connection that loses the answers to the given requests. */
-async function open(options: { sliceMs: number; lost: (request: number) => boolean }) {
+async function open(options: {
+  sliceMs: number;
+  lost: (request: number) => boolean;
+  /** What came with the claim. */
+  agentTime?: AgentTimeOutcome;
+}) {
   const run = await createClaimedRun(admin, await createTenant(admin));
   const { clock, sentAtMs } = { clock: systemClock, sentAtMs: systemClock.monotonicMs() };
   const lease = createRunLease({ clock, leaseMs: LONG_MS, sentAtMs });
   onTestFinished(() => lease.close());
   let requests = 0;
+  const refused: object[] = [];
   const overConnection: Pick<Ledger, "leaseAgentTime" | "noteRefusedTime"> = {
     async leaseAgentTime(request) {
       const isLost = options.lost(++requests);
@@ -27,10 +34,13 @@ async function open(options: { sliceMs: number; lost: (request: number) => boole
       if (isLost) throw new Error("Connection terminated unexpectedly");
       return answer;
     },
-    noteRefusedTime: ledger.noteRefusedTime,
+    noteRefusedTime(one) {
+      refused.push(one);
+      return Promise.resolve();
+    },
   };
-  const claim = { ...run, token: new Secret(run.token) };
-  const { sliceMs } = options;
+  const { sliceMs, agentTime } = options;
+  const claim = { ...run, token: new Secret(run.token), ...(agentTime && { agentTime }) };
   const time = createAgentTime({
     ledger: overConnection,
     clock,
@@ -54,7 +64,7 @@ async function open(options: { sliceMs: number; lost: (request: number) => boole
     admin.query("UPDATE workspaces SET suspended = 'operator' WHERE workspace_id = $1", [
       run.workspaceId,
     ]);
-  return { time, giveBack, booked, lease, suspend, requests: () => requests };
+  return { run, time, giveBack, booked, lease, suspend, refused, requests: () => requests };
 }
 
 it("a booking whose answer was lost is asked for again and not made twice", async () => {
@@ -110,4 +120,45 @@ it("a run of a suspended workspace stops where its booked time ends, and says wh
     });
   expect(requests()).toBe(2);
   await giveBack();
+});
+
+it("a slice that came with the claim is gone on from, under the next number", async () => {
+  const agentTime = { status: "granted", ms: 900 } as const;
+  const { run, time, giveBack, booked, lease, requests } = await open({
+    sliceMs: 900,
+    lost: () => false,
+    agentTime,
+  });
+  await ledger.leaseAgentTime({ ...run, bookingNo: 1, sliceMs: 900 });
+  await time.start();
+  expect(requests()).toBe(0);
+  await expect.poll(booked, { timeout: 20_000 }).toMatchObject({ slices: 2 });
+  expect(lease.stopped()).toBeUndefined();
+  await giveBack();
+});
+
+it("a first slice that was refused with the claim stops the run with its reason, and counts as demand", async () => {
+  const refusal = {
+    status: "exhausted",
+    level: "task",
+    scopeId: "task_1",
+    period: "all",
+    limit: 500,
+    posted: 500,
+    held: 0,
+    needed: 1_000,
+  } as const;
+  const { run, time, lease, refused, requests } = await open({
+    sliceMs: 900,
+    lost: () => false,
+    agentTime: refusal,
+  });
+  await time.start();
+  expect(requests()).toBe(0);
+  expect(lease.stopped()).toMatchObject({
+    kind: "agent_time",
+    reason: { kind: "limit", meter: "agent_time", level: "task", limit: 500 },
+  });
+  expect(refused).toEqual([{ workspaceId: run.workspaceId, runId: run.runId, refusal }]);
+  expect(await time.end()).toBe(0);
 });
