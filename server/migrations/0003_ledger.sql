@@ -27,6 +27,8 @@ CREATE TABLE budgets (
   period text COLLATE "C" NOT NULL,
   -- The order in which rows are locked: leaf first, a task before the task above it (level_rank).
   rank smallint NOT NULL,
+  -- Of a run: the number of its last call.
+  calls int NOT NULL DEFAULT 0,
   limit_version int NOT NULL DEFAULT 0,
   limit_amount bigint,
   posted bigint NOT NULL DEFAULT 0 CHECK (posted >= 0),

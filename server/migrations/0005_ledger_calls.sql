@@ -83,118 +83,127 @@ BEGIN
 END
 $$;
 
--- Ends holds whose balances are locked. Each is booked in the periods of its admission, also after they have turned.
-CREATE FUNCTION end_holds(ended ended_hold[]) RETURNS void
+-- A balance as a transaction has changed it. full: what was asked of it does not fit.
+CREATE TYPE changed_level AS (id bigint, level text, scope_id text, meter text, period text, limit_version int, limit_amount bigint, posted bigint, held bigint, calls int, asked boolean, is_full boolean);
+
+-- Books holds that end and, as if all of it fitted, what is asked for; `sign` -1 takes the latter back. One statement
+-- locks, changes and reads the balances, each once: three of them cost twice as much. Rows are locked as they come out of
+-- the sort, for the outer side of a nested loop keeps its order.
+-- A run's own balance counts its calls.
+CREATE FUNCTION change_levels(ended ended_hold[], asked asked_hold[], sign int) RETURNS changed_level[]
+  LANGUAGE plpgsql SET search_path = public, pg_temp SET enable_hashjoin = off SET enable_bitmapscan = off
+AS $$
+DECLARE
+  levels changed_level[];
+BEGIN
+  WITH c AS MATERIALIZED (
+    SELECT u.workspace_id, u.id, sum(u.posted_change)::bigint AS posted_change, sum(u.held_change)::bigint AS held_change, sum(u.calls)::int AS calls, bool_or(u.asked) AS asked, min(u.call_limit) AS call_limit
+      FROM (SELECT e.workspace_id, k.id, e.posted_change, e.held_change, 0 AS calls, false AS asked, NULL::int AS call_limit
+          FROM unnest(ended) e, unnest(e.budget_ids) k(id) WHERE e.new_state IS NOT NULL
+        UNION ALL SELECT a.workspace_id, k.id, 0, sign * (a.input_cost + a.token_price * a.max_tokens),
+            CASE WHEN k.place = 1 AND a.run_id IS NOT NULL AND a.call_no IS NULL THEN sign ELSE 0 END, true, CASE k.place WHEN 1 THEN a.call_limit END
+          FROM unnest(asked) a, unnest(a.budget_ids) WITH ORDINALITY k(id, place)) u
+      GROUP BY u.workspace_id, u.id),
+  l AS (
+    UPDATE budgets b SET posted = b.posted + o.posted_change, held = b.held + o.held_change, calls = b.calls + o.calls
+      FROM (SELECT c.* FROM c CROSS JOIN LATERAL (SELECT x.rank FROM budgets x WHERE x.workspace_id = c.workspace_id AND x.id = c.id OFFSET 0) r
+        ORDER BY r.rank, c.workspace_id COLLATE "C", c.id) o
+      WHERE b.workspace_id = o.workspace_id AND b.id = o.id
+      RETURNING b.*, o.asked, o.asked AND (coalesce(b.posted + b.held > b.limit_amount, false) OR (o.calls > 0 AND b.calls > o.call_limit)) AS is_full)
+  SELECT array_agg(ROW(l.id, l.level, l.scope_id, l.meter, l.period, l.limit_version, l.limit_amount, l.posted, l.held, l.calls, l.asked, l.is_full)::changed_level) INTO levels FROM l;
+  RETURN levels;
+END
+$$;
+
+CREATE TYPE spending_answer AS (hold_id text, status text, call_no int, amount bigint, max_tokens int, overrun bigint, detail jsonb);
+
+-- Ends holds whose balances are changed. Each is booked in the periods of its admission, also after they have turned.
+-- The run's own balance is locked, so the uses of a request are numbered one at a time.
+CREATE FUNCTION end_holds(ended ended_hold[]) RETURNS SETOF spending_answer
+  LANGUAGE plpgsql SET search_path = public, pg_temp
+AS $$
+BEGIN
+  RETURN QUERY WITH e AS MATERIALIZED (SELECT * FROM unnest(ended) x WHERE x.new_state IS NOT NULL),
+  booked AS (
+    INSERT INTO ledger_lines (workspace_id, meter, kind, amount, budget_ids, hold_id, run_id)
+      SELECT e.workspace_id, 'model_cost', e.kind, e.posted_change, e.budget_ids, e.hold_id, e.run_id FROM e WHERE e.kind IS NOT NULL),
+  kept AS (
+    INSERT INTO journal (workspace_id, run_id, request_hash, use_no, hold_id, body, taken_epoch)
+      SELECT e.workspace_id, e.run_id, e.request_hash, n.used + row_number() OVER (PARTITION BY e.workspace_id, e.run_id, e.request_hash ORDER BY e.hold_id), e.hold_id, decode(e.body_base64, 'base64'), e.epoch
+        FROM e CROSS JOIN LATERAL (SELECT count(*) AS used FROM journal j WHERE j.workspace_id = e.workspace_id AND j.run_id = e.run_id AND j.request_hash = e.request_hash) n
+        WHERE e.request_hash IS NOT NULL AND e.run_id IS NOT NULL)
+  UPDATE holds h SET state = e.new_state, posted = CASE WHEN e.new_state <> 'VOID' THEN e.charge END, overrun = e.overrun, usage = e.usage, settled_at = clock_now()
+    FROM e WHERE h.workspace_id = e.workspace_id AND h.id = e.hold_id
+    RETURNING h.id, 'done', NULL::int, e.charge, NULL::int, e.overrun, NULL::jsonb;
+END
+$$;
+
+-- Books what a provider charged beyond holds. After the platform's row, so that this order is everyone's, too.
+CREATE FUNCTION book_overruns(ended ended_hold[]) RETURNS void
   LANGUAGE plpgsql SET search_path = public, pg_temp
 AS $$
 DECLARE
   e ended_hold;
   account bigint;
 BEGIN
-  PERFORM change_budgets(array_agg(c.workspace_id), array_agg(c.id), array_agg(c.posted_change), array_agg(c.held_change))
-    FROM (SELECT x.workspace_id, k.id, sum(x.held_change)::bigint AS held_change, sum(x.posted_change)::bigint AS posted_change FROM unnest(ended) x, unnest(x.budget_ids) k(id) GROUP BY 1, 2) c;
-  INSERT INTO ledger_lines (workspace_id, meter, kind, amount, budget_ids, hold_id, run_id)
-    SELECT x.workspace_id, 'model_cost', x.kind, x.posted_change, x.budget_ids, x.hold_id, x.run_id FROM unnest(ended) x WHERE x.kind IS NOT NULL;
-  UPDATE holds h SET state = x.new_state, posted = CASE WHEN x.new_state <> 'VOID' THEN x.charge END, overrun = x.overrun, usage = x.usage, settled_at = clock_now()
-    FROM unnest(ended) x WHERE h.workspace_id = x.workspace_id AND h.id = x.hold_id;
-  FOR e IN SELECT * FROM unnest(ended) x WHERE x.overrun > 0 OR x.request_hash IS NOT NULL ORDER BY x.workspace_id, x.hold_id LOOP
-    IF e.overrun > 0 THEN
-      -- After the platform's row, so that this order is everyone's, too.
-      INSERT INTO budgets AS b (workspace_id, meter, level, scope_id, period, rank, posted) VALUES (e.workspace_id, 'model_cost', 'overrun', 'platform', 'all', level_rank('overrun'), e.overrun)
-        ON CONFLICT (workspace_id, meter, level, scope_id, period) DO UPDATE SET posted = b.posted + e.overrun RETURNING b.id INTO account;
-      INSERT INTO ledger_lines (workspace_id, meter, kind, amount, budget_ids, hold_id, run_id)
-        VALUES (e.workspace_id, 'model_cost', 'overrun', e.overrun, ARRAY[account], e.hold_id, e.run_id);
-    END IF;
-    -- The run's own row is locked, so the uses of a request are numbered one at a time.
-    IF e.request_hash IS NOT NULL AND e.run_id IS NOT NULL THEN
-      INSERT INTO journal (workspace_id, run_id, request_hash, use_no, hold_id, body, taken_epoch)
-        SELECT e.workspace_id, e.run_id, e.request_hash, 1 + count(*), e.hold_id, decode(e.body_base64, 'base64'), e.epoch
-          FROM journal j WHERE j.workspace_id = e.workspace_id AND j.run_id = e.run_id AND j.request_hash = e.request_hash;
-    END IF;
+  FOR e IN SELECT * FROM unnest(ended) x WHERE x.overrun > 0 AND x.new_state IS NOT NULL ORDER BY x.workspace_id, x.hold_id LOOP
+    INSERT INTO budgets AS b (workspace_id, meter, level, scope_id, period, rank, posted) VALUES (e.workspace_id, 'model_cost', 'overrun', 'platform', 'all', level_rank('overrun'), e.overrun)
+      ON CONFLICT (workspace_id, meter, level, scope_id, period) DO UPDATE SET posted = b.posted + e.overrun RETURNING b.id INTO account;
+    INSERT INTO ledger_lines (workspace_id, meter, kind, amount, budget_ids, hold_id, run_id)
+      VALUES (e.workspace_id, 'model_cost', 'overrun', e.overrun, ARRAY[account], e.hold_id, e.run_id);
   END LOOP;
 END
 $$;
 
-CREATE TYPE spending_answer AS (hold_id text, status text, call_no int, amount bigint, max_tokens int, overrun bigint, detail jsonb);
-
--- The number of a run's last call. Ordered, not max(): so the key's own index is taken, also while there are no statistics yet.
--- Statements over many holds have this look-up in place: calling a function costs them ten times as much.
-CREATE FUNCTION last_call_no(workspace text, run text) RETURNS int
-  LANGUAGE plpgsql STABLE SET search_path = public, pg_temp
-AS $$
-BEGIN
-  RETURN coalesce((SELECT h.call_no FROM holds h WHERE h.workspace_id = workspace AND h.run_id = run ORDER BY h.call_no DESC LIMIT 1), 0);
-END
-$$;
-
--- Of asked holds whose balances are locked, the positions of those that cannot simply be taken in full with all the
--- others: a level that they count against does not fit the sum of all, the lease is over, the workspace is suspended, or
--- the run has not that many calls left.
-CREATE FUNCTION asked_in_doubt(asked asked_hold[]) RETURNS bigint[]
+-- Of asked holds whose levels are changed, the positions of those that cannot simply be taken in full with all the
+-- others: a level that they count against does not fit the sum of all, or is of a shared limit that was lowered below
+-- what it had handed out; the lease is over, the workspace is suspended, or the run has not that many calls left.
+CREATE FUNCTION asked_in_doubt(asked asked_hold[], levels changed_level[]) RETURNS bigint[]
   LANGUAGE plpgsql SET search_path = public, pg_temp
 AS $$
 DECLARE
   moment timestamptz := clock_now();
   doubtful bigint[];
 BEGIN
-  WITH a AS MATERIALIZED (SELECT * FROM unnest(asked)),
-  tight AS MATERIALIZED (
-    SELECT b.workspace_id, b.id FROM (SELECT a.workspace_id, k.id, sum(a.input_cost + a.token_price * a.max_tokens) AS needed FROM a, unnest(a.budget_ids) k(id) GROUP BY 1, 2) w
-      CROSS JOIN LATERAL (SELECT * FROM budgets x WHERE x.workspace_id = w.workspace_id AND x.id = w.id OFFSET 0) b
-      WHERE b.limit_amount IS NOT NULL AND (b.posted + b.held + w.needed > b.limit_amount OR (b.level IN ('owner', 'platform') AND EXISTS (
-        SELECT FROM top_budgets t WHERE t.level = b.level AND t.scope_id = b.scope_id AND t.meter = b.meter AND t.period = b.period AND t.granted > t.limit_amount)))),
-  over AS MATERIALIZED (
-    SELECT c.workspace_id, c.run_id FROM (SELECT a.workspace_id, a.run_id, max(a.call_limit) AS call_limit, count(*) AS calls FROM a WHERE a.run_id IS NOT NULL AND a.call_no IS NULL GROUP BY 1, 2) c
-      WHERE coalesce((SELECT x.call_no FROM holds x WHERE x.workspace_id = c.workspace_id AND x.run_id = c.run_id ORDER BY x.call_no DESC LIMIT 1), 0) + c.calls > c.call_limit),
-  suspended AS MATERIALIZED (
-    SELECT w.workspace_id FROM (SELECT DISTINCT a.workspace_id FROM a) d JOIN workspaces w ON w.workspace_id = d.workspace_id WHERE w.suspended IS NOT NULL)
-  SELECT array_agg(a.n) INTO doubtful FROM a
-    WHERE a.lease_until <= moment
-      OR (EXISTS (SELECT FROM tight) AND EXISTS (SELECT FROM tight t, unnest(a.budget_ids) k(id) WHERE t.workspace_id = a.workspace_id AND t.id = k.id))
-      OR (EXISTS (SELECT FROM over) AND EXISTS (SELECT FROM over o WHERE o.workspace_id = a.workspace_id AND o.run_id = a.run_id))
-      OR a.workspace_id IN (SELECT s.workspace_id FROM suspended s);
+  SELECT array_agg(a.n) INTO doubtful FROM unnest(asked) a
+    WHERE a.lease_until <= moment OR a.budget_ids && (SELECT coalesce(array_agg(l.id), '{}') FROM unnest(levels) l
+      WHERE l.is_full
+        OR (l.level IN ('owner', 'platform') AND l.asked AND l.limit_amount IS NOT NULL AND EXISTS (
+          SELECT FROM top_budgets t WHERE t.level = l.level AND t.scope_id = l.scope_id AND t.meter = l.meter AND t.period = l.period AND t.granted > t.limit_amount))
+        OR (l.level = 'workspace' AND l.asked AND EXISTS (SELECT FROM workspaces w WHERE w.workspace_id = l.scope_id AND w.suspended IS NOT NULL)));
   RETURN doubtful;
 END
 $$;
 
 -- What a hold saw at its levels, leaf first.
 CREATE TYPE seen_levels AS (versions int[], limits bigint[], posted bigint[], held bigint[]);
+CREATE TYPE seen_call AS (call_no int, versions int[], limits bigint[], posted bigint[], held bigint[]);
 
--- Takes holds that all fit in full, in one go. `asked` is in the order of n, and each sees what those before it have taken.
-CREATE FUNCTION take_holds(asked asked_hold[]) RETURNS SETOF spending_answer
+-- Takes holds that all fit in full and that their levels hold already, in one go. `asked` is in the order of n, and each sees what those before it have taken.
+CREATE FUNCTION take_holds(asked asked_hold[], levels changed_level[]) RETURNS SETOF spending_answer
   LANGUAGE plpgsql SET search_path = public, pg_temp
 AS $$
 DECLARE
   moment timestamptz := clock_now();
-  numbers int[];
-  seen seen_levels[];
+  seen seen_call[];
 BEGIN
-  -- Three narrow passes and one insert that puts them side by side: wide rows, sorted or joined, cost several times as much.
-  SELECT array_agg(c.call_no ORDER BY c.n) INTO numbers FROM (
-    SELECT a.n, CASE WHEN a.run_id IS NULL OR a.call_no IS NOT NULL THEN a.call_no
-        ELSE l.call_no + (row_number() OVER (PARTITION BY a.workspace_id, a.run_id, a.call_no IS NULL ORDER BY a.n))::int END AS call_no
-      FROM unnest(asked) a CROSS JOIN LATERAL (SELECT coalesce((SELECT x.call_no FROM holds x WHERE x.workspace_id = a.workspace_id AND x.run_id = a.run_id
-        ORDER BY x.call_no DESC LIMIT 1), 0) AS call_no) l) c;
-  WITH u AS MATERIALIZED (SELECT a.workspace_id, a.n, k.id, k.place, a.input_cost + a.token_price * a.max_tokens AS amount
-    FROM unnest(asked) a CROSS JOIN LATERAL unnest(a.budget_ids) WITH ORDINALITY k(id, place)),
-  b AS MATERIALIZED (SELECT x.* FROM (SELECT DISTINCT u.workspace_id, u.id FROM u) d
-    CROSS JOIN LATERAL (SELECT y.id, y.limit_version, y.limit_amount, y.posted, y.held FROM budgets y WHERE y.workspace_id = d.workspace_id AND y.id = d.id OFFSET 0) x)
-  SELECT array_agg(ROW(i.versions, i.limits, i.posted, i.held)::seen_levels ORDER BY i.n) INTO seen FROM (
-    SELECT l.n, array_agg(l.limit_version ORDER BY l.place) AS versions, array_agg(l.limit_amount ORDER BY l.place) AS limits,
-        array_agg(l.posted ORDER BY l.place) AS posted, array_agg(l.held ORDER BY l.place) AS held
-      FROM (SELECT u.n, u.place, b.limit_version, b.limit_amount, b.posted,
-          b.held + coalesce(sum(u.amount) OVER (PARTITION BY u.id ORDER BY u.n ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)::bigint AS held
-        FROM u JOIN b ON b.id = u.id) l
-      GROUP BY l.n) i;
+  -- A narrow pass and an insert that puts it beside what was asked: wide rows, sorted or joined, cost several times as much.
+  -- The levels hold all of it: what one saw is that less its own and all that comes after it.
+  SELECT array_agg(ROW(i.call_no, i.versions, i.limits, i.posted, i.held)::seen_call ORDER BY i.n) INTO seen FROM (
+    SELECT s.n, max(s.call_no) AS call_no, array_agg(s.limit_version ORDER BY s.place) AS versions, array_agg(s.limit_amount ORDER BY s.place) AS limits,
+        array_agg(s.posted ORDER BY s.place) AS posted, array_agg(s.held ORDER BY s.place) AS held
+      FROM (SELECT a.n, k.place, l.limit_version, l.limit_amount, l.posted, l.held - (sum(a.input_cost + a.token_price * a.max_tokens) OVER w)::bigint AS held,
+          CASE WHEN k.place = 1 AND a.run_id IS NOT NULL THEN coalesce(a.call_no, l.calls + 1 - (count(*) FILTER (WHERE a.call_no IS NULL) OVER w)::int) END AS call_no
+        FROM unnest(asked) a CROSS JOIN LATERAL unnest(a.budget_ids) WITH ORDINALITY k(id, place) JOIN unnest(levels) l ON l.id = k.id
+        WINDOW w AS (PARTITION BY k.id ORDER BY a.n DESC ROWS UNBOUNDED PRECEDING)) s
+      GROUP BY s.n) i;
   RETURN QUERY INSERT INTO holds AS h (workspace_id, id, run_id, api_key_id, call_no, attempt_no, epoch, owner_id, state, model, price_version, amount, max_tokens,
       budget_ids, seen_versions, seen_limits, seen_posted, seen_held, held_at, dispatched_at)
     SELECT a.workspace_id, a.hold_id, a.run_id, a.api_key_id, a.number, a.attempt_no, a.epoch, a.owner_id, CASE WHEN a.dispatch THEN 'DISPATCHED' ELSE 'HELD' END, a.model, a.price_version,
         a.input_cost + a.token_price * a.max_tokens, a.max_tokens, a.budget_ids, a.versions, a.limits, a.posted, a.held, moment, CASE WHEN a.dispatch THEN moment END
-      FROM ROWS FROM (unnest(asked), unnest(numbers), unnest(seen)) a(workspace_id, hold_id, run_id, api_key_id, epoch, call_no, attempt_no, owner_id, model, price_version,
+      FROM ROWS FROM (unnest(asked), unnest(seen)) a(workspace_id, hold_id, run_id, api_key_id, epoch, call_no, attempt_no, owner_id, model, price_version,
         input_cost, token_price, max_tokens, min_tokens, dispatch, lease_until, call_limit, budget_ids, n, number, versions, limits, posted, held)
     RETURNING h.id, 'held', h.call_no, h.amount, h.max_tokens, NULL::bigint, NULL::jsonb;
-  PERFORM change_budgets(array_agg(c.workspace_id), array_agg(c.id), array_agg(0::bigint), array_agg(c.amount))
-    FROM (SELECT a.workspace_id, k.id, sum(a.input_cost + a.token_price * a.max_tokens)::bigint AS amount FROM unnest(asked) a, unnest(a.budget_ids) k(id) GROUP BY 1, 2) c;
 END
 $$;
 
@@ -222,7 +231,7 @@ BEGIN
   seen := see_levels(a.workspace_id, a.budget_ids, a.input_cost + a.token_price * a.max_tokens);
   -- The run's own row is locked, so call numbers of a run are given one at a time.
   IF a.run_id IS NOT NULL AND next_call IS NULL THEN
-    next_call := last_call_no(a.workspace_id, a.run_id) + 1;
+    next_call := seen[1].calls + 1;
     IF next_call > a.call_limit THEN RETURN ROW(a.hold_id, 'call_limit', NULL, NULL, NULL, NULL, to_jsonb(a.call_limit))::spending_answer; END IF;
   END IF;
   SELECT min(l.limit_amount - l.posted - l.held) INTO room FROM unnest(seen) l;
@@ -232,7 +241,8 @@ BEGIN
   END IF;
   IF room IS NOT NULL AND a.token_price > 0 THEN granted := least(a.max_tokens, (room - a.input_cost) / a.token_price); END IF;
   amount := a.input_cost + a.token_price * granted;
-  UPDATE budgets b SET held = b.held + amount WHERE b.workspace_id = a.workspace_id AND b.id = ANY (a.budget_ids);
+  UPDATE budgets b SET held = b.held + amount, calls = CASE WHEN b.id = a.budget_ids[1] THEN coalesce(greatest(b.calls, next_call), b.calls) ELSE b.calls END
+    WHERE b.workspace_id = a.workspace_id AND b.id = ANY (a.budget_ids);
   INSERT INTO holds (workspace_id, id, run_id, api_key_id, call_no, attempt_no, epoch, owner_id, state, model, price_version, amount, max_tokens,
       budget_ids, seen_versions, seen_limits, seen_posted, seen_held, held_at, dispatched_at)
     SELECT a.workspace_id, a.hold_id, a.run_id, a.api_key_id, next_call, a.attempt_no, a.epoch, a.owner_id, CASE WHEN a.dispatch THEN 'DISPATCHED' ELSE 'HELD' END,
@@ -259,7 +269,9 @@ AS $$
 DECLARE
   ended ended_hold[];
   asked asked_hold[];
+  levels changed_level[];
   doubtful bigint[];
+  certain asked_hold[];
   a asked_hold;
 BEGIN
   IF run_holds IS NOT NULL THEN asked := asked_by_runs(run_holds); END IF;
@@ -274,23 +286,21 @@ BEGIN
   IF settlements IS NOT NULL THEN
     ended := holds_to_end(settlements);
     RETURN QUERY SELECT x.hold_id, 'unchanged', NULL::int, NULL::bigint, NULL::int, NULL::bigint, to_jsonb(x.state) FROM unnest(ended) x WHERE x.new_state IS NULL;
-    SELECT array_agg(x) INTO ended FROM unnest(ended) x WHERE x.new_state IS NOT NULL;
   END IF;
-
-  PERFORM lock_budgets(array_agg(k.workspace_id), array_agg(k.id)) FROM (
-    SELECT x.workspace_id, i.id FROM unnest(ended) x, unnest(x.budget_ids) i(id) UNION SELECT x.workspace_id, i.id FROM unnest(asked) x, unnest(x.budget_ids) i(id)) k;
-
+  levels := change_levels(ended, asked, 1);
   IF ended IS NOT NULL THEN
-    PERFORM end_holds(ended);
-    RETURN QUERY SELECT x.hold_id, 'done', NULL::int, x.charge, NULL::int, x.overrun, NULL::jsonb FROM unnest(ended) x;
+    RETURN QUERY SELECT * FROM end_holds(ended);
+    PERFORM book_overruns(ended);
   END IF;
   IF asked IS NULL THEN RETURN; END IF;
-  doubtful := asked_in_doubt(asked);
+  doubtful := asked_in_doubt(asked, levels);
   IF doubtful IS NULL THEN
-    RETURN QUERY SELECT * FROM take_holds(asked);
+    RETURN QUERY SELECT * FROM take_holds(asked, levels);
     RETURN;
   END IF;
-  RETURN QUERY SELECT * FROM take_holds((SELECT array_agg(x ORDER BY x.n) FROM unnest(asked) x WHERE x.n <> ALL (doubtful)));
+  PERFORM change_levels(NULL, asked, -1);
+  SELECT array_agg(x ORDER BY x.n) INTO certain FROM unnest(asked) x WHERE x.n <> ALL (doubtful);
+  IF certain IS NOT NULL THEN RETURN QUERY SELECT * FROM take_holds(certain, change_levels(NULL, certain, 1)); END IF;
   -- Chunks of shared limits are handed out one by one; their rows are locked in the order of all before the first.
   PERFORM 1 FROM top_budgets t WHERE (t.level, t.scope_id, t.meter, t.period) IN (
       SELECT b.level, b.scope_id, b.meter, b.period FROM unnest(asked) x CROSS JOIN LATERAL unnest(x.budget_ids) i(id) JOIN budgets b ON b.workspace_id = x.workspace_id AND b.id = i.id
@@ -514,7 +524,7 @@ $$;
 
 GRANT EXECUTE ON FUNCTION limit_lock(text, text, text, text), level_rank(text, int), open_budgets(text, spent_level[]), grant_chunk(budgets, bigint),
   spender_levels(text, text), spend_day(), open_paths(text[], text[], text), lock_budgets(text[], bigint[]), change_budgets(text[], bigint[], bigint[], bigint[]), is_overcommitted(budgets), see_levels(text, bigint[], bigint),
-  refusal(budgets[], bigint), asked_by_runs(json), asked_by_keys(json), holds_to_end(json), end_holds(ended_hold[]), last_call_no(text, text), asked_in_doubt(asked_hold[]),
-  take_holds(asked_hold[]), take_hold(asked_hold), spend_path(text, text, text), book_time(text, bigint[], bigint, ledger_lines) TO guildhall_definer;
+  refusal(budgets[], bigint), asked_by_runs(json), asked_by_keys(json), holds_to_end(json), change_levels(ended_hold[], asked_hold[], int), end_holds(ended_hold[]), book_overruns(ended_hold[]),
+  asked_in_doubt(asked_hold[], changed_level[]), take_holds(asked_hold[], changed_level[]), take_hold(asked_hold), spend_path(text, text, text), book_time(text, bigint[], bigint, ledger_lines) TO guildhall_definer;
 GRANT EXECUTE ON FUNCTION mark_undelivered(text, text, int, text, text) TO guildhall_ledger;
 GRANT EXECUTE ON FUNCTION set_top_limit(text, text, text, bigint, text) TO guildhall_platform;

@@ -31,6 +31,15 @@ const twice: readonly Rule[] = [
   },
   {
     law: "I2",
+    name: "a run's balance has the number of its last call",
+    wholeHistory: true,
+    counts: counted("budgets WHERE level = 'run' AND meter = 'model_cost'"),
+    finds: `SELECT b.workspace_id, b.scope_id AS run_id, b.calls, h.last_call FROM budgets b
+      CROSS JOIN LATERAL (SELECT coalesce(max(x.call_no), 0) AS last_call FROM holds x WHERE x.workspace_id = b.workspace_id AND x.run_id = b.scope_id) h
+      WHERE b.level = 'run' AND b.meter = 'model_cost' AND b.calls <> h.last_call`,
+  },
+  {
+    law: "I2",
     name: "an answer is kept once, and only of a call that was settled",
     wholeHistory: true,
     counts: counted("journal"),

@@ -264,6 +264,11 @@ const corruptions: readonly [law: Law, rule: string, sql: string][] = [
   ],
   [
     "I2",
+    "the number of its last call",
+    `UPDATE budgets SET calls = calls + 1 WHERE level = 'run' AND scope_id = '$working.run' AND meter = 'model_cost'`,
+  ],
+  [
+    "I2",
     "one terminal event",
     `DELETE FROM events WHERE stream_id = '$ended.task' AND type = 'task.succeeded'`,
   ],

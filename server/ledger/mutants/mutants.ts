@@ -120,12 +120,18 @@ const inDatabase: readonly Mutant[] = [
     place: "database",
     file: callsFile,
     edits: [
-      {
-        find: "  PERFORM lock_budgets(array_agg(k.workspace_id), array_agg(k.id)) FROM (",
-        replace: "  PERFORM array_agg(k.workspace_id), array_agg(k.id) FROM (",
-      },
+      { find: "(SELECT x.rank FROM budgets x", replace: "(SELECT x.rank, x.held FROM budgets x" },
+      { find: "(SELECT c.* FROM c CROSS JOIN", replace: "(SELECT c.*, r.held FROM c CROSS JOIN" },
+      { find: "held = b.held + o.held_change", replace: "held = o.held + o.held_change" },
     ],
     tests: AT_ONCE,
+  },
+  {
+    name: "check-then-add (of what is asked for together)",
+    place: "database",
+    file: callsFile,
+    edits: [{ find: "b.posted + b.held > b.limit_amount", replace: "b.posted > b.limit_amount" }],
+    tests: ORACLE,
   },
   {
     name: "void-dispatched",
