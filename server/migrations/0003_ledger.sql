@@ -168,7 +168,8 @@ CREATE UNIQUE INDEX ledger_lines_once ON ledger_lines (workspace_id, hold_id, ki
 CALL make_tenant_table('ledger_lines', 'SELECT', 'SELECT, INSERT');
 
 -- The stored answer of a finished call, so that a later attempt of the same run that repeats the call pays nothing.
--- `body` is encrypted by the gateway.
+-- `body` is encrypted by the gateway. Its hold is locked when it is written; a foreign key would lock each once more, a
+-- tenth of what Postgres has to do for a call. `verify` finds an answer without its hold.
 CREATE TABLE journal (
   workspace_id text COLLATE "C" NOT NULL,
   run_id text COLLATE "C" NOT NULL,
@@ -178,7 +179,6 @@ CREATE TABLE journal (
   body bytea NOT NULL,
   taken_epoch int NOT NULL,
   created_at timestamptz NOT NULL DEFAULT clock_now(),
-  PRIMARY KEY (workspace_id, run_id, request_hash, use_no),
-  FOREIGN KEY (workspace_id, hold_id) REFERENCES holds (workspace_id, id)
+  PRIMARY KEY (workspace_id, run_id, request_hash, use_no)
 );
 CALL make_tenant_table('journal', 'SELECT', 'SELECT, INSERT, UPDATE', 'SELECT, DELETE');
