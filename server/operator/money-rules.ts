@@ -111,8 +111,25 @@ export const quietRules: readonly Rule[] = [
 
 const APPEND_ONLY = `(VALUES ('ledger_lines'), ('events'), ('audit_lines'), ('limits')) AS t(name)`;
 
+/** What no row may be, whatever else is true. The tables themselves check amounts only (migrations/0003). */
+const SHAPES = `
+  SELECT workspace_id, 'hold' AS what, id AS ref FROM holds
+    WHERE state NOT IN ('HELD', 'DISPATCHED', 'SETTLED', 'PROVISIONAL', 'VOID') OR (state IN ('SETTLED', 'PROVISIONAL')) <> (posted IS NOT NULL)
+      OR (state IN ('DISPATCHED', 'SETTLED', 'PROVISIONAL') AND dispatched_at IS NULL) OR max_tokens <= 0
+      OR (run_id IS NULL) <> (api_key_id IS NOT NULL) OR (run_id IS NULL) <> (epoch IS NULL) OR (run_id IS NULL) <> (call_no IS NULL)
+  UNION ALL SELECT workspace_id, 'line', id::text FROM ledger_lines
+    WHERE kind NOT IN ('settle', 'provisional', 'lowered', 'overrun', 'agent_time', 'agent_time_returned') OR (hold_id IS NULL) <> (slice_no IS NOT NULL)
+  UNION ALL SELECT workspace_id, 'balance', id::text FROM budgets
+    WHERE level NOT IN ('run', 'task', 'agent', 'key', 'workspace', 'owner', 'platform', 'overrun')`;
+
 /** I4: conservation. */
 const conservation: readonly Rule[] = [
+  {
+    law: "I4",
+    name: "holds, lines and balances have a shape that the ledger can give them",
+    counts: `SELECT (SELECT count(*) FROM holds) + (SELECT count(*) FROM ledger_lines) + (SELECT count(*) FROM budgets) AS checked`,
+    finds: SHAPES,
+  },
   {
     law: "I4",
     name: "the lines of an account sum to its balance",

@@ -263,6 +263,26 @@ const corruptions: readonly [law: Law, rule: string, sql: string][] = [
     `UPDATE tasks SET parked = '{"kind":"other"}' WHERE id = '$parked.task'; UPDATE runs SET wake_at = NULL WHERE id = '$parked.run'`,
   ],
   [
+    "I4",
+    "a shape that the ledger can give",
+    `UPDATE holds SET dispatched_at = NULL WHERE state = 'SETTLED'`,
+  ],
+  [
+    "I4",
+    "a shape that the ledger can give",
+    `UPDATE holds SET epoch = NULL WHERE run_id IS NOT NULL`,
+  ],
+  [
+    "I4",
+    "a shape that the ledger can give",
+    `UPDATE ledger_lines SET slice_no = 1 WHERE hold_id IS NOT NULL`,
+  ],
+  [
+    "I4",
+    "a shape that the ledger can give",
+    `UPDATE budgets SET level = 'nobody' WHERE level = 'agent'`,
+  ],
+  [
     "I2",
     "the number of its last call",
     `UPDATE budgets SET calls = calls + 1 WHERE level = 'run' AND scope_id = '$working.run' AND meter = 'model_cost'`,
