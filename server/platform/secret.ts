@@ -1,4 +1,4 @@
-import { createHash, createHmac, timingSafeEqual } from "node:crypto";
+import { createHmac, hash, timingSafeEqual } from "node:crypto";
 import { inspect } from "node:util";
 
 /**
@@ -31,7 +31,7 @@ export class Secret {
 
 /** SHA-256 as lower-case hex. Right for random 256-bit tokens, wrong for passwords. */
 export function sha256Hex(data: string | Uint8Array): string {
-  return createHash("sha256").update(data).digest("hex");
+  return hash("sha256", data);
 }
 
 /** A key for one purpose, derived from the installation's secret (HMAC-SHA-256), as 43 URL-safe characters. */

@@ -8,6 +8,12 @@ export function storableText(text: string): string {
 
 /** JSON text that jsonb accepts. */
 export function storableJson(value: unknown): string {
+  const text = JSON.stringify(value);
+  // What jsonb refuses stands escaped in JSON, and most texts have no escape: they need no look at each member.
+  return text.includes("\\u") ? withStorableText(value) : text;
+}
+
+function withStorableText(value: unknown): string {
   return JSON.stringify(value, (_key, member: unknown) =>
     typeof member === "string" ? storableText(member) : member,
   );

@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { createHash, hash } from "node:crypto";
 import { inputBound, messagesBound, type BoundOptions } from "../request/input-bound.ts";
 import { createRecent } from "./recent.ts";
 import type { CountBody, RequestMessage } from "../request/request-schema.ts";
@@ -31,7 +31,7 @@ const MAX_MARKS = 50_000;
 const SEAM_TOKENS = 64;
 
 function digest(text: string): string {
-  return createHash("sha256").update(text).digest("base64");
+  return hash("sha256", text, "base64");
 }
 
 /** Cache marks move along a conversation; the model does not see them. Only marks of blocks count, not data of that name. */
@@ -61,21 +61,24 @@ function headHashOf({ body, version, betas, saltTokens }: PricedRequest<CountBod
   );
 }
 
-/** The hash of the first `count` messages, for each count that is asked for. */
+/** The hash of the first `count` messages, for each count that is asked for and for all of them. */
 function prefixHashes(
   messages: readonly RequestMessage[],
   counts: ReadonlySet<number>,
 ): Map<number, string> {
   const found = new Map<number, string>();
-  const hash = createHash("sha256");
+  const running = createHash("sha256");
   for (const [index, message] of messages.entries()) {
     const { role, content, ...rest } = message;
     const text = JSON.stringify([role, unmarked(content), rest]);
-    hash.update(`${text.length}:${text}`);
-    if (counts.has(index + 1)) found.set(index + 1, hash.copy().digest("base64"));
+    running.update(`${text.length}:${text}`);
+    if (index + 1 === messages.length) found.set(index + 1, running.digest("base64"));
+    else if (counts.has(index + 1)) found.set(index + 1, running.copy().digest("base64"));
   }
   return found;
 }
+
+type PromptHashes = { head: string; messages: ReadonlyMap<number, string> };
 
 /**
  * Remembers what the provider told about the calls of a run or an API key, so that a later call is held at little more than it
@@ -85,6 +88,15 @@ function prefixHashes(
 export function createRunMemory(): RunMemory {
   const runs = createRecent<KnownPrompt[]>(MAX_RUNS);
   const thinking = createRecent<number>(MAX_MARKS);
+  /** Of calls that are under way: a long conversation is hashed before it is sent, and not again when its answer ends. */
+  const hashesOf = new WeakMap<PricedRequest<CountBody>, PromptHashes>();
+
+  function hashesFor(request: PricedRequest<CountBody>, counts: ReadonlySet<number>): PromptHashes {
+    const { messages } = request.body;
+    const made = { head: headHashOf(request), messages: prefixHashes(messages, counts) };
+    hashesOf.set(request, made);
+    return made;
+  }
 
   function tightBound(
     spenderId: string,
@@ -96,12 +108,12 @@ export function createRunMemory(): RunMemory {
       (prompt) => prompt.messages <= body.messages.length,
     );
     if (known.length === 0) return undefined;
-    const headHash = headHashOf(request);
-    const hashes = prefixHashes(body.messages, new Set(known.map((prompt) => prompt.messages)));
+    const hashes = hashesFor(request, new Set(known.map((prompt) => prompt.messages)));
     const bounds = known
       .filter(
         (prompt) =>
-          prompt.headHash === headHash && hashes.get(prompt.messages) === prompt.messagesHash,
+          prompt.headHash === hashes.head &&
+          hashes.messages.get(prompt.messages) === prompt.messagesHash,
       )
       .map(
         (prompt) =>
@@ -122,12 +134,12 @@ export function createRunMemory(): RunMemory {
       return Math.min(bound, request.price.contextWindowTokens);
     },
     noteCall(spenderId, { request, inputTokens }) {
-      const { body } = request;
-      const count = body.messages.length;
+      const count = request.body.messages.length;
+      const hashes = hashesOf.get(request) ?? hashesFor(request, new Set());
       const prompt: KnownPrompt = {
-        headHash: headHashOf(request),
+        headHash: hashes.head,
         messages: count,
-        messagesHash: prefixHashes(body.messages, new Set([count])).get(count) ?? "",
+        messagesHash: hashes.messages.get(count) ?? "",
         inputTokens,
       };
       runs.set(spenderId, [prompt, ...(runs.get(spenderId) ?? [])].slice(0, PROMPTS_PER_RUN));

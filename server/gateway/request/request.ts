@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 import type { AppError } from "../../platform/errors.ts";
 import type { ZodType } from "zod";
 import { sortBetas } from "./betas.ts";
@@ -70,10 +70,8 @@ function clampedThinking(thinking: JsonObject, maxTokens: number): JsonObject {
 }
 
 function hashOf(bytes: Buffer, headers: { version: string; betas: readonly string[] }): string {
-  return createHash("sha256")
-    .update(`${headers.version}\n${headers.betas.join(",")}\n`)
-    .update(bytes)
-    .digest("hex");
+  const head = Buffer.from(`${headers.version}\n${headers.betas.join(",")}\n`);
+  return hash("sha256", Buffer.concat([head, bytes]));
 }
 
 type Input = {
