@@ -87,8 +87,10 @@ export function createTokenCounter(deps: TokenCounterDeps): TokenCounter {
     if (answer.status !== "answered") return { status: "failed", error: unreachable(answer.cause) };
     let text = "";
     try {
-      for await (const chunk of answer.body as AsyncIterable<Buffer>)
-        if (text.length < MAX_ANSWER_BYTES) text += chunk.toString("utf8");
+      for (let parts = await answer.body.next(); parts !== undefined;) {
+        if (text.length < MAX_ANSWER_BYTES) text += Buffer.concat(parts).toString("utf8");
+        parts = await answer.body.next();
+      }
     } catch (cause) {
       return { status: "failed", error: unreachable(cause) };
     }

@@ -47,8 +47,10 @@ export async function serveMessagesCall(deps: MessagesCallDeps, call: MessagesCa
   if (frozen !== undefined) return client.fail(frozen, droppedHeader(request));
   if (await replay(deps, call)) return;
   deps.retries.callStarted();
-  const stopped = AbortSignal.any([client.gone, deps.shutdown]);
-  const exactTokens = await deps.exactTokens?.({ spender, request, gone: stopped });
+  let both: AbortSignal | undefined;
+  // Made when it is needed: most calls wait for nothing that they would have to be called away from.
+  const stopped = (): AbortSignal => (both ??= AbortSignal.any([client.gone, deps.shutdown]));
+  const exactTokens = await deps.exactTokens?.({ spender, request, gone: stopped() });
   let callNo: number | undefined;
   for (let attemptNo = 1; ; attemptNo++) {
     const admission = await deps.admit({
@@ -79,7 +81,7 @@ export async function serveMessagesCall(deps: MessagesCallDeps, call: MessagesCa
       "an attempt failed",
     );
     if (waitMs === undefined) return client.fail(end.error, headers);
-    await pause(waitMs, stopped);
-    if (stopped.aborted) return client.fail(end.error, headers);
+    await pause(waitMs, stopped());
+    if (stopped().aborted) return client.fail(end.error, headers);
   }
 }

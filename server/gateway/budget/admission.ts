@@ -26,7 +26,8 @@ export type AdmissionRequest = {
   /** Undefined for the first attempt of a call: the ledger gives the number. */
   callNo: number | undefined;
   attemptNo: number;
-  gone: AbortSignal;
+  /** Aborted when the caller has no use for a hold any more. */
+  gone(): AbortSignal;
 };
 
 export type Admit = (request: AdmissionRequest) => Promise<AdmissionOutcome>;
@@ -95,14 +96,18 @@ export function createAdmission(deps: AdmissionDeps): Admit {
       return deps.ledger.reserve(asked);
     };
     const outcome = await deps.queue
-      .admit({ workspaceId, reserve, waitMs: deps.budgetWaitMs, signal: gone })
+      .admit({ workspaceId, reserve, waitMs: deps.budgetWaitMs, gone })
       .catch((error: unknown) => {
         throw error instanceof AppError
           ? error
           : databaseUnavailable("The budget could not be asked.", error);
       });
     deps.counts.admissions[outcome.status] += 1;
-    if ((outcome.status === "reserved" || outcome.status === "exhausted") && asked && !gone.aborted)
+    if (
+      (outcome.status === "reserved" || outcome.status === "exhausted") &&
+      asked &&
+      !gone().aborted
+    )
       await deps.refusals.note({
         request: asked,
         refusal: outcome,

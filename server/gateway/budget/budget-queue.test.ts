@@ -44,7 +44,7 @@ function ask(
     workspaceId: input.workspaceId ?? "ws_1",
     reserve: () => input.budget.reserve(input.amount),
     waitMs: input.waitMs ?? 20_000,
-    signal: input.signal ?? never,
+    gone: () => input.signal ?? never,
   });
 }
 

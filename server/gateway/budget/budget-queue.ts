@@ -7,8 +7,8 @@ export type Admission = {
   reserve(): Promise<ReserveOutcome>;
   /** How long to wait for open holds. */
   waitMs: number;
-  /** The caller has no use for the outcome any more. */
-  signal: AbortSignal;
+  /** Aborted when the caller has no use for the outcome any more. */
+  gone(): AbortSignal;
 };
 
 export type BudgetQueue = {
@@ -26,6 +26,7 @@ function waitIn(
   input: { admission: Admission; last: ReserveOutcome; onLeave(): void },
 ): Promise<ReserveOutcome> {
   const { admission } = input;
+  const signal = admission.gone();
   return new Promise((resolve, reject) => {
     const expire = (): void => {
       waiter.expired = true;
@@ -35,7 +36,7 @@ function waitIn(
     const timer = setTimeout(expire, admission.waitMs);
     const leave = (): void => {
       clearTimeout(timer);
-      admission.signal.removeEventListener("abort", expire);
+      signal.removeEventListener("abort", expire);
       line.leave(waiter);
       input.onLeave();
     };
@@ -55,8 +56,8 @@ function waitIn(
       },
     };
     line.waiters.push(waiter);
-    admission.signal.addEventListener("abort", expire, { once: true });
-    if (admission.signal.aborted) expire();
+    signal.addEventListener("abort", expire, { once: true });
+    if (signal.aborted) expire();
     else void line.pump();
   });
 }

@@ -1,4 +1,3 @@
-import type { Readable } from "node:stream";
 import type { AppError } from "../../platform/errors.ts";
 import type { Charges, Durability, Hold } from "../budget/charges.ts";
 import type { Client } from "../client.ts";
@@ -89,18 +88,6 @@ function answerHeaders(attempt: Attempt, answer: Answered): Record<string, strin
   return { ...attempt.headers, ...requestIdOf(answer) };
 }
 
-/** How long the provider may take to close a stream whose last frame has come, so that the connection is used again. */
-const CLOSING_MS = 1_000;
-
-/** Reads the rest of a body, which is normally nothing, and gives the connection up when there is no end. */
-function letGo(body: Readable): void {
-  if (body.readableEnded || body.destroyed) return;
-  const timer = setTimeout(() => body.destroy(), CLOSING_MS);
-  timer.unref();
-  body.once("close", () => clearTimeout(timer));
-  body.resume();
-}
-
 /** Keeps what passes, as long as it is small enough for the journal. */
 function createKeeper() {
   let parts: Buffer[] | undefined = [];
@@ -132,12 +119,15 @@ async function passStream(
     "cache-control": "no-cache",
   });
   try {
-    for await (const chunk of answer.body.iterator({
-      destroyOnReturn: false,
-    }) as AsyncIterable<Buffer>) {
+    for (;;) {
+      const chunks = await answer.body.next();
+      if (chunks === undefined) break;
       watch.pause();
-      keeper.keep(chunk);
-      await client.write(tap.push(chunk));
+      for (const chunk of chunks) {
+        keeper.keep(chunk);
+        await client.write(tap.push(chunk));
+        if (tap.finished()) break;
+      }
       if (tap.finished()) break;
       watch.heard();
     }
@@ -186,11 +176,13 @@ async function readAll(
   const parts: Buffer[] = [];
   let bytes = 0;
   try {
-    for await (const chunk of answer.body as AsyncIterable<Buffer>) {
+    for (;;) {
+      const chunks = await answer.body.next();
+      if (chunks === undefined) break;
       options.watch.heard();
-      bytes += chunk.length;
+      for (const chunk of chunks) bytes += chunk.length;
       if (bytes > options.limit) throw new Error("the answer is too large");
-      parts.push(chunk);
+      parts.push(...chunks);
     }
     return { status: "read", body: Buffer.concat(parts) };
   } catch (cause) {
@@ -327,6 +319,6 @@ export async function runAttempt(deps: AttemptDeps, attempt: Attempt): Promise<A
     watch.end();
     release();
     client.gone.removeEventListener("abort", onGone);
-    if (answer?.status === "answered") letGo(answer.body);
+    if (answer?.status === "answered") answer.body.letGo();
   }
 }

@@ -1,6 +1,6 @@
-import type { Readable } from "node:stream";
-import { Agent, type Dispatcher } from "undici";
+import { type Dispatcher, Pool } from "undici";
 import type { Secret } from "../../platform/secret.ts";
+import { type AnswerBody, type AnswerSource, createAnswerSource } from "./answer-body.ts";
 
 export type UpstreamOptions = {
   /** Origin of a server of the Messages protocol, with or without a path before `/v1`. */
@@ -23,7 +23,7 @@ export type UpstreamAnswer =
       status: "answered";
       statusCode: number;
       headers: Readonly<Record<string, string | string[] | undefined>>;
-      body: Readable;
+      body: AnswerBody;
     }
   /** No byte of the body left this machine: the provider cannot have billed anything. */
   | { status: "not_sent"; cause: unknown }
@@ -45,7 +45,7 @@ export function createUpstream(options: UpstreamOptions): Upstream {
   const prefix = base.pathname.replace(/\/+$/, "");
   const key = options.apiKey;
   // No timeouts of its own: the call has one deadline and one limit of silence, kept by the gateway with its own timers.
-  const agent = new Agent({
+  const pool = new Pool(base.origin, {
     allowH2: false,
     bodyTimeout: 0,
     headersTimeout: 0,
@@ -68,34 +68,55 @@ export function createUpstream(options: UpstreamOptions): Upstream {
   }
 
   return {
-    async send(request) {
-      let sending = false;
-      // undici takes the body from here only once it is connected and about to write: before that nothing was sent.
-      async function* bodyOnce(): AsyncGenerator<Buffer> {
-        sending = true;
-        yield request.body;
-      }
-      const dispatch: Dispatcher.RequestOptions = {
-        origin: base.origin,
-        path: `${prefix}${request.path}`,
-        method: "POST",
-        headers: headersOf(request),
-        body: bodyOnce() as unknown as NonNullable<Dispatcher.RequestOptions["body"]>,
-        signal: request.signal,
-      };
-      try {
-        const { statusCode, headers, body } = await agent.request(dispatch);
-        // Its readers see the error; a body that is only let go must not bring the process down.
-        body.on("error", () => {});
-        return { status: "answered", statusCode, headers, body };
-      } catch (cause) {
-        return { status: sending ? "unknown" : "not_sent", cause };
-      }
+    send(request) {
+      return new Promise((resolve) => {
+        // undici says that a request starts only once it is connected and about to write: before that nothing was sent.
+        let sending = false;
+        let source: AnswerSource | undefined;
+        let connection: Dispatcher.DispatchController | undefined;
+        const failed = (cause: unknown): void =>
+          resolve({ status: sending ? "unknown" : "not_sent", cause });
+        const { signal } = request;
+        const stop = (): void => {
+          failed(signal.reason);
+          connection?.abort(signal.reason as Error);
+        };
+        if (signal.aborted) return stop();
+        signal.addEventListener("abort", stop, { once: true });
+        pool.dispatch(
+          {
+            path: `${prefix}${request.path}`,
+            method: "POST",
+            headers: headersOf(request),
+            body: request.body,
+          },
+          {
+            onRequestStart(controller) {
+              // Its caller has been told that nothing was sent; or it would be sent a second time.
+              if (signal.aborted || sending) return controller.abort(new Error("not to be sent"));
+              sending = true;
+              connection = controller;
+            },
+            onResponseStart(controller, statusCode, headers) {
+              // An interim answer; the real one follows.
+              if (statusCode < 200) return;
+              source = createAnswerSource(controller);
+              resolve({ status: "answered", statusCode, headers, body: source.body });
+            },
+            onResponseData: (_controller, chunk) => source?.push(chunk),
+            onResponseEnd: () => source?.end(),
+            onResponseError(_controller, error) {
+              source?.fail(error);
+              failed(error);
+            },
+          },
+        );
+      });
     },
     withoutKey(text) {
       const secret = key?.reveal() ?? "";
       return secret.length < 4 ? text : text.replaceAll(secret, "***");
     },
-    close: () => agent.destroy(),
+    close: () => pool.destroy(),
   };
 }
