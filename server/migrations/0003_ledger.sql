@@ -177,7 +177,8 @@ CREATE TABLE journal (
   request_hash text COLLATE "C" NOT NULL,
   use_no int NOT NULL,
   hold_id text COLLATE "C" NOT NULL,
-  body bytea NOT NULL,
+  -- Encrypted, so that nothing is won by trying to compress it.
+  body bytea STORAGE EXTERNAL NOT NULL,
   taken_epoch int NOT NULL,
   created_at timestamptz NOT NULL DEFAULT clock_now(),
   PRIMARY KEY (workspace_id, run_id, request_hash, use_no)

@@ -23,8 +23,11 @@ export type JournalCipher = {
 export const MAX_ANSWER_BYTES = 16 * 1024 * 1024;
 /** Answers that take more room than this in the database are not kept either. */
 export const MAX_SEALED_BYTES = 4 * 1024 * 1024;
-/** Streams repeat themselves a lot: a tenth is left of them. Short ones are not worth the time. */
-const COMPRESSED_ABOVE_BYTES = 64 * 1024;
+/**
+ * Streams repeat themselves a lot: a tenth is left of them. What fits a row of the database as it is, is not worth the
+ * time; what does not costs the database several times that.
+ */
+const COMPRESSED_ABOVE_BYTES = 1_536;
 
 const PLAIN = 1;
 const COMPRESSED = 2;
