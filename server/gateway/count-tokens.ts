@@ -87,9 +87,10 @@ export function createTokenCounter(deps: TokenCounterDeps): TokenCounter {
     if (answer.status !== "answered") return { status: "failed", error: unreachable(answer.cause) };
     let text = "";
     try {
-      for (let parts = await answer.body.next(); parts !== undefined;) {
-        if (text.length < MAX_ANSWER_BYTES) text += Buffer.concat(parts).toString("utf8");
-        parts = await answer.body.next();
+      for (;;) {
+        const chunk = await answer.body.next();
+        if (chunk === undefined) break;
+        if (text.length < MAX_ANSWER_BYTES) text += chunk.toString("utf8");
       }
     } catch (cause) {
       return { status: "failed", error: unreachable(cause) };

@@ -33,7 +33,7 @@ export function createByteLines(options: {
   function add(part: Buffer): void {
     if (part.length === 0) return;
     const room = options.maxBytes - length;
-    if (room > 0) parts.push(part.subarray(0, room));
+    if (room > 0) parts.push(part.length <= room ? part : part.subarray(0, room));
     length += part.length;
   }
 

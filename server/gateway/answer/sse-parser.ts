@@ -47,11 +47,18 @@ function newFrame(startOffset: number): OpenFrame {
   };
 }
 
-function fieldOf(line: Buffer): { name: string; value: Buffer } {
-  const colon = line.indexOf(COLON);
-  if (colon < 0) return { name: line.toString("latin1"), value: Buffer.alloc(0) };
-  const start = line[colon + 1] === SPACE ? colon + 2 : colon + 1;
-  return { name: line.toString("latin1", 0, colon), value: line.subarray(start) };
+const DATA = Buffer.from("data");
+const EVENT = Buffer.from("event");
+const NOTHING = Buffer.alloc(0);
+
+/** The value of a line that has this field; undefined: it has another. */
+function valueOf(field: Buffer, line: Buffer): Buffer | undefined {
+  const { length } = field;
+  // Compared byte by byte: a stream has thousands of lines, and text would have to be made of each.
+  for (let index = 0; index < length; index++) if (line[index] !== field[index]) return undefined;
+  if (line.length === length) return NOTHING;
+  if (line[length] !== COLON) return undefined;
+  return line.subarray(line[length + 1] === SPACE ? length + 2 : length + 1);
 }
 
 /**
@@ -81,11 +88,12 @@ export function createSseParser(onFrame: (frame: SseFrame) => void): SseParser {
 
   function onLine(line: ByteLine): void {
     if (line.bytes.length === 0) return dispatch(line.endOffset);
-    const { name, value } = fieldOf(line.bytes);
-    if (name === "data") takeData(value, line.cut);
-    if (name !== "event") return;
+    const data = valueOf(DATA, line.bytes);
+    if (data !== undefined) return takeData(data, line.cut);
+    const event = valueOf(EVENT, line.bytes);
+    if (event === undefined) return;
     if (frame.hasData) dispatch(line.startOffset);
-    frame.event = value.toString("utf8");
+    frame.event = event.toString("utf8");
   }
 
   const lines = createByteLines({ maxBytes: MAX_KEPT_BYTES, onLine });

@@ -25,11 +25,12 @@ test("what came before it was asked for comes together, in order, and then the e
   const { body, push, end } = createAnswerSource(createConnection().controller);
   push(bytes("a"));
   push(bytes("b"));
-  expect(await body.next()).toEqual([bytes("a"), bytes("b")]);
+  expect(await body.next()).toEqual(bytes("ab"));
   const next = body.next();
   push(bytes("c"));
+  push(bytes("d"));
   end();
-  expect(await next).toEqual([bytes("c")]);
+  expect(await next).toEqual(bytes("cd"));
   expect(await body.next()).toBeUndefined();
   expect(await body.next()).toBeUndefined();
 });
@@ -38,7 +39,7 @@ test("what came before the connection broke is read first", async () => {
   const { body, push, fail } = createAnswerSource(createConnection().controller);
   push(bytes("a"));
   fail(new Error("broken"));
-  expect(await body.next()).toEqual([bytes("a")]);
+  expect(await body.next()).toEqual(bytes("a"));
   await expect(body.next()).rejects.toThrow("broken");
 });
 

@@ -2,8 +2,8 @@ import type { Dispatcher } from "undici";
 
 /** The bytes of an answer as they come. */
 export type AnswerBody = {
-  /** What has come since the last call, or comes next; undefined at the end. Rejects when the connection broke. */
-  next(): Promise<readonly Buffer[] | undefined>;
+  /** All that has come since the last call, or comes next; undefined at the end. Rejects when the connection broke. */
+  next(): Promise<Buffer | undefined>;
   /**
    * Nothing more is wanted: the rest, which is normally nothing, is read away, and the connection given up when that has no
    * end.
@@ -34,33 +34,38 @@ export function createAnswerSource(controller: Dispatcher.DispatchController): A
   let over: { error?: Error } | undefined;
   let wanted = true;
   let closing: NodeJS.Timeout | undefined;
-  let reader: PromiseWithResolvers<readonly Buffer[] | undefined> | undefined;
+  let told: (() => void) | undefined;
 
-  function take(): readonly Buffer[] {
-    const taken = waiting;
+  function take(): Buffer | undefined {
+    const taken = waiting.length > 1 ? Buffer.concat(waiting, waitingBytes) : waiting[0];
     waiting = [];
     waitingBytes = 0;
     controller.resume();
     return taken;
   }
 
+  function tell(): void {
+    told?.();
+    told = undefined;
+  }
+
   function finish(error?: Error): void {
     if (over !== undefined) return;
     over = error === undefined ? {} : { error };
     clearTimeout(closing);
-    if (error === undefined) reader?.resolve(undefined);
-    else reader?.reject(error);
-    reader = undefined;
+    tell();
   }
 
   return {
     body: {
-      next() {
-        if (waiting.length > 0) return Promise.resolve(take());
-        if (over?.error !== undefined) return Promise.reject(over.error);
-        if (over !== undefined) return Promise.resolve(undefined);
-        reader = Promise.withResolvers();
-        return reader.promise;
+      async next() {
+        // Who waits takes all of what one read of the connection brought, not only the first piece of it.
+        if (waiting.length === 0 && over === undefined)
+          await new Promise<void>((resolve) => {
+            told = resolve;
+          });
+        if (waiting.length === 0 && over?.error !== undefined) throw over.error;
+        return take();
       },
       letGo() {
         wanted = false;
@@ -74,14 +79,10 @@ export function createAnswerSource(controller: Dispatcher.DispatchController): A
     },
     push(chunk) {
       if (!wanted) return;
-      if (reader !== undefined) {
-        reader.resolve([chunk]);
-        reader = undefined;
-        return;
-      }
       waiting.push(chunk);
       waitingBytes += chunk.length;
       if (waitingBytes > MOST_WAITING_BYTES) controller.pause();
+      tell();
     },
     end: () => finish(),
     fail: (error) => finish(error),

@@ -120,14 +120,11 @@ async function passStream(
   });
   try {
     for (;;) {
-      const chunks = await answer.body.next();
-      if (chunks === undefined) break;
+      const chunk = await answer.body.next();
+      if (chunk === undefined) break;
       watch.pause();
-      for (const chunk of chunks) {
-        keeper.keep(chunk);
-        await client.write(tap.push(chunk));
-        if (tap.finished()) break;
-      }
+      keeper.keep(chunk);
+      await client.write(tap.push(chunk));
       if (tap.finished()) break;
       watch.heard();
     }
@@ -177,12 +174,12 @@ async function readAll(
   let bytes = 0;
   try {
     for (;;) {
-      const chunks = await answer.body.next();
-      if (chunks === undefined) break;
+      const chunk = await answer.body.next();
+      if (chunk === undefined) break;
       options.watch.heard();
-      for (const chunk of chunks) bytes += chunk.length;
+      bytes += chunk.length;
       if (bytes > options.limit) throw new Error("the answer is too large");
-      parts.push(...chunks);
+      parts.push(chunk);
     }
     return { status: "read", body: Buffer.concat(parts) };
   } catch (cause) {
