@@ -99,49 +99,62 @@ BEGIN
     UPDATE time_slices x SET returned_ms = x.returned_ms + p.ms FROM unnest(parts) p WHERE x.workspace_id = p.workspace_id AND x.run_id = p.run_id AND x.slice_no = p.slice_no)
   INSERT INTO ledger_lines (workspace_id, meter, kind, amount, budget_ids, run_id, slice_no)
     SELECT p.workspace_id, 'agent_time', 'agent_time_returned', -p.ms, p.budget_ids, p.run_id, p.slice_no FROM unnest(parts) p;
-  -- Locked in the order of locks, and last, for they are the busiest.
-  WITH change AS MATERIALIZED (SELECT p.workspace_id, k.id, sum(p.ms)::bigint AS ms FROM unnest(parts) p, unnest(p.budget_ids) k(id) GROUP BY 1, 2),
-  locked AS MATERIALIZED (SELECT b.workspace_id, b.id, c.ms FROM change c JOIN budgets b ON b.workspace_id = c.workspace_id AND b.id = c.id ORDER BY b.rank, b.workspace_id, b.id FOR NO KEY UPDATE OF b)
-  UPDATE budgets b SET posted = b.posted - l.ms FROM locked l WHERE b.workspace_id = l.workspace_id AND b.id = l.id;
+  -- In the order of locks, and last, for they are the busiest.
+  UPDATE budgets b SET posted = b.posted - o.ms
+    FROM (SELECT c.* FROM (SELECT p.workspace_id, k.id, sum(p.ms)::bigint AS ms FROM unnest(parts) p, unnest(p.budget_ids) k(id) GROUP BY 1, 2) c
+      CROSS JOIN LATERAL (SELECT x.rank FROM budgets x WHERE x.workspace_id = c.workspace_id AND x.id = c.id OFFSET 0) r
+      ORDER BY r.rank, c.workspace_id COLLATE "C", c.id) o
+    WHERE b.workspace_id = o.workspace_id AND b.id = o.id;
   RETURN ARRAY(SELECT DISTINCT p.n FROM unnest(parts) p);
 END
 $$;
 
--- Locks the balances of bookings that go together, in the order of locks, and says what becomes of them. Each sees what
--- those before it have booked.
+-- Books, as if all of it fitted, what is asked for; `sign` -1 takes it back. Locks, changes and reads the balances, each
+-- once, as change_levels does for holds.
+CREATE FUNCTION change_times(asked asked_time[], sign int) RETURNS changed_level[]
+  LANGUAGE plpgsql SET search_path = public, pg_temp SET enable_hashjoin = off SET enable_bitmapscan = off
+AS $$
+DECLARE
+  levels changed_level[];
+BEGIN
+  WITH c AS MATERIALIZED (SELECT a.workspace_id, k.id, sum(sign * a.slice_ms)::bigint AS ms FROM unnest(asked) a, unnest(a.budget_ids) k(id) GROUP BY 1, 2),
+  l AS (
+    UPDATE budgets b SET posted = b.posted + o.ms
+      FROM (SELECT c.* FROM c CROSS JOIN LATERAL (SELECT x.rank FROM budgets x WHERE x.workspace_id = c.workspace_id AND x.id = c.id OFFSET 0) r
+        ORDER BY r.rank, c.workspace_id COLLATE "C", c.id) o
+      WHERE b.workspace_id = o.workspace_id AND b.id = o.id
+      RETURNING b.*)
+  SELECT array_agg(ROW(l.id, l.level, l.scope_id, l.meter, l.period, l.limit_version, l.limit_amount, l.posted, l.held, l.calls, true,
+      coalesce(l.posted + l.held > l.limit_amount, false))::changed_level) INTO levels FROM l;
+  RETURN levels;
+END
+$$;
+
+-- What becomes of bookings whose levels are changed. The levels hold all of them: what one saw is that less its own and
+-- all that come after it.
 -- In doubt are those that need a closer look: one that repeats another or follows none, whose workspace is suspended, or
 -- that with all the others here does not surely fit at each of its levels.
-CREATE FUNCTION weigh_times(asked asked_time[]) RETURNS weighed_time[]
+CREATE FUNCTION weigh_times(asked asked_time[], levels changed_level[]) RETURNS weighed_time[]
   LANGUAGE plpgsql SET search_path = public, pg_temp SET enable_hashjoin = on
 AS $$
 DECLARE
   weighed weighed_time[];
 BEGIN
-  WITH a AS MATERIALIZED (SELECT * FROM unnest(asked)),
-  u AS MATERIALIZED (SELECT a.workspace_id, a.n, k.id, k.place, a.slice_ms FROM a CROSS JOIN LATERAL unnest(a.budget_ids) WITH ORDINALITY k(id, place)),
-  ranked AS MATERIALIZED (
-    SELECT w.* FROM (SELECT u.workspace_id, u.id, sum(u.slice_ms) AS needed FROM u GROUP BY 1, 2) w
-      CROSS JOIN LATERAL (SELECT y.rank FROM budgets y WHERE y.workspace_id = w.workspace_id AND y.id = w.id OFFSET 0) x ORDER BY x.rank, w.workspace_id, w.id),
-  locked AS MATERIALIZED (
-    SELECT r.needed, x.* FROM ranked r CROSS JOIN LATERAL (SELECT * FROM budgets y WHERE y.workspace_id = r.workspace_id AND y.id = r.id FOR NO KEY UPDATE) x),
-  b AS MATERIALIZED (
-    SELECT x.id, x.workspace_id, x.limit_version, x.limit_amount, x.posted, x.held,
-        x.limit_amount IS NOT NULL AND (x.posted + x.held + x.needed > x.limit_amount OR (x.level IN ('owner', 'platform') AND EXISTS (
-          SELECT FROM top_budgets t WHERE t.level = x.level AND t.scope_id = x.scope_id AND t.meter = x.meter AND t.period = x.period AND t.granted > t.limit_amount OFFSET 0))) AS tight
-      FROM locked x),
-  d AS MATERIALIZED (
-    SELECT a.n, s.slice_no, a.budget_ids IS NULL OR NOT coalesce(a.slice_ms BETWEEN 1 AND 86400000, false) OR a.booking_no IS DISTINCT FROM s.booked + 1
-        OR EXISTS (SELECT FROM workspaces w WHERE w.workspace_id = a.workspace_id AND w.suspended IS NOT NULL OFFSET 0)
-        OR EXISTS (SELECT FROM b WHERE b.tight AND b.workspace_id = a.workspace_id AND b.id = ANY (a.budget_ids)) AS doubtful
-      FROM a CROSS JOIN LATERAL (SELECT coalesce(max(x.slice_no), 0) AS slice_no, count(*) FILTER (WHERE x.epoch = a.epoch) AS booked FROM time_slices x
-        WHERE x.workspace_id = a.workspace_id AND x.run_id = a.run_id) s)
-  SELECT array_agg(ROW(a.workspace_id, a.run_id, d.slice_no + 1, a.epoch, a.slice_ms, a.budget_ids, l.versions, l.limits, l.posted, l.held, d.doubtful, a.n)::weighed_time ORDER BY a.n) INTO weighed
-    FROM a JOIN d ON d.n = a.n LEFT JOIN (
-      SELECT v.n, array_agg(v.limit_version ORDER BY v.place) AS versions, array_agg(v.limit_amount ORDER BY v.place) AS limits,
-          array_agg(v.posted ORDER BY v.place) AS posted, array_agg(v.held ORDER BY v.place) AS held
-        FROM (SELECT u.n, u.place, b.limit_version, b.limit_amount, b.held,
-            b.posted + coalesce(sum(CASE WHEN d.doubtful THEN 0 ELSE u.slice_ms END) OVER (PARTITION BY u.id ORDER BY u.n ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)::bigint AS posted
-          FROM u JOIN d ON d.n = u.n JOIN b ON b.id = u.id) v GROUP BY v.n) l ON l.n = a.n;
+  WITH tight AS MATERIALIZED (
+    SELECT l.id FROM unnest(levels) l WHERE l.is_full
+      OR (l.level IN ('owner', 'platform') AND l.limit_amount IS NOT NULL AND EXISTS (
+        SELECT FROM top_budgets t WHERE t.level = l.level AND t.scope_id = l.scope_id AND t.meter = l.meter AND t.period = l.period AND t.granted > t.limit_amount))
+      OR (l.level = 'workspace' AND EXISTS (SELECT FROM workspaces w WHERE w.workspace_id = l.scope_id AND w.suspended IS NOT NULL))),
+  seen AS MATERIALIZED (
+    SELECT v.n, array_agg(v.limit_version ORDER BY v.place) AS versions, array_agg(v.limit_amount ORDER BY v.place) AS limits,
+        array_agg(v.posted ORDER BY v.place) AS posted, array_agg(v.held ORDER BY v.place) AS held
+      FROM (SELECT a.n, k.place, l.limit_version, l.limit_amount, l.held, l.posted - (sum(a.slice_ms) OVER (PARTITION BY k.id ORDER BY a.n DESC ROWS UNBOUNDED PRECEDING))::bigint AS posted
+        FROM unnest(asked) a CROSS JOIN LATERAL unnest(a.budget_ids) WITH ORDINALITY k(id, place) JOIN unnest(levels) l ON l.id = k.id) v
+      GROUP BY v.n)
+  SELECT array_agg(ROW(a.workspace_id, a.run_id, t.slice_no + 1, a.epoch, a.slice_ms, a.budget_ids, s.versions, s.limits, s.posted, s.held,
+      a.booking_no IS DISTINCT FROM t.booked + 1 OR a.budget_ids && (SELECT coalesce(array_agg(x.id), '{}') FROM tight x), a.n)::weighed_time ORDER BY a.n) INTO weighed
+    FROM unnest(asked) a JOIN seen s ON s.n = a.n CROSS JOIN LATERAL (SELECT coalesce(max(x.slice_no), 0) AS slice_no, count(*) FILTER (WHERE x.epoch = a.epoch) AS booked
+      FROM time_slices x WHERE x.workspace_id = a.workspace_id AND x.run_id = a.run_id) t;
   RETURN weighed;
 END
 $$;
@@ -153,35 +166,43 @@ CREATE FUNCTION book_times(asked asked_time[]) RETURNS TABLE (place int, answer 
 AS $$
 DECLARE
   weighed weighed_time[];
+  certain asked_time[];
+  doubtful asked_time[] := '{}';
+  a asked_time;
   w weighed_time;
-  some_in_doubt boolean := false;
 BEGIN
-  weighed := weigh_times(asked);
-  WITH slice AS (
-    INSERT INTO time_slices (workspace_id, run_id, slice_no, epoch, granted_ms, budget_ids, seen_versions, seen_limits, seen_posted, seen_held)
-      SELECT x.workspace_id, x.run_id, x.slice_no, x.epoch, x.ms, x.budget_ids, x.versions, x.limits, x.posted, x.held FROM unnest(weighed) x WHERE NOT x.doubtful),
-  line AS (
-    INSERT INTO ledger_lines (workspace_id, meter, kind, amount, budget_ids, run_id, slice_no)
-      SELECT x.workspace_id, 'agent_time', 'agent_time', x.ms, x.budget_ids, x.run_id, x.slice_no FROM unnest(weighed) x WHERE NOT x.doubtful)
-  UPDATE budgets b SET posted = b.posted + c.ms FROM (SELECT x.workspace_id, k.id, sum(x.ms)::bigint AS ms FROM unnest(weighed) x, unnest(x.budget_ids) k(id) WHERE NOT x.doubtful GROUP BY 1, 2) c
-    WHERE b.workspace_id = c.workspace_id AND b.id = c.id;
-  FOREACH w IN ARRAY weighed LOOP
-    some_in_doubt := some_in_doubt OR w.doubtful;
-    CONTINUE WHEN w.doubtful;
-    place := w.n;
-    answer := jsonb_build_object('status', 'granted', 'ms', w.ms);
-    RETURN NEXT;
+  FOREACH a IN ARRAY asked LOOP
+    IF NOT coalesce(a.slice_ms BETWEEN 1 AND 86400000, false) THEN RAISE EXCEPTION 'book_times: impossible slice %', a.slice_ms USING ERRCODE = 'GH002'; END IF;
   END LOOP;
-  IF NOT some_in_doubt THEN RETURN; END IF;
+  weighed := weigh_times(asked, change_times(asked, 1));
+  FOR i IN 1 .. cardinality(weighed) LOOP
+    IF weighed[i].doubtful THEN doubtful := array_append(doubtful, asked[i]); ELSE certain := array_append(certain, asked[i]); END IF;
+  END LOOP;
+  IF cardinality(doubtful) > 0 THEN
+    PERFORM change_times(asked, -1);
+    weighed := CASE WHEN certain IS NOT NULL THEN weigh_times(certain, change_times(certain, 1)) END;
+  END IF;
+  IF weighed IS NOT NULL THEN
+    WITH slice AS (
+      INSERT INTO time_slices (workspace_id, run_id, slice_no, epoch, granted_ms, budget_ids, seen_versions, seen_limits, seen_posted, seen_held)
+        SELECT x.workspace_id, x.run_id, x.slice_no, x.epoch, x.ms, x.budget_ids, x.versions, x.limits, x.posted, x.held FROM unnest(weighed) x)
+    INSERT INTO ledger_lines (workspace_id, meter, kind, amount, budget_ids, run_id, slice_no)
+      SELECT x.workspace_id, 'agent_time', 'agent_time', x.ms, x.budget_ids, x.run_id, x.slice_no FROM unnest(weighed) x;
+    FOREACH w IN ARRAY weighed LOOP
+      place := w.n;
+      answer := jsonb_build_object('status', 'granted', 'ms', w.ms);
+      RETURN NEXT;
+    END LOOP;
+  END IF;
+  IF cardinality(doubtful) = 0 THEN RETURN; END IF;
   -- Chunks of shared limits are handed out one by one; their rows are locked in the order of all before the first.
   PERFORM 1 FROM top_budgets t WHERE (t.level, t.scope_id, t.meter, t.period) IN (
-      SELECT b.level, b.scope_id, b.meter, b.period FROM unnest(weighed) x CROSS JOIN LATERAL unnest(x.budget_ids) i(id) JOIN budgets b ON b.workspace_id = x.workspace_id AND b.id = i.id
-        WHERE x.doubtful AND b.level IN ('owner', 'platform') AND b.limit_amount IS NOT NULL)
+      SELECT b.level, b.scope_id, b.meter, b.period FROM unnest(doubtful) x CROSS JOIN LATERAL unnest(x.budget_ids) i(id) JOIN budgets b ON b.workspace_id = x.workspace_id AND b.id = i.id
+        WHERE b.level IN ('owner', 'platform') AND b.limit_amount IS NOT NULL)
     ORDER BY t.level, t.scope_id, t.meter, t.period FOR UPDATE;
-  FOREACH w IN ARRAY weighed LOOP
-    CONTINUE WHEN NOT w.doubtful;
-    place := w.n;
-    answer := (SELECT lease_agent_time(x.workspace_id, x.run_id, x.epoch, x.booking_no, x.slice_ms) FROM unnest(asked) x WHERE x.n = w.n);
+  FOREACH a IN ARRAY doubtful LOOP
+    place := a.n;
+    answer := lease_agent_time(a.workspace_id, a.run_id, a.epoch, a.booking_no, a.slice_ms);
     RETURN NEXT;
   END LOOP;
 END
@@ -221,10 +242,10 @@ BEGIN
 END
 $$;
 
-REVOKE EXECUTE ON FUNCTION asked_times(json), time_paths(asked_time[]), give_times_back(asked_time[]), weigh_times(asked_time[]), book_times(asked_time[]) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION asked_times(json), time_paths(asked_time[]), give_times_back(asked_time[]), change_times(asked_time[], int), weigh_times(asked_time[], changed_level[]), book_times(asked_time[]) FROM PUBLIC;
 
 CALL own_definer_functions();
-GRANT EXECUTE ON FUNCTION asked_times(json), time_paths(asked_time[]), give_times_back(asked_time[]), weigh_times(asked_time[]), book_times(asked_time[]) TO guildhall_definer;
+GRANT EXECUTE ON FUNCTION asked_times(json), time_paths(asked_time[]), give_times_back(asked_time[]), change_times(asked_time[], int), weigh_times(asked_time[], changed_level[]), book_times(asked_time[]) TO guildhall_definer;
 GRANT EXECUTE ON FUNCTION commit_agent_time(json) TO guildhall_ledger;
 -- Asked for through the group only.
 REVOKE EXECUTE ON FUNCTION lease_agent_time(text, text, int, int, bigint) FROM guildhall_ledger;

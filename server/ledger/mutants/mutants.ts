@@ -241,8 +241,8 @@ const inDatabase: readonly Mutant[] = [
     file: "server/migrations/0013_agent_time_groups.sql",
     edits: [
       {
-        find: "x.posted + x.held + x.needed > x.limit_amount",
-        replace: "x.posted + x.held > x.limit_amount",
+        find: "l.posted + l.held > l.limit_amount",
+        replace: "l.held > l.limit_amount",
       },
     ],
     tests: ORACLE,
