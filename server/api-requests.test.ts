@@ -104,7 +104,11 @@ test("40 requests at once on the last 10: exactly 10 are answered", async () => 
 
 test("refused requests are demand: at twice the limit the workspace is told, once", async () => {
   const caller = await api.caller({ apiRequestsPerHour: 3 });
-  const look = createAlertJob({ db: api.db, log: createLogger({ level: "silent" }) });
+  const look = createAlertJob({
+    db: api.db,
+    log: createLogger({ level: "silent" }),
+    storageQuotaBytes: null,
+  });
   const ask = () => api.send("GET", "/v1/me", { key: caller.key });
   for (let n = 0; n < 3; n++) expect((await ask()).status).toBe(200);
   for (let n = 0; n < 3; n++) expect((await ask()).status).toBe(429);

@@ -30,10 +30,11 @@ const MINUTE_MS = 60_000;
 const HOUR_MS = 3_600_000;
 
 /** What looks at spending from the side: no call waits for it. */
-function billingJobs({ config, log, installation: { db } }: RoleParts): Recurring[] {
+function billingJobs({ config, log, files, installation: { db } }: RoleParts): Recurring[] {
   const margins = createMarginGuard({ db, log, ...marginRules(config) });
+  const raiseAlerts = createAlertJob({ db, log, storageQuotaBytes: files.quotaBytes });
   return [
-    every(LOOK_MS, { name: "raise_alerts", log, run: createAlertJob({ db, log }) }),
+    every(LOOK_MS, { name: "raise_alerts", log, run: raiseAlerts }),
     every(LOOK_MS, { name: "watch_margins", log, run: () => margins.watch() }),
     every(MINUTE_MS, { name: "measure_margins", log, run: () => margins.measure() }),
     every(LOOK_MS, { name: "end_temporary_limits", log, run: () => endTemporaryLimits(db) }),

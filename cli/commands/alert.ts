@@ -2,16 +2,14 @@ import type { Command } from "commander";
 import type { Alert } from "@guildhall/sdk/contract/alert.ts";
 import type { Context } from "../context.ts";
 import { type ExitCode, exitCode, UsageError } from "../exit.ts";
-import { counted, duration, table, usd } from "../format.ts";
+import { counted, table } from "../format.ts";
+import { meterAmount } from "../parked.ts";
 import type { Run } from "../run.ts";
 
 const MOST_LISTED = 200;
 
-function amountOf({ meter }: Alert, value: number | null): string {
-  if (value === null) return "";
-  if (meter === "model_cost") return usd(value);
-  return meter === "agent_time" ? duration(value) : String(value);
-}
+const amountOf = ({ meter }: Alert, value: number | null): string =>
+  value === null ? "" : meterAmount(meter, value);
 
 function rowOf(alert: Alert): string[] {
   return [

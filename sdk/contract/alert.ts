@@ -2,7 +2,14 @@ import { z } from "zod";
 
 /** What an alert says, wherever it is told. */
 const alertFacts = {
-  meter: z.enum(["model_cost", "agent_time", "concurrent_tasks", "api_requests", "members"]),
+  meter: z.enum([
+    "model_cost",
+    "agent_time",
+    "concurrent_tasks",
+    "api_requests",
+    "members",
+    "storage_bytes",
+  ]),
   level: z.enum(["task", "agent", "key", "workspace", "owner"]),
   /** The task, agent, API key, workspace or billing account. */
   scope_id: z.string(),
@@ -14,7 +21,7 @@ const alertFacts = {
   kind: z.enum(["used", "demand"]),
   /** Threshold in percent of the limit: 50, 80, 100 of what is used, 200 of the demand. */
   percent: z.int(),
-  /** nano-USD, milliseconds or a count, by meter. null: the billing account's, which other workspaces share. */
+  /** nano-USD, milliseconds, bytes or a count, by meter. null: the billing account's, which other workspaces share. */
   limit: z.int().nullable(),
   /** What was used or demanded when the alert was raised; null like `limit`. */
   amount: z.int().nullable(),

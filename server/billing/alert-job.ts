@@ -16,6 +16,8 @@ type TopAlert = Readonly<Record<string, unknown>>;
 export function createAlertJob(deps: {
   db: Db;
   log: Logger;
+  /** What a workspace may store where nothing else was agreed; bytes, null is no quota. */
+  storageQuotaBytes: number | null;
   balancesPerLook?: number;
 }): () => Promise<number | undefined> {
   let looks = 0;
@@ -23,8 +25,8 @@ export function createAlertJob(deps: {
     const withCounts = looks++ % COUNT_EVERY_LOOKS === 0;
     const [found] = await deps.db.ledger<{ raised: number; top: readonly TopAlert[] }>({
       name: "raise_alerts",
-      text: "SELECT raised, top FROM raise_alerts($1, $2)",
-      values: [deps.balancesPerLook ?? BALANCES_PER_LOOK, withCounts],
+      text: "SELECT raised, top FROM raise_alerts($1, $2, $3)",
+      values: [deps.balancesPerLook ?? BALANCES_PER_LOOK, withCounts, deps.storageQuotaBytes],
     });
     for (const alert of found?.top ?? [])
       deps.log.warn({ alert }, "a limit above the workspaces reached a threshold");

@@ -19,7 +19,7 @@ const api = await startTestApi();
 const { admin, db, send } = api;
 const log = createLogger({ level: "silent" });
 const ledger = withRefusedDemand(createLedger({ db, processId: "wrk_test" }), { db, log });
-const look = createAlertJob({ db, log });
+const look = createAlertJob({ db, log, storageQuotaBytes: null });
 
 type Row = {
   meter: string;
@@ -107,7 +107,9 @@ it("50 crossings at once, looked at by ten processes, raise one alert with one e
   const caller = await api.caller({ costLimitNanoUsd: 5_000 });
   const runs: ClaimedRun[] = [];
   while (runs.length < 50) runs.push(await createClaimedRun(admin, caller));
-  const lookers = Array.from({ length: 10 }, () => createAlertJob({ db, log }));
+  const lookers = Array.from({ length: 10 }, () =>
+    createAlertJob({ db, log, storageQuotaBytes: null }),
+  );
   let settled = 0;
   await Promise.all([
     ...runs.map(async (run) => {
@@ -278,7 +280,7 @@ it("a look that goes through few balances at a time comes round to all of them",
     await spend(await createClaimedRun(admin, caller), 100);
     callers.push(caller);
   }
-  const small = createAlertJob({ db, log, balancesPerLook: 2 });
+  const small = createAlertJob({ db, log, storageQuotaBytes: null, balancesPerLook: 2 });
   for (let n = 0; n < 60; n++) await small();
   for (const caller of callers)
     expect(await alertsOf(caller, { level: "workspace" })).toEqual([

@@ -188,10 +188,11 @@ $$;
 
 -- Looks at the limited balances and raises what they have reached: up to `at_most` balances of agents, keys and workspaces per
 -- look (the next look goes on where this one ended), those of the tasks that are under way or ended since the last look,
--- slots, and the limits above the workspaces. Members and API requests change slowly beside their limits: only `with_counts`. At most 200 alerts
--- at a time, so that a look ends within the statement timeout; the next ones come with the next look.
+-- slots, and the limits above the workspaces. Members, stored files and API requests change slowly beside their limits: only
+-- `with_counts`. `storage_quota` is the installation's, for whom nothing else was agreed; NULL is none. At most 200 alerts at a
+-- time, so that a look ends within the statement timeout; the next ones come with the next look.
 -- -> how many alerts were raised, and those of the operator; no row while another process looks.
-CREATE FUNCTION raise_alerts(at_most int, with_counts boolean) RETURNS TABLE (raised int, top jsonb)
+CREATE FUNCTION raise_alerts(at_most int, with_counts boolean, storage_quota bigint) RETURNS TABLE (raised int, top jsonb)
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
 AS $$
 DECLARE
@@ -250,6 +251,12 @@ BEGIN
         LATERAL (SELECT x.version, x.amount FROM limits x WHERE x.workspace_id = s.workspace_id AND x.meter = 'members' AND x.level = 'workspace'
           AND x.scope_id = s.workspace_id ORDER BY x.version DESC LIMIT 1) l
         WHERE l.amount IS NOT NULL
+      UNION ALL
+      SELECT s.workspace_id, 'storage_bytes', 'workspace', s.workspace_id, this_month, l.version, l.amount, s.used_bytes, 0
+        FROM workspace_storage s LEFT JOIN LATERAL (SELECT x.version, x.is_own, x.quota_bytes FROM storage_agreements x
+          WHERE x.workspace_id = s.workspace_id ORDER BY x.version DESC LIMIT 1) a ON true,
+        LATERAL (SELECT coalesce(a.version, 0) AS version, CASE WHEN a.is_own THEN a.quota_bytes ELSE storage_quota END AS amount) l
+        WHERE with_counts AND l.amount IS NOT NULL
     ), refused AS (
       SELECT d.workspace_id, d.meter, d.level, d.scope_id, d.period, d.limit_version, sum(d.needed)::bigint AS needed FROM refused_demand d
         WHERE d.period BETWEEN since AND this_month OR d.period = 'all' GROUP BY 1, 2, 3, 4, 5, 6
@@ -318,5 +325,5 @@ REVOKE EXECUTE ON FUNCTION crossed_thresholds(bigint, bigint, bigint, boolean), 
 CALL own_definer_functions();
 GRANT EXECUTE ON FUNCTION crossed_thresholds(bigint, bigint, bigint, boolean), raise_limit_alert(limit_alerts), raise_top_alerts(),
   append_audit(text, text, text, text, text, text), audit_hash(text, bigint, timestamptz, text, text, text, text, text, text) TO guildhall_definer;
-GRANT EXECUTE ON FUNCTION raise_alerts(int, boolean), note_refused_demand(text, text, text, text, text, text, bigint) TO guildhall_ledger;
+GRANT EXECUTE ON FUNCTION raise_alerts(int, boolean, bigint), note_refused_demand(text, text, text, text, text, text, bigint) TO guildhall_ledger;
 GRANT EXECUTE ON FUNCTION set_suspended(text, text, text) TO guildhall_platform;

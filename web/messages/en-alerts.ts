@@ -13,6 +13,7 @@ export const alertMessages = {
   "alerts.meter.concurrent_tasks": "tasks at once",
   "alerts.meter.api_requests": "API requests",
   "alerts.meter.members": "members",
+  "alerts.meter.storage_bytes": "stored files",
   "alerts.used": "{whose} {meter}: {percent} of {limit} used",
   "alerts.reached": "{whose} {meter}: the limit of {limit} is reached",
   "alerts.demand": "{whose} {meter}: work asks for twice the limit of {limit}",

@@ -1,13 +1,7 @@
 import type { Alert } from "@guildhall/sdk/contract/alert.ts";
-import { formatLimit } from "../format/money.ts";
 import { formatPercent } from "../format/number.ts";
-import { formatDuration } from "../format/time.ts";
 import { t } from "../messages/translate.ts";
-
-function amountText(meter: Alert["meter"], amount: number): string {
-  if (meter === "model_cost") return formatLimit(amount);
-  return meter === "agent_time" ? formatDuration(amount) : String(amount);
-}
+import { meterLimit } from "./meter-amount.ts";
 
 type Threshold = "used" | "reached" | "demand";
 
@@ -27,7 +21,7 @@ export function alertText(alert: Alert): string {
   };
   const threshold = thresholdOf(alert);
   if (alert.limit === null) return t(`alerts.shared.${threshold}`, params);
-  return t(`alerts.${threshold}`, { ...params, limit: amountText(alert.meter, alert.limit) });
+  return t(`alerts.${threshold}`, { ...params, limit: meterLimit(alert.meter, alert.limit) });
 }
 
 /** A task that nears its own cap is in the list; only one that is stopped by it is worth an interruption. */

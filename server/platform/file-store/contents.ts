@@ -44,14 +44,14 @@ function overQuota(answer: {
 
 /**
  * Counts contents for the workspace before they are sent, all or none; what it has already costs nothing.
- * `quotaBytes` is the installation's, undefined none. Throws `storage_quota_exceeded` (413). -> which are to be sent
+ * `quotaBytes` is the installation's, null none. Throws `storage_quota_exceeded` (413). -> which are to be sent
  */
 export function reserveContents(
   db: Db,
   reservation: {
     workspaceId: string;
     files: readonly StoredFile[];
-    quotaBytes?: number | undefined;
+    quotaBytes?: number | null;
   },
 ): Promise<Missing[]> {
   const wanted = new Map(

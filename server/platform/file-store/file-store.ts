@@ -22,6 +22,8 @@ export type StagedFile = StoredFile & { path: string; discard(): Promise<void> }
  * stores one names it in a table of its own soon after: what nothing names is removed.
  */
 export type FileStore = {
+  /** What a workspace may store when nothing else was agreed with it; null is none. */
+  quotaBytes: number | null;
   /**
    * Stores a stream and answers only when the bytes are durable. Nothing is kept when it fails.
    * Throws `file_too_large` (413) above `maxBytes`, `storage_quota_exceeded` (413) above the workspace's quota,
@@ -52,7 +54,8 @@ export function createFileStore(options: {
   quotaBytes?: number | undefined;
   log: Logger;
 }): FileStore {
-  const { db, objects, quotaBytes } = options;
+  const { db, objects } = options;
+  const quotaBytes = options.quotaBytes ?? null;
   const write = createSpool(options.spoolFolder);
 
   async function stage(source: Source): Promise<StagedFile> {
@@ -64,6 +67,7 @@ export function createFileStore(options: {
     keepContents(db, { workspaceId, files, objects, quotaBytes });
 
   return {
+    quotaBytes,
     stage,
     keep,
     async put({ workspaceId, ...source }) {
@@ -75,7 +79,7 @@ export function createFileStore(options: {
         await staged.discard();
       }
     },
-    use: (tx) => readStorageUse(tx, quotaBytes ?? null),
+    use: (tx) => readStorageUse(tx, quotaBytes),
     async open(key) {
       const object = await findObject(db, key);
       if (object === undefined)

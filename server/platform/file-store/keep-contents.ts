@@ -22,7 +22,7 @@ async function send(missing: readonly Missing[], keeping: Keeping): Promise<void
 /** Counts the contents of files for the workspace, all or none, and sends what is not in the store yet. */
 export async function keepContents(
   db: Db,
-  { quotaBytes, ...keeping }: Keeping & { quotaBytes: number | undefined },
+  { quotaBytes, ...keeping }: Keeping & { quotaBytes: number | null },
 ): Promise<void> {
   const { workspaceId, files, objects } = keeping;
   for (;;) {
