@@ -14,6 +14,7 @@ import type { Config } from "./platform/config.ts";
 import { openFileStore } from "./platform/file-store/open-file-store.ts";
 import { createHealth } from "./platform/health.ts";
 import { newId } from "./platform/ids.ts";
+import { createJobFailures } from "./platform/job-failures.ts";
 import type { Logger } from "./platform/log.ts";
 import { createNotices } from "./platform/notices.ts";
 import { createRequestLimits } from "./platform/request-limits.ts";
@@ -76,11 +77,13 @@ async function openParts(options: StartOptions, closers: Closers): Promise<RoleP
   const { files, description } = await openFileStore({ config, dataDir, db, log });
   if (config.S3_BUCKET !== undefined) print(`▸ files      ${description}`);
   const processId = newId("wrk");
-  const clock = await openDatabaseClock({ db, log });
+  const failures = createJobFailures(log);
+  const clock = await openDatabaseClock({ db, failures });
   closers.add(() => clock.close());
   return {
     config,
     log,
+    failures,
     roles,
     installation,
     provider,
@@ -139,6 +142,7 @@ async function openRoles(parts: RoleParts, closers: Closers) {
     gateway: gateway?.gateway,
     checker: scheduler?.checker,
     reconciled: scheduler?.reconciled,
+    failures: parts.failures,
     queue: {
       transport: parts.wakeUp.transport,
       worker,

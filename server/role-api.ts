@@ -22,11 +22,11 @@ const SETTLE_REQUESTS_MS = 2_000;
 const LOOPBACK_NAMES: ReadonlySet<string> = new Set(["localhost", "127.0.0.1"]);
 
 /** The API requests that this process has leased; given back when it ends. */
-function openRequestLeases({ log, clock, installation: { db } }: RoleParts) {
+function openRequestLeases({ failures, clock, installation: { db } }: RoleParts) {
   const leases = createRequestLeases({ db, clock, nodeId: newId("wrk") });
   const settling = every(SETTLE_REQUESTS_MS, {
     name: "settle_requests",
-    log,
+    failures,
     run: () => leases.settle(),
   });
   settling.start();
@@ -94,6 +94,7 @@ export async function startApiRole(
     eventBell: local,
     requestLimits,
     log,
+    failures: parts.failures,
     origins: originsOf(url, new URL(listening).port),
   });
   notices.on("events", () => sockets.ring());

@@ -7,6 +7,7 @@ import type { Config } from "./platform/config.ts";
 import { AppError } from "./platform/errors.ts";
 import type { FileStore } from "./platform/file-store/file-store.ts";
 import type { Health } from "./platform/health.ts";
+import type { JobFailures } from "./platform/job-failures.ts";
 import type { Logger } from "./platform/log.ts";
 import type { Notices } from "./platform/notices.ts";
 import type { RequestLimits } from "./platform/request-limits.ts";
@@ -18,6 +19,8 @@ import type { WakeUp } from "./wake-up.ts";
 export type RoleParts = {
   config: Config;
   log: Logger;
+  /** Of the jobs that this process does again and again. */
+  failures: JobFailures;
   roles: Roles;
   installation: Installation;
   provider: ModelProvider;

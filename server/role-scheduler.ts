@@ -30,36 +30,44 @@ const MINUTE_MS = 60_000;
 const HOUR_MS = 3_600_000;
 
 /** What looks at spending from the side: no call waits for it. */
-function billingJobs({ config, log, files, installation: { db } }: RoleParts): Recurring[] {
+function billingJobs({
+  config,
+  log,
+  files,
+  failures,
+  installation: { db },
+}: RoleParts): Recurring[] {
   const margins = createMarginGuard({ db, log, ...marginRules(config) });
   const raiseAlerts = createAlertJob({ db, log, storageQuotaBytes: files.quotaBytes });
   return [
-    every(LOOK_MS, { name: "raise_alerts", log, run: raiseAlerts }),
-    every(LOOK_MS, { name: "watch_margins", log, run: () => margins.watch() }),
-    every(MINUTE_MS, { name: "measure_margins", log, run: () => margins.measure() }),
-    every(LOOK_MS, { name: "end_temporary_limits", log, run: () => endTemporaryLimits(db) }),
+    every(LOOK_MS, { name: "raise_alerts", failures, run: raiseAlerts }),
+    every(LOOK_MS, { name: "watch_margins", failures, run: () => margins.watch() }),
+    every(MINUTE_MS, { name: "measure_margins", failures, run: () => margins.measure() }),
+    every(LOOK_MS, { name: "end_temporary_limits", failures, run: () => endTemporaryLimits(db) }),
   ];
 }
 
-function cleaningJobs({ log, files, installation: { db } }: RoleParts): Recurring[] {
+function cleaningJobs({ files, failures, installation: { db } }: RoleParts): Recurring[] {
   return [
     every(HOUR_MS / 4, {
       name: "remove_unnamed_contents",
-      log,
+      failures,
       async run() {
         await forgetOldSnapshots(db);
         await files.removeUnnamed();
       },
     }),
-    every(HOUR_MS, { name: "forget_old_dead_wakes", log, run: () => forgetOldDeadWakes(db) }),
-    every(HOUR_MS, { name: "forget_old_answers", log, run: () => forgetOldAnswers(db) }),
-    every(HOUR_MS, { name: "forget_old_journal", log, run: () => forgetOldJournal(db) }),
-    every(HOUR_MS, { name: "forget_old_refusals", log, run: () => forgetOldRefusals(db) }),
+    every(HOUR_MS, { name: "forget_old_dead_wakes", failures, run: () => forgetOldDeadWakes(db) }),
+    every(HOUR_MS, { name: "forget_old_answers", failures, run: () => forgetOldAnswers(db) }),
+    every(HOUR_MS, { name: "forget_old_journal", failures, run: () => forgetOldJournal(db) }),
+    every(HOUR_MS, { name: "forget_old_refusals", failures, run: () => forgetOldRefusals(db) }),
   ];
 }
 
 /** Ends what dead gateways have left open, and watches over the money: the continuous check and reconciling. */
-function ledgerJobs({ config, clock, ledger, provider, log, installation: { db } }: RoleParts) {
+function ledgerJobs(parts: RoleParts) {
+  const { config, clock, ledger, provider, log, failures } = parts;
+  const { db } = parts.installation;
   const checker = createChecker({ db, clock, log });
   // The real provider reports per key, model and hour, which cannot tell one call from another.
   const reconcile = provider.simulated
@@ -73,13 +81,19 @@ function ledgerJobs({ config, clock, ledger, provider, log, installation: { db }
   const jobs = [
     every(config.GATEWAY_LEASE_MS / 3, {
       name: "reap_holds",
-      log,
+      failures,
       run: () => ledger.reapHolds(rules),
     }),
-    every(config.CHECK_EVERY_MS, { name: "check_laws", log, run: () => checker.run() }),
+    every(config.CHECK_EVERY_MS, { name: "check_laws", failures, run: () => checker.run() }),
     ...(reconcile === undefined
       ? []
-      : [every(config.RECONCILE_EVERY_MS, { name: "reconcile", log, run: () => reconcile.run() })]),
+      : [
+          every(config.RECONCILE_EVERY_MS, {
+            name: "reconcile",
+            failures,
+            run: () => reconcile.run(),
+          }),
+        ]),
   ];
   return { checker, reconciled: reconcile?.totals, jobs };
 }
@@ -90,11 +104,11 @@ function ledgerJobs({ config, clock, ledger, provider, log, installation: { db }
  * same end when it is done twice.
  */
 export function createSchedulerRole(parts: RoleParts): SchedulerRole {
-  const { config, log, notices, wakeUp } = parts;
+  const { config, failures, notices, wakeUp } = parts;
   const { db } = parts.installation;
   const runJobs = createRunJobs({
     db,
-    log,
+    failures,
     onReady: wakeUp.found,
     config: {
       graceMs: config.LEASE_GRACE_MS,
@@ -107,7 +121,7 @@ export function createSchedulerRole(parts: RoleParts): SchedulerRole {
   const recurring: Recurring[] = [
     every(config.POLL_MS, {
       name: "relay_outbox",
-      log,
+      failures,
       run: () => relayOutbox(db, (rows) => wakeUp.relayed(rows)),
     }),
     ...billingJobs(parts),

@@ -108,6 +108,29 @@ test("a worker that cannot claim, though it reaches the database, is not ready u
   await expect.poll(ready, { timeout: 60_000 }).toEqual({ status: "ok" });
 });
 
+test("a job that fails is counted by its name and runs again, and one that goes well is told, too", async () => {
+  const scheduler = await installation.start(["scheduler"], { POLL_MS: "100" });
+  const owner = await installation.connectOwner();
+  onTestFinished(async () => {
+    await scheduler.kill();
+    await owner.end();
+  });
+  const failures = async (job: string) => {
+    const text = await (await fetch(`${scheduler.url}/metrics`)).text();
+    const line = new RegExp(`^guildhall_job_failures_total\\{job="${job}"\\} (\\d+)$`, "m");
+    return Number(line.exec(text)?.[1]);
+  };
+  expect(await failures("wake_due_runs")).toBe(0);
+  // One of those that go one after the other, and one by itself.
+  await owner.query("REVOKE EXECUTE ON FUNCTION wake_due_runs FROM guildhall_ledger");
+  await owner.query("REVOKE DELETE ON outbox FROM guildhall_platform");
+  for (const job of ["wake_due_runs", "relay_outbox"])
+    await expect.poll(() => failures(job), { timeout: 60_000 }).toBeGreaterThan(1);
+  expect(await failures("admit_runs")).toBe(0);
+  await owner.query("GRANT EXECUTE ON FUNCTION wake_due_runs TO guildhall_ledger");
+  await owner.query("GRANT DELETE ON outbox TO guildhall_platform");
+});
+
 test("a process of some roles says which settings it lacks, and takes no provider's key that it has no use for", async () => {
   const none = readConfig({});
   expect(() => requireRoleSettings(none, allRoles)).not.toThrow();

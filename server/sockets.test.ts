@@ -5,6 +5,7 @@ import { accessTokenSchema } from "@guildhall/sdk/contract/workspace.ts";
 import { io, type Socket } from "socket.io-client";
 import { afterAll, expect, it } from "vitest";
 import { systemClock } from "./platform/clock.ts";
+import { createJobFailures } from "./platform/job-failures.ts";
 import { createLogger } from "./platform/log.ts";
 import { createRequestLimits } from "./platform/request-limits.ts";
 import { createSockets } from "./sockets.ts";
@@ -15,6 +16,7 @@ type Browser = Socket<ServerToClient, ClientToServer>;
 
 const api = await startTestApi();
 const server = createServer();
+const log = createLogger({ level: "silent" });
 const sockets = createSockets({
   server,
   clock: systemClock,
@@ -26,7 +28,8 @@ const sockets = createSockets({
     TRUSTED_PROXIES: "127.0.0.1",
     RATE_LIMITS: "socket_connect=3/60, socket_message=4/60",
   }),
-  log: createLogger({ level: "silent" }),
+  log,
+  failures: createJobFailures(log),
 });
 await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
 await sockets.start();

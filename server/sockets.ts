@@ -7,6 +7,7 @@ import type { Db } from "./platform/db.ts";
 import { AppError } from "./platform/errors.ts";
 import { addressKey } from "./platform/client-address.ts";
 import { every } from "./platform/every.ts";
+import type { JobFailures } from "./platform/job-failures.ts";
 import { newId } from "./platform/ids.ts";
 import type { Logger } from "./platform/log.ts";
 import type { RequestLimits } from "./platform/request-limits.ts";
@@ -74,12 +75,13 @@ export function createSockets(options: {
   origins: readonly string[];
   requestLimits: RequestLimits;
   log: Logger;
+  failures: JobFailures;
 }): FanOut {
   const { server, clock, db, identity, eventBell, origins, requestLimits, log } = options;
   const socketTime = createSocketTime({ db, clock, nodeId: newId("wrk") });
   const flushing = every(FLUSH_SOCKET_TIME_MS, {
     name: "count_socket_time",
-    log,
+    failures: options.failures,
     run: () => socketTime.flush(),
   });
   const fanOut = createRealtime({

@@ -1,3 +1,4 @@
+import { createJobFailures } from "../../server/platform/job-failures.ts";
 import { createLogger } from "../../server/platform/log.ts";
 import { createRunJobs, type RunJobs } from "../../server/tasks/execution/jobs.ts";
 import { createTask } from "../../server/tasks/task-creation.ts";
@@ -43,7 +44,7 @@ export function createOwnQueue(database: BenchDatabase): OwnQueue {
       worker.start();
       jobs = createRunJobs({
         db,
-        log,
+        failures: createJobFailures(log),
         config: { graceMs: 1_000, intervalMs: 1_000 },
         onReady: () => worker?.wake(),
       });

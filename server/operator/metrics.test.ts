@@ -1,6 +1,7 @@
 import { expect, it } from "vitest";
 import { post, quiet, SMALL, startBoth, startRun } from "../gateway/test/gateway-fixture.ts";
 import { systemClock } from "../platform/clock.ts";
+import { createJobFailures } from "../platform/job-failures.ts";
 import { createLogger } from "../platform/log.ts";
 import { createTestDatabase } from "../test/database.ts";
 import { createChecker } from "./check/checker.ts";
@@ -8,6 +9,7 @@ import { createMetrics } from "./metrics.ts";
 
 const database = await createTestDatabase();
 const log = createLogger({ level: "silent" });
+const failures = createJobFailures(log);
 const counts = { sent: 0, dropped: 0, received: 0, otherVersion: 0, dead: 0 };
 const queue = {
   transport: { name: "postgres", counts, isConnected: () => true },
@@ -29,6 +31,7 @@ it("tells what the gateway did, what is open, and what the continuous check foun
     gateway,
     checker,
     reconciled,
+    failures,
     queue,
     db,
     clock: systemClock,
@@ -74,6 +77,7 @@ it("a scrape while the database is away still tells what the process knows", asy
     gateway,
     checker,
     reconciled: undefined,
+    failures,
     queue,
     db: away,
     clock: systemClock,

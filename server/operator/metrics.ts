@@ -2,6 +2,7 @@ import { collectDefaultMetrics, Registry } from "prom-client";
 import type { Gateway } from "../gateway/gateway.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { Db } from "../platform/db.ts";
+import type { JobFailures } from "../platform/job-failures.ts";
 import type { Logger } from "../platform/log.ts";
 import { standardErrorLog } from "../platform/log-destination.ts";
 import type { Checker } from "./check/checker.ts";
@@ -22,6 +23,7 @@ export type MetricsDeps = {
   checker: Pick<Checker, "state"> | undefined;
   /** Undefined where no provider's report can be had. */
   reconciled: ReconcileTotals | undefined;
+  failures: Pick<JobFailures, "times">;
   queue: QueueMetricsDeps;
   db: Db;
   clock: Clock;
@@ -204,6 +206,15 @@ export function createMetrics(deps: MetricsDeps): Metrics {
       help: "Log lines that were lost because standard error took nothing more, most likely a full disk",
     },
     () => [[{}, standardErrorLog().lost()]],
+  );
+  mirror(
+    registry,
+    {
+      name: "guildhall_job_failures_total",
+      help: "How often a job that this process does again and again failed, and was left to its next time",
+      labels: ["job"],
+    },
+    () => [...deps.failures.times].map(([job, n]) => [{ job }, n]),
   );
   addGatewayMetrics(registry, deps);
   addHoldMetrics(registry, deps);

@@ -1,6 +1,7 @@
 import { expect, it, onTestFinished, vi } from "vitest";
 import { openDatabaseClock } from "./database-clock.ts";
 import type { Db, Tx } from "./db.ts";
+import { createJobFailures } from "./job-failures.ts";
 import { createLogger } from "./log.ts";
 
 const DATABASE_MS = Date.parse("2027-01-31T08:00:00Z");
@@ -31,7 +32,7 @@ it("a wait for a connection does not put the clock wrong", async () => {
   onTestFinished(() => void vi.useRealTimers());
   const clock = await openDatabaseClock({
     db: busyDatabase(),
-    log: createLogger({ level: "silent" }),
+    failures: createJobFailures(createLogger({ level: "silent" })),
   });
   onTestFinished(() => clock.close());
   expect(clock.now().getTime()).toBe(DATABASE_MS + ROUND_TRIP_MS / 2 + COMMIT_MS);

@@ -2,7 +2,7 @@ import type { Clock } from "./clock.ts";
 import type { Db } from "./db.ts";
 import { invariant } from "./errors.ts";
 import { every } from "./every.ts";
-import type { Logger } from "./log.ts";
+import type { JobFailures } from "./job-failures.ts";
 
 /** Machines drift by some 500 ppm at worst: 30 ms in this time. */
 const LOOK_AGAIN_MS = 60_000;
@@ -30,12 +30,12 @@ function measure(db: Pick<Db, "withPlatform">): Promise<number> {
  */
 export async function openDatabaseClock(deps: {
   db: Pick<Db, "withPlatform">;
-  log: Logger;
+  failures: JobFailures;
 }): Promise<Clock & { close(): Promise<void> }> {
   let originMs = await measure(deps.db);
   const looking = every(LOOK_AGAIN_MS, {
     name: "read_database_clock",
-    log: deps.log,
+    failures: deps.failures,
     async run() {
       originMs = await measure(deps.db);
     },

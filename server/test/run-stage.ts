@@ -12,6 +12,7 @@ import { createLedger } from "../ledger/ledger.ts";
 import { systemClock } from "../platform/clock.ts";
 import { createLocalFileStore } from "../platform/file-store/open-file-store.ts";
 import { newId } from "../platform/ids.ts";
+import { createJobFailures } from "../platform/job-failures.ts";
 import { createLogger } from "../platform/log.ts";
 import { Secret } from "../platform/secret.ts";
 import { verify } from "../operator/verify.ts";
@@ -124,7 +125,7 @@ export function startJobs(
     db: stage.db,
     config: { graceMs: options.graceMs ?? 100, intervalMs: 50, retryBackoffMs: 100 },
     onReady: options.onReady ?? (() => undefined),
-    log,
+    failures: createJobFailures(log),
   });
   jobs.start();
   stage.closers.push(() => jobs.close());

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { modelPrices } from "../../gateway/request/prices.ts";
 import type { Db } from "../../platform/db.ts";
-import type { Logger } from "../../platform/log.ts";
+import type { JobFailures } from "../../platform/job-failures.ts";
 import { admitRuns, retryRule } from "./run-claims.ts";
 
 export type RunJobsConfig = {
@@ -82,9 +82,9 @@ export function createRunJobs(deps: {
   db: Db;
   config: RunJobsConfig;
   onReady(): void;
-  log: Logger;
+  failures: JobFailures;
 }): RunJobs {
-  const { db, config, log } = deps;
+  const { db, config, failures } = deps;
   const jobs: Record<string, () => Promise<number>> = {
     reap_runs: () => reapRuns(db, config.graceMs, config.retryBackoffMs),
     wake_due_runs: () => wakeDueRuns(db),
@@ -92,20 +92,15 @@ export function createRunJobs(deps: {
     wake_unpriced_runs: () => wakeUnpricedRuns(db, pricedModels),
     admit_runs: () => admitAll(db),
   };
+  const watched = Object.entries(jobs).map(([job, run]) => ({ run, attempt: failures.watch(job) }));
   const closed = new AbortController();
   let pause = new AbortController();
   let rounds: Promise<void> = Promise.resolve();
 
   async function once(): Promise<void> {
     let changed = 0;
-    for (const [job, run] of Object.entries(jobs)) {
-      try {
-        changed += await run();
-      } catch (error) {
-        // A job that fails must not keep the others from running.
-        log.warn({ err: error, job }, "a job failed, it runs again soon");
-      }
-    }
+    // A job that fails does not keep the others from running.
+    for (const { run, attempt } of watched) changed += (await attempt(run)) ?? 0;
     if (changed > 0) deps.onReady();
   }
 
