@@ -113,7 +113,7 @@ BEGIN
     WHERE t.workspace_id = workspace AND t.id = task AND t.state NOT IN ('succeeded', 'failed', 'cancelled');
   IF NOT FOUND THEN RETURN false; END IF;
   UPDATE attempts a SET ended_at = moment, end_reason = end_state FROM runs r
-    WHERE r.workspace_id = workspace AND r.task_id = task AND r.state = 'claimed' AND a.workspace_id = workspace AND a.run_id = r.id AND a.epoch = r.epoch;
+    WHERE r.workspace_id = workspace AND r.task_id = task AND r.state = 'claimed' AND a.workspace_id = workspace AND a.run_id = r.id AND a.epoch = r.epoch AND a.ended_at IS NULL;
   -- Whoever ends the parent, with its lease or without, does not know who executes the child.
   IF FOUND AND end_cause = 'parent_ended' THEN
     INSERT INTO outbox (workspace_id, topic, payload) VALUES (workspace, 'task.ended', jsonb_build_object('task_id', task));

@@ -8,8 +8,8 @@ CREATE TYPE weighed_time AS (workspace_id text, run_id text, slice_no int, epoch
   versions int[], limits bigint[], posted bigint[], held bigint[], doubtful boolean, n bigint);
 CREATE TYPE time_line AS (workspace_id text, run_id text, slice_no int, ms bigint, budget_ids bigint[], n bigint);
 
--- Those whose attempt has the lease of its run, or for a return had it last. Shared lock: the lease cannot be taken away
--- between this check and the booking.
+-- Those whose attempt has the lease of its run, or for a return had it last. What an attempt did not use whose lease was
+-- taken back came back with it. Shared lock: the lease cannot be taken away between this check and the booking.
 CREATE FUNCTION asked_times(items json) RETURNS asked_time[]
   LANGUAGE plpgsql SET search_path = public, pg_temp
 AS $$
@@ -20,7 +20,8 @@ BEGIN
     FROM (SELECT * FROM ROWS FROM (json_to_recordset(items) AS (workspace_id text, run_id text, epoch int, booking_no int, slice_ms bigint, unused_ms bigint)) WITH ORDINALITY i
       (workspace_id, run_id, epoch, booking_no, slice_ms, unused_ms, n) ORDER BY i.workspace_id COLLATE "C", i.run_id COLLATE "C") i
       CROSS JOIN LATERAL (SELECT 1 FROM runs x WHERE x.workspace_id = i.workspace_id AND x.id = i.run_id AND x.epoch = i.epoch
-        AND ((x.state = 'claimed' AND x.lease_until > clock_now()) OR (i.unused_ms > 0 AND x.state IN ('parked', 'ended'))) FOR SHARE) r;
+        AND ((x.state = 'claimed' AND x.lease_until > clock_now()) OR (i.unused_ms > 0 AND x.state IN ('parked', 'ended') AND NOT EXISTS (
+          SELECT FROM attempts t WHERE t.workspace_id = x.workspace_id AND t.run_id = x.id AND t.epoch = x.epoch AND t.end_reason = 'lease_lost'))) FOR SHARE) r;
   RETURN asked;
 END
 $$;

@@ -51,13 +51,13 @@ BEGIN
     PERFORM append_event(r.workspace_id, r.task_id, 'run.released',
       jsonb_build_object('run_id', r.id, 'attempt', r.epoch, 'reason', reason, 'retry_in_ms', retry_in_ms));
   END IF;
+  UPDATE attempts a SET ended_at = clock_now(), end_reason = reason WHERE a.workspace_id = r.workspace_id AND a.run_id = r.id AND a.epoch = r.epoch;
   IF dead THEN
     PERFORM end_task(r.workspace_id, r.task_id, 'failed', 'attempts_exhausted', NULL, jsonb_build_object('cause', 'attempts_exhausted', 'message',
       CASE WHEN reason = 'lease_lost' THEN format('The worker was lost %s times while this task ran.', failures)
         ELSE format('The run broke %s times in a row for a reason inside Guildhall; the operator''s log has the cause.', failures) END));
     RETURN false;
   END IF;
-  UPDATE attempts a SET ended_at = clock_now(), end_reason = reason WHERE a.workspace_id = r.workspace_id AND a.run_id = r.id AND a.epoch = r.epoch;
   IF pause > interval '0' THEN
     UPDATE runs x SET state = 'parked', slot_no = NULL, lease_until = NULL, failed_attempts = failures,
         wake_at = least(clock_now() + pause, (SELECT t.started_at + t.wall_time_limit_ms * interval '1 millisecond' FROM tasks t WHERE t.workspace_id = r.workspace_id AND t.id = r.task_id))
@@ -70,14 +70,25 @@ BEGIN
 END
 $$;
 
+-- Agent time that an attempt has booked beyond the end of its lease, where it stopped at the latest; below 1: none.
+CREATE FUNCTION time_beyond_lease(r runs) RETURNS bigint
+  LANGUAGE sql STABLE SET search_path = public, pg_temp
+AS $$
+  SELECT sum(s.granted_ms - s.returned_ms)::bigint - ceil(extract(epoch FROM r.lease_until - (SELECT a.started_at FROM attempts a
+      WHERE a.workspace_id = r.workspace_id AND a.run_id = r.id AND a.epoch = r.epoch)) * 1000)::bigint
+    FROM time_slices s WHERE s.workspace_id = r.workspace_id AND s.run_id = r.id AND s.epoch = r.epoch
+$$;
+
 -- Takes back the leases that ran out (grace: the holder stops itself at its earlier local deadline). So many at a time
--- that a round ends within the statement timeout, however many were lost at once: the next one goes on.
+-- that a round ends within the statement timeout, however many were lost at once: the next one goes on. What they had
+-- booked of agent time beyond that comes back, for nobody is left who could give it back.
 CREATE FUNCTION reap_runs(grace interval, attempts_allowed int, backoff interval) RETURNS TABLE (requeued int, exhausted int)
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
 AS $$
 DECLARE
   c record;
   r runs;
+  lost asked_time[] := '{}';
 BEGIN
   requeued := 0;
   exhausted := 0;
@@ -89,9 +100,17 @@ BEGIN
     END IF;
     SELECT x.* INTO r FROM runs x WHERE x.workspace_id = c.workspace_id AND x.id = c.id AND x.state = 'claimed' AND x.lease_until < clock_now() - grace FOR UPDATE SKIP LOCKED;
     CONTINUE WHEN NOT FOUND;
+    lost := lost || ROW(r.workspace_id, r.id, r.epoch, NULL, NULL, time_beyond_lease(r), NULL, cardinality(lost) + 1)::asked_time;
     IF fail_attempt(r, 'lease_lost', attempts_allowed, backoff) THEN requeued := requeued + 1; ELSE exhausted := exhausted + 1; END IF;
   END LOOP;
   RETURN NEXT;
+  IF cardinality(lost) = 0 THEN RETURN; END IF;
+  -- Last, for the balances are the busiest rows. A return that breaks must not keep runs from going on elsewhere.
+  BEGIN
+    PERFORM give_times_back(lost);
+  EXCEPTION WHEN OTHERS THEN
+    RAISE WARNING 'agent time of lost attempts was not given back: %', SQLERRM;
+  END;
 END
 $$;
 
@@ -108,8 +127,9 @@ BEGIN
 END
 $$;
 
-REVOKE EXECUTE ON FUNCTION retry_pause(int, text, interval), fail_attempt(runs, text, int, interval), retry_run(text, int, int, interval) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION time_beyond_lease(runs), retry_pause(int, text, interval), fail_attempt(runs, text, int, interval), retry_run(text, int, int, interval) FROM PUBLIC;
 CALL own_definer_functions();
+GRANT EXECUTE ON FUNCTION time_beyond_lease(runs) TO guildhall_definer;
 GRANT EXECUTE ON FUNCTION retry_pause(int, text, interval), fail_attempt(runs, text, int, interval) TO guildhall_app, guildhall_definer;
 GRANT EXECUTE ON FUNCTION retry_run(text, int, int, interval) TO guildhall_app;
 GRANT EXECUTE ON FUNCTION reap_runs(interval, int, interval) TO guildhall_ledger;

@@ -1,0 +1,105 @@
+import { beforeEach, expect, it } from "vitest";
+import { createLedger } from "../../ledger/ledger.ts";
+import { installClock } from "../../test/clock.ts";
+import { createTestDatabase } from "../../test/database.ts";
+import { brokenLaws } from "../../test/run-stage.ts";
+import { createQueuedRun, createTenant } from "../../test/tenant.ts";
+import { reapRuns, wakeDueRuns } from "./jobs.ts";
+import { claimRuns, extendLeases, type Claim } from "./run-claims.ts";
+
+const database = await createTestDatabase();
+const { db, admin } = database;
+await installClock(admin);
+const ledger = createLedger({ db, processId: "wrk_test" });
+
+const WORKER = "wrk_lost";
+const LEASE_MS = 8_000;
+const SLICE_MS = 15_000;
+const GRACE_MS = 1_000;
+
+beforeEach(async () => {
+  await admin.query(
+    "SELECT end_task(workspace_id, task_id, 'cancelled', NULL, NULL, '{}') FROM runs WHERE state <> 'ended'",
+  );
+});
+
+async function passMs(ms: number): Promise<void> {
+  await admin.query("UPDATE test_clock SET now = now + $1 * interval '1 millisecond'", [ms]);
+}
+
+/** The only run there is, with its first slice. */
+async function claimOne(): Promise<Claim> {
+  const asked = { workerId: WORKER, leaseMs: LEASE_MS, atMost: 1, agentTimeSliceMs: SLICE_MS };
+  const [claim] = await claimRuns(db, asked);
+  expect(claim?.agentTime).toEqual({ status: "granted", ms: SLICE_MS });
+  return claim!;
+}
+
+async function loseIt(): Promise<void> {
+  await passMs(LEASE_MS + GRACE_MS + 1);
+  expect(await reapRuns(db, GRACE_MS)).toBe(1);
+}
+
+/** Agent time that the task pays for, by each of its attempts and in all; milliseconds. */
+async function paidFor({ workspaceId, runId, taskId }: Claim): Promise<[number[], number]> {
+  const { rows } = await admin.query<{ ms: number }>(
+    "SELECT sum(granted_ms - returned_ms)::int AS ms FROM time_slices WHERE run_id = $1 GROUP BY epoch ORDER BY epoch",
+    [runId],
+  );
+  const task = await admin.query<{ posted: number }>(
+    "SELECT posted::int FROM budgets WHERE workspace_id = $1 AND meter = 'agent_time' AND level = 'task' AND scope_id = $2",
+    [workspaceId, taskId],
+  );
+  return [rows.map(({ ms }) => ms), task.rows[0]!.posted];
+}
+
+it("of a lost attempt's agent time comes back what it had booked beyond the end of its lease", async () => {
+  const tenant = await createTenant(admin);
+  await createQueuedRun(admin, tenant);
+  const first = await claimOne();
+  await loseIt();
+  expect(await paidFor(first)).toEqual([[LEASE_MS], LEASE_MS]);
+  const second = await claimOne();
+  await passMs(7_000);
+  await extendLeases(db, { workerId: WORKER, leaseMs: LEASE_MS, claims: [second] });
+  const more = { ...second, bookingNo: 2, sliceMs: SLICE_MS };
+  expect(await ledger.leaseAgentTime(more)).toEqual({ status: "granted", ms: SLICE_MS });
+  await loseIt();
+  expect(await paidFor(first)).toEqual([[LEASE_MS, 7_000 + LEASE_MS], 7_000 + 2 * LEASE_MS]);
+  expect(await brokenLaws(database)).toEqual([]);
+});
+
+it("what an attempt gave back before it was lost is not given back again, nor after it what came back then", async () => {
+  const tenant = await createTenant(admin);
+  await createQueuedRun(admin, tenant);
+  const first = await claimOne();
+  expect(await ledger.returnAgentTime({ ...first, unusedMs: 14_000 })).toBe(true);
+  await loseIt();
+  expect(await paidFor(first)).toEqual([[1_000], 1_000]);
+  // The second one parks its run for a pause, the third one ends its task.
+  for (const paid of [
+    [1_000, LEASE_MS],
+    [1_000, LEASE_MS, LEASE_MS],
+  ]) {
+    await admin.query("UPDATE runs SET wake_at = clock_now() WHERE state = 'parked'");
+    await wakeDueRuns(db);
+    const lost = await claimOne();
+    await loseIt();
+    expect(await ledger.returnAgentTime({ ...lost, unusedMs: 7_500 })).toBe(false);
+    expect((await paidFor(lost))[0]).toEqual(paid);
+  }
+  const { rows } = await admin.query("SELECT cause FROM tasks WHERE id = $1", [first.taskId]);
+  expect(rows).toEqual([{ cause: "attempts_exhausted" }]);
+  expect(await brokenLaws(database)).toEqual([]);
+});
+
+it("one that booked nothing yet, or cannot have left anything over, is taken back like any other", async () => {
+  const tenant = await createTenant(admin);
+  await createQueuedRun(admin, tenant);
+  const [none] = await claimRuns(db, { workerId: WORKER, leaseMs: LEASE_MS, atMost: 1 });
+  await loseIt();
+  const asked = { workerId: WORKER, leaseMs: LEASE_MS, atMost: 1, agentTimeSliceMs: 2_000 };
+  expect(await claimRuns(db, asked)).toMatchObject([{ runId: none!.runId, epoch: 2 }]);
+  await loseIt();
+  expect(await paidFor(none!)).toEqual([[2_000], 2_000]);
+});
