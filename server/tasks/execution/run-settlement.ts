@@ -84,6 +84,7 @@ export async function settleOutcome(
   { outcome, unused }: { outcome: AttemptOutcome; unused: UnusedTime },
 ): Promise<RunEnd> {
   const lost: RunEnd = { ended: false, waited: true };
+  let mayBeWritten = false;
   while (outcome.status !== "lost" && lease.isValid()) {
     try {
       const written = await writeOutcome(deps, claim, { outcome, unused });
@@ -92,12 +93,12 @@ export async function settleOutcome(
       return written;
     } catch (error) {
       if (!isAway(error)) throw error;
-      // An end whose answer was lost may have given it back: not twice.
-      unused = { ...unused, giveBack: () => Promise.resolve() };
+      mayBeWritten = true;
       deps.log.warn({ err: error, run_id: claim.runId }, "the end of a run waits for the database");
       await delay(RETRY_MS);
     }
   }
-  await unused.giveBack();
+  // An end whose answer was lost may have given it back: not twice.
+  if (!mayBeWritten) await unused.giveBack();
   return lost;
 }
