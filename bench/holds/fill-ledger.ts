@@ -51,10 +51,11 @@ export async function fillLedger(
   await admin.query("SET session_replication_role = replica");
   for (const { workspaceId } of runs) {
     // All that is posted there is that one call. What is left of each limit is plenty, the chunks of the top ones too.
-    await admin.query("UPDATE budgets SET posted = posted * $2 WHERE workspace_id = $1", [
-      workspaceId,
-      holdsPerRun + 1,
-    ]);
+    // A run's own balance has the number of its last call.
+    await admin.query(
+      `UPDATE budgets SET posted = posted * ($2::int + 1), calls = CASE level WHEN 'run' THEN calls + $2::int ELSE calls END WHERE workspace_id = $1`,
+      [workspaceId, holdsPerRun],
+    );
     for (let from = 1; from <= holdsPerRun; from += step) {
       const values = [workspaceId, from, Math.min(holdsPerRun, from + step - 1)];
       for (const { table, names, expressions } of copies)
