@@ -168,18 +168,6 @@ BEGIN
 END
 $$;
 
--- Changes locked balances, each named once. Plans are kept per connection, also those of when the tables were small: then
--- reading all balances was cheaper than looking each one up, and stays so when there are millions.
-CREATE FUNCTION change_budgets(workspace_ids text[], ids bigint[], posted_changes bigint[], held_changes bigint[]) RETURNS void
-  LANGUAGE plpgsql SET search_path = public, pg_temp SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off SET enable_bitmapscan = off
-AS $$
-BEGIN
-  UPDATE budgets b SET posted = b.posted + c.posted_change, held = b.held + c.held_change
-    FROM unnest(workspace_ids, ids, posted_changes, held_changes) c(workspace_id, id, posted_change, held_change)
-    WHERE b.workspace_id = c.workspace_id AND b.id = c.id;
-END
-$$;
-
 -- Whether a shared limit was lowered below what it had handed out, so that no chunk may be used on.
 CREATE FUNCTION is_overcommitted(b budgets) RETURNS boolean
   LANGUAGE plpgsql STABLE SET search_path = public, pg_temp

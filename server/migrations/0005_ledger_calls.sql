@@ -523,7 +523,7 @@ END
 $$;
 
 GRANT EXECUTE ON FUNCTION limit_lock(text, text, text, text), level_rank(text, int), open_budgets(text, spent_level[]), grant_chunk(budgets, bigint),
-  spender_levels(text, text), spend_day(), open_paths(text[], text[], text), lock_budgets(text[], bigint[]), change_budgets(text[], bigint[], bigint[], bigint[]), is_overcommitted(budgets), see_levels(text, bigint[], bigint),
+  spender_levels(text, text), spend_day(), open_paths(text[], text[], text), lock_budgets(text[], bigint[]), is_overcommitted(budgets), see_levels(text, bigint[], bigint),
   refusal(budgets[], bigint), asked_by_runs(json), asked_by_keys(json), holds_to_end(json), change_levels(ended_hold[], asked_hold[], int), end_holds(ended_hold[]), book_overruns(ended_hold[]),
   asked_in_doubt(asked_hold[], changed_level[]), take_holds(asked_hold[], changed_level[]), take_hold(asked_hold), spend_path(text, text, text), book_time(text, bigint[], bigint, ledger_lines) TO guildhall_definer;
 GRANT EXECUTE ON FUNCTION mark_undelivered(text, text, int, text, text) TO guildhall_ledger;

@@ -1,4 +1,5 @@
-import { randomBytes, randomFillSync } from "node:crypto";
+import { randomBytes } from "node:crypto";
+import { randomPool } from "./random-pool.ts";
 
 /** Every id says what it names. The prefix is part of the id everywhere: database, API, page, log. */
 export type IdPrefix =
@@ -33,21 +34,13 @@ function base32(value: number, length: number): string {
   return text;
 }
 
-const RANDOM_BITS_BYTES = 10;
-/** Ids are made on the gateway's hot path, and asking the system for randomness costs more than the rest of an id. */
-const pool = Buffer.alloc(RANDOM_BITS_BYTES * 256);
-let used = pool.length;
+/** Ids are made on the gateway's hot path. */
+const nextBits = randomPool(10);
 
 /** 80 random bits, each given out once. */
 function randomDigits(): string {
-  if (used === pool.length) {
-    randomFillSync(pool);
-    used = 0;
-  }
-  const high = pool.readUIntBE(used, 5);
-  const low = pool.readUIntBE(used + 5, 5);
-  used += RANDOM_BITS_BYTES;
-  return base32(high, 8) + base32(low, 8);
+  const bits = nextBits();
+  return base32(bits.readUIntBE(0, 5), 8) + base32(bits.readUIntBE(5, 5), 8);
 }
 
 /**

@@ -7,3 +7,8 @@ export async function installClock(admin: pg.Client): Promise<void> {
     GRANT SELECT ON test_clock TO PUBLIC;
     CREATE OR REPLACE FUNCTION clock_now() RETURNS timestamptz LANGUAGE sql VOLATILE PARALLEL SAFE AS 'SELECT now FROM public.test_clock'`);
 }
+
+/** Lets so many milliseconds pass on the clock of `installClock`. */
+export async function passTime(admin: pg.Client, ms: number): Promise<void> {
+  await admin.query("UPDATE test_clock SET now = now + $1 * interval '1 millisecond'", [ms]);
+}

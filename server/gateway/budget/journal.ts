@@ -1,11 +1,6 @@
-import {
-  createCipheriv,
-  createDecipheriv,
-  createSecretKey,
-  hkdfSync,
-  randomFillSync,
-} from "node:crypto";
+import { createCipheriv, createDecipheriv, createSecretKey, hkdfSync } from "node:crypto";
 import { constants, zstdCompressSync, zstdDecompressSync } from "node:zlib";
+import { randomPool } from "../../platform/random-pool.ts";
 
 /** An answer of the provider as it is kept for a later attempt of the same run. */
 export type StoredAnswer = { contentType: string; body: Buffer };
@@ -35,19 +30,7 @@ const NONCE_BYTES = 12;
 const TAG_BYTES = 16;
 const HEADER_BYTES = 1 + NONCE_BYTES + TAG_BYTES;
 
-/** Asking the system for randomness costs more than half of the rest of a short answer's encryption. */
-const nonces = Buffer.alloc(NONCE_BYTES * 256);
-let usedNonces = nonces.length;
-
-/** A random nonce; each is given out once. */
-function newNonce(): Buffer {
-  if (usedNonces === nonces.length) {
-    randomFillSync(nonces);
-    usedNonces = 0;
-  }
-  usedNonces += NONCE_BYTES;
-  return Buffer.from(nonces.subarray(usedNonces - NONCE_BYTES, usedNonces));
-}
+const nextNonce = randomPool(NONCE_BYTES);
 
 function associated(parts: JournalKeyParts): Buffer {
   return Buffer.from(`${parts.workspaceId}\n${parts.runId}\n${parts.requestHash}`);
@@ -68,7 +51,7 @@ export function createJournalCipher(journalKey: string): JournalCipher {
 
   return {
     seal(answer, parts) {
-      const nonce = newNonce();
+      const nonce = Buffer.from(nextNonce());
       const cipher = createCipheriv("aes-256-gcm", key, nonce);
       cipher.setAAD(associated(parts));
       const type = Buffer.from(answer.contentType.slice(0, 255), "latin1");

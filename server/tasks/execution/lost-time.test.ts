@@ -1,6 +1,6 @@
 import { beforeEach, expect, it } from "vitest";
 import { createLedger } from "../../ledger/ledger.ts";
-import { installClock } from "../../test/clock.ts";
+import { installClock, passTime } from "../../test/clock.ts";
 import { createTestDatabase } from "../../test/database.ts";
 import { brokenLaws } from "../../test/run-stage.ts";
 import { createQueuedRun, createTenant } from "../../test/tenant.ts";
@@ -23,9 +23,7 @@ beforeEach(async () => {
   );
 });
 
-async function passMs(ms: number): Promise<void> {
-  await admin.query("UPDATE test_clock SET now = now + $1 * interval '1 millisecond'", [ms]);
-}
+const passMs = (ms: number): Promise<void> => passTime(admin, ms);
 
 /** The only run there is, with its first slice. */
 async function claimOne(): Promise<Claim> {

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { beforeEach, expect, it } from "vitest";
 import { setLimit } from "../../ledger/limits.ts";
-import { installClock } from "../../test/clock.ts";
+import { installClock, passTime } from "../../test/clock.ts";
 import { createTestDatabase } from "../../test/database.ts";
 import { createQueuedRun, createTenant, type Tenant } from "../../test/tenant.ts";
 import { reapRuns } from "./jobs.ts";
@@ -19,9 +19,7 @@ beforeEach(async () => {
   );
 });
 
-async function passMs(ms: number): Promise<void> {
-  await admin.query("UPDATE test_clock SET now = now + $1 * interval '1 millisecond'", [ms]);
-}
+const passMs = (ms: number): Promise<void> => passTime(admin, ms);
 
 const claim = (atMost = 10): Promise<Claim[]> =>
   claimRuns(db, { workerId: "wrk_slots", leaseMs: LEASE_MS, atMost });
