@@ -16,6 +16,12 @@ CREATE FUNCTION level_rank(a_level text, depth int DEFAULT 0) RETURNS smallint
   RETURN (CASE a_level WHEN 'run' THEN 0 WHEN 'task' THEN 999 - least(depth, 998) WHEN 'agent' THEN 1000 WHEN 'key' THEN 1000
     WHEN 'workspace' THEN 1001 WHEN 'owner' THEN 1002 WHEN 'platform' THEN 1003 WHEN 'overrun' THEN 1004 END)::smallint;
 
+-- The same of the balance at a place of a path, from 1, without reading it: a path ends with agent or key, workspace, owner
+-- and platform, and that of a run begins with it and its tasks.
+CREATE FUNCTION path_rank(place bigint, length int) RETURNS smallint
+  LANGUAGE sql IMMUTABLE
+  RETURN (CASE WHEN place = 1 AND length > 4 THEN 0 ELSE 1003 - length + place END)::smallint;
+
 -- Sets the workspace's chunk of a top level so that it fits `needed` more than it has: by at least 1 % of what is left,
 -- so that there is something left for the thousandth workspace, too. When too little is left, all that workspaces were handed and do not use is taken back first, this
 -- one's own too; so a chunk that nobody needs refuses nobody, and after the limit was lowered money that returns does

@@ -97,17 +97,16 @@ DECLARE
   levels changed_level[];
 BEGIN
   WITH c AS MATERIALIZED (
-    SELECT u.workspace_id, u.id, sum(u.posted_change)::bigint AS posted_change, sum(u.held_change)::bigint AS held_change, sum(u.calls)::int AS calls, bool_or(u.asked) AS asked, min(u.call_limit) AS call_limit
-      FROM (SELECT e.workspace_id, k.id, e.posted_change, e.held_change, 0 AS calls, false AS asked, NULL::int AS call_limit
-          FROM unnest(ended) e, unnest(e.budget_ids) k(id) WHERE e.new_state IS NOT NULL
-        UNION ALL SELECT a.workspace_id, k.id, 0, sign * (a.input_cost + a.token_price * a.max_tokens),
+    SELECT u.workspace_id, u.id, min(u.rank) AS rank, sum(u.posted_change)::bigint AS posted_change, sum(u.held_change)::bigint AS held_change, sum(u.calls)::int AS calls, bool_or(u.asked) AS asked, min(u.call_limit) AS call_limit
+      FROM (SELECT e.workspace_id, k.id, path_rank(k.place, cardinality(e.budget_ids)) AS rank, e.posted_change, e.held_change, 0 AS calls, false AS asked, NULL::int AS call_limit
+          FROM unnest(ended) e, unnest(e.budget_ids) WITH ORDINALITY k(id, place) WHERE e.new_state IS NOT NULL
+        UNION ALL SELECT a.workspace_id, k.id, path_rank(k.place, cardinality(a.budget_ids)), 0, sign * (a.input_cost + a.token_price * a.max_tokens),
             CASE WHEN k.place = 1 AND a.run_id IS NOT NULL AND a.call_no IS NULL THEN sign ELSE 0 END, true, CASE k.place WHEN 1 THEN a.call_limit END
           FROM unnest(asked) a, unnest(a.budget_ids) WITH ORDINALITY k(id, place)) u
       GROUP BY u.workspace_id, u.id),
   l AS (
     UPDATE budgets b SET posted = b.posted + o.posted_change, held = b.held + o.held_change, calls = b.calls + o.calls
-      FROM (SELECT c.* FROM c CROSS JOIN LATERAL (SELECT x.rank FROM budgets x WHERE x.workspace_id = c.workspace_id AND x.id = c.id OFFSET 0) r
-        ORDER BY r.rank, c.workspace_id COLLATE "C", c.id) o
+      FROM (SELECT * FROM c ORDER BY c.rank, c.workspace_id COLLATE "C", c.id) o
       WHERE b.workspace_id = o.workspace_id AND b.id = o.id
       RETURNING b.*, o.asked, o.asked AND (coalesce(b.posted + b.held > b.limit_amount, false) OR (o.calls > 0 AND b.calls > o.call_limit)) AS is_full)
   SELECT array_agg(ROW(l.id, l.level, l.scope_id, l.meter, l.period, l.limit_version, l.limit_amount, l.posted, l.held, l.calls, l.asked, l.is_full)::changed_level) INTO levels FROM l;
@@ -522,7 +521,7 @@ BEGIN
 END
 $$;
 
-GRANT EXECUTE ON FUNCTION limit_lock(text, text, text, text), level_rank(text, int), open_budgets(text, spent_level[]), grant_chunk(budgets, bigint),
+GRANT EXECUTE ON FUNCTION limit_lock(text, text, text, text), level_rank(text, int), path_rank(bigint, int), open_budgets(text, spent_level[]), grant_chunk(budgets, bigint),
   spender_levels(text, text), spend_day(), open_paths(text[], text[], text), lock_budgets(text[], bigint[]), is_overcommitted(budgets), see_levels(text, bigint[], bigint),
   refusal(budgets[], bigint), asked_by_runs(json), asked_by_keys(json), holds_to_end(json), change_levels(ended_hold[], asked_hold[], int), end_holds(ended_hold[]), book_overruns(ended_hold[]),
   asked_in_doubt(asked_hold[], changed_level[]), take_holds(asked_hold[], changed_level[]), take_hold(asked_hold), spend_path(text, text, text), book_time(text, bigint[], bigint, ledger_lines) TO guildhall_definer;

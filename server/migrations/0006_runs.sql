@@ -378,14 +378,12 @@ BEGIN
         SELECT x.id, x.state FROM runs x WHERE x.workspace_id = c.workspace_id AND x.id = c.id FOR UPDATE SKIP LOCKED) r WHERE r.state = 'admitted'),
     taken AS (
       UPDATE runs r SET state = 'claimed', epoch = r.epoch + 1, worker_id = worker, lease_until = clock_now() + lease FROM free f
-        WHERE r.workspace_id = f.workspace_id AND r.id = f.id RETURNING r.workspace_id, r.id, r.task_id, r.epoch, r.queued_at)
+        WHERE r.workspace_id = f.workspace_id AND r.id = f.id RETURNING r.workspace_id, r.id, r.task_id, r.epoch, r.queued_at),
+    turned AS (
+      UPDATE run_queues q SET pass = q.pass + 1000000 * (k.running * k.taken + k.taken * (k.taken + 1) / 2) / k.weight,
+          ready = (SELECT true FROM runs r WHERE r.workspace_id = q.workspace_id AND r.state = 'admitted' LIMIT 1 OFFSET k.taken) IS NOT NULL
+        FROM (SELECT u.*, (SELECT count(*) FROM taken t WHERE t.workspace_id = u.workspace_id) AS taken FROM queue u) k WHERE q.workspace_id = k.workspace_id)
     SELECT array_agg(ROW(t.workspace_id, t.id, t.task_id, t.epoch, t.queued_at)::claimed_run) INTO taken_now FROM taken t;
-    UPDATE run_queues q SET pass = q.pass + 1000000 * ((k.claimed - k.new) * k.new + k.new * (k.new + 1) / 2) / k.weight, ready = k.has_more
-      FROM (SELECT u.id, (SELECT true FROM runs r WHERE r.workspace_id = u.id AND r.state = 'admitted' LIMIT 1) IS NOT NULL AS has_more,
-          (SELECT count(*) FILTER (WHERE r.state = 'claimed') FROM runs r WHERE r.workspace_id = u.id AND r.slot_no IS NOT NULL) AS claimed,
-          (SELECT count(*) FROM unnest(taken_now) f WHERE f.workspace_id = u.id) AS new,
-          coalesce((SELECT (weights->>w.plan)::int FROM workspaces w WHERE w.workspace_id = u.id), 1) AS weight FROM unnest(queues) u(id)) k
-      WHERE q.workspace_id = k.id;
     picked := picked || taken_now;
     -- Then nobody else was ready.
     EXIT WHEN cardinality(queues) < wanted;

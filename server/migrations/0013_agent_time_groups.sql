@@ -6,6 +6,8 @@
 
 CREATE TYPE weighed_time AS (workspace_id text, run_id text, slice_no int, epoch int, ms bigint, budget_ids bigint[],
   versions int[], limits bigint[], posted bigint[], held bigint[], doubtful boolean, n bigint);
+-- budget_id NULL: its balance is not open yet.
+CREATE TYPE time_level AS (workspace_id text, run_id text, level text, scope_id text, period text, rank smallint, budget_id bigint);
 CREATE TYPE time_line AS (workspace_id text, run_id text, slice_no int, ms bigint, budget_ids bigint[], n bigint);
 
 -- Those whose attempt has the lease of its run, or for a return had it last. What an attempt did not use whose lease was
@@ -36,7 +38,7 @@ DECLARE
   month text := left(today, 7);
   a asked_time;
   is_first boolean := true;
-  levels spent_level[];
+  levels time_level[];
   missing spent_level[];
 BEGIN
   -- A first slice of a first attempt follows none; without asking, for most are such.
@@ -63,17 +65,17 @@ BEGIN
         ('task', l.id, 'all', level_rank('task', l.depth), false), ('run', l.run_id, 'all', level_rank('run'), true), ('agent', l.agent_id, month, level_rank('agent'), true),
         ('workspace', l.workspace_id, month, level_rank('workspace'), true), ('owner', l.payer, month, level_rank('owner'), true),
         ('platform', 'platform', today, level_rank('platform'), true)) k(level, scope_id, period, rank, once) WHERE l.own OR NOT k.once)
-  SELECT (SELECT array_agg(ROW(k.workspace_id, k.run_id, k.level, k.scope_id, k.period, k.rank)::spent_level) FROM key k),
-      (SELECT array_agg(ROW(k.workspace_id, NULL, k.level, k.scope_id, k.period, k.rank)::spent_level ORDER BY k.rank, k.workspace_id COLLATE "C", k.scope_id COLLATE "C")
-        FROM (SELECT DISTINCT x.workspace_id, x.level, x.scope_id, x.period, x.rank FROM key x) k
-        WHERE NOT EXISTS (SELECT FROM budgets b WHERE b.workspace_id = k.workspace_id AND b.meter = 'agent_time' AND b.level = k.level AND b.scope_id = k.scope_id AND b.period = k.period OFFSET 0))
-    INTO levels, missing;
+  SELECT array_agg(ROW(k.workspace_id, k.run_id, k.level, k.scope_id, k.period, k.rank, b.id)::time_level) INTO levels
+    FROM key k LEFT JOIN LATERAL (SELECT y.id FROM budgets y
+      WHERE y.workspace_id = k.workspace_id AND y.meter = 'agent_time' AND y.level = k.level AND y.scope_id = k.scope_id AND y.period = k.period OFFSET 0) b ON true;
   IF levels IS NULL THEN RETURN asked; END IF;
+  SELECT array_agg(ROW(k.workspace_id, NULL, k.level, k.scope_id, k.period, k.rank)::spent_level ORDER BY k.rank, k.workspace_id COLLATE "C", k.scope_id COLLATE "C") INTO missing
+    FROM (SELECT DISTINCT l.workspace_id, l.level, l.scope_id, l.period, l.rank FROM unnest(levels) l WHERE l.budget_id IS NULL) k;
   IF missing IS NOT NULL THEN PERFORM open_budgets('agent_time', missing); END IF;
   SELECT array_agg(ROW(x.workspace_id, x.run_id, x.epoch, x.booking_no, x.slice_ms, x.unused_ms, coalesce(x.budget_ids, p.ids), x.n)::asked_time ORDER BY x.n) INTO asked
-    FROM unnest(asked) x LEFT JOIN (SELECT l.workspace_id, l.spender_id, array_agg(b.id ORDER BY l.rank) AS ids FROM unnest(levels) l
-      CROSS JOIN LATERAL (SELECT y.id FROM budgets y WHERE y.workspace_id = l.workspace_id AND y.meter = 'agent_time' AND y.level = l.level AND y.scope_id = l.scope_id AND y.period = l.period OFFSET 0) b
-      GROUP BY 1, 2) p ON p.workspace_id = x.workspace_id AND p.spender_id = x.run_id;
+    FROM unnest(asked) x LEFT JOIN (SELECT l.workspace_id, l.run_id, array_agg(coalesce(l.budget_id, (SELECT y.id FROM budgets y
+          WHERE y.workspace_id = l.workspace_id AND y.meter = 'agent_time' AND y.level = l.level AND y.scope_id = l.scope_id AND y.period = l.period)) ORDER BY l.rank) AS ids
+        FROM unnest(levels) l GROUP BY 1, 2) p ON p.workspace_id = x.workspace_id AND p.run_id = x.run_id;
   RETURN asked;
 END
 $$;
@@ -102,9 +104,8 @@ BEGIN
     SELECT p.workspace_id, 'agent_time', 'agent_time_returned', -p.ms, p.budget_ids, p.run_id, p.slice_no FROM unnest(parts) p;
   -- In the order of locks, and last, for they are the busiest.
   UPDATE budgets b SET posted = b.posted - o.ms
-    FROM (SELECT c.* FROM (SELECT p.workspace_id, k.id, sum(p.ms)::bigint AS ms FROM unnest(parts) p, unnest(p.budget_ids) k(id) GROUP BY 1, 2) c
-      CROSS JOIN LATERAL (SELECT x.rank FROM budgets x WHERE x.workspace_id = c.workspace_id AND x.id = c.id OFFSET 0) r
-      ORDER BY r.rank, c.workspace_id COLLATE "C", c.id) o
+    FROM (SELECT p.workspace_id, k.id, sum(p.ms)::bigint AS ms FROM unnest(parts) p, unnest(p.budget_ids) WITH ORDINALITY k(id, place) GROUP BY 1, 2
+      ORDER BY min(path_rank(k.place, cardinality(p.budget_ids))), p.workspace_id COLLATE "C", k.id) o
     WHERE b.workspace_id = o.workspace_id AND b.id = o.id;
   RETURN ARRAY(SELECT DISTINCT p.n FROM unnest(parts) p);
 END
@@ -118,11 +119,10 @@ AS $$
 DECLARE
   levels changed_level[];
 BEGIN
-  WITH c AS MATERIALIZED (SELECT a.workspace_id, k.id, sum(sign * a.slice_ms)::bigint AS ms FROM unnest(asked) a, unnest(a.budget_ids) k(id) GROUP BY 1, 2),
-  l AS (
+  WITH l AS (
     UPDATE budgets b SET posted = b.posted + o.ms
-      FROM (SELECT c.* FROM c CROSS JOIN LATERAL (SELECT x.rank FROM budgets x WHERE x.workspace_id = c.workspace_id AND x.id = c.id OFFSET 0) r
-        ORDER BY r.rank, c.workspace_id COLLATE "C", c.id) o
+      FROM (SELECT a.workspace_id, k.id, sum(sign * a.slice_ms)::bigint AS ms FROM unnest(asked) a, unnest(a.budget_ids) WITH ORDINALITY k(id, place) GROUP BY 1, 2
+        ORDER BY min(path_rank(k.place, cardinality(a.budget_ids))), a.workspace_id COLLATE "C", k.id) o
       WHERE b.workspace_id = o.workspace_id AND b.id = o.id
       RETURNING b.*)
   SELECT array_agg(ROW(l.id, l.level, l.scope_id, l.meter, l.period, l.limit_version, l.limit_amount, l.posted, l.held, l.calls, true,

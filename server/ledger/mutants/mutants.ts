@@ -120,8 +120,11 @@ const inDatabase: readonly Mutant[] = [
     place: "database",
     file: callsFile,
     edits: [
-      { find: "(SELECT x.rank FROM budgets x", replace: "(SELECT x.rank, x.held FROM budgets x" },
-      { find: "(SELECT c.* FROM c CROSS JOIN", replace: "(SELECT c.*, r.held FROM c CROSS JOIN" },
+      {
+        find: "(SELECT * FROM c ORDER BY",
+        replace:
+          "(SELECT c.*, (SELECT x.held FROM budgets x WHERE x.workspace_id = c.workspace_id AND x.id = c.id) AS held FROM c ORDER BY",
+      },
       { find: "held = b.held + o.held_change", replace: "held = o.held + o.held_change" },
     ],
     tests: AT_ONCE,
