@@ -52,6 +52,8 @@ export type RunAttempt = {
   lease: RunLease;
   /** True once the worker shuts down. */
   isDraining(): boolean;
+  /** The agent does no more in this attempt; what is left is to write how it ended. */
+  onExecuted(): void;
 };
 
 /** Node's timers count in 32 bits, and a task may have thirty days. */
@@ -181,6 +183,7 @@ export async function executeRun(deps: RunExecutionDeps, attempt: RunAttempt): P
   } catch (error) {
     outcome = outcomeOfError(error, attempt, deps.log);
   }
+  attempt.onExecuted();
   try {
     const unused = unusedTime(deps, claim, await agentTime.end());
     faultPoint("run.outcome");

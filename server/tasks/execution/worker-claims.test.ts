@@ -43,12 +43,12 @@ it("a full claim is followed by another one, and one that finds less by none bef
   const { claims, asked, ring, sizes } = open({ places: 70 });
   claims.start();
   await turn();
-  await asked[0]!.find(32);
-  expect(sizes()).toEqual([32, 32]);
+  await asked[0]!.find(64);
+  expect(sizes()).toEqual([64, 6]);
   await asked[1]!.find(3);
-  expect(sizes()).toEqual([32, 32]);
+  expect(sizes()).toEqual([64, 6]);
   await ring();
-  expect(sizes()).toEqual([32, 32, 32]);
+  expect(sizes()).toEqual([64, 6, 3]);
   await asked[2]!.find(0);
 });
 
@@ -64,18 +64,18 @@ it("a ring while it looks is not overlooked, and many are one", async () => {
   expect(sizes()).toEqual([4, 3]);
 });
 
-it("a second claim goes beside the first only for many places, never a third, and none asks for what another may find", async () => {
-  const { claims, asked, ring, sizes, end } = open({ places: 64 });
+it("one claim is under way at a time, and the next one asks for the room that was made meanwhile", async () => {
+  const { claims, asked, ring, end, sizes } = open({ places: 64 });
   claims.start();
   await turn();
-  for (let n = 0; n < 3; n++) await ring();
-  expect(sizes()).toEqual([32, 32]);
-  await asked[0]!.find(32);
-  await end(15);
-  expect(sizes()).toEqual([32, 32]);
-  await end(1);
-  expect(sizes()).toEqual([32, 32, 16]);
-  await asked[1]!.find(0);
+  await asked[0]!.find(60);
+  await ring();
+  expect(sizes()).toEqual([64, 4]);
+  await end(20);
+  await ring();
+  expect(sizes()).toEqual([64, 4]);
+  await asked[1]!.find(2);
+  expect(sizes()).toEqual([64, 4, 22]);
   await asked[2]!.find(0);
 });
 

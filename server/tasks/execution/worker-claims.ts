@@ -1,11 +1,8 @@
 /**
  * Runs that are claimed with one statement. A claim costs Postgres a millisecond however few it finds, so few at a time are
- * dear; and with many, those that are claimed first wait for the last.
+ * dear, and two at once dearer than one of double the size; with many, those that are claimed first wait for the last.
  */
-const CLAIM_AT_MOST = 32;
-/** A second claim goes beside the first one only for so many. */
-const BESIDE_AT_LEAST = 16;
-const CLAIMS_AT_ONCE = 2;
+const CLAIM_AT_MOST = 64;
 
 export type Claims = {
   start(): void;
@@ -24,41 +21,31 @@ export type Claims = {
 export function createClaims(options: {
   /** Claims up to so many. -> how many it found. Never rejects. */
   claim(atMost: number): Promise<number>;
-  /** How many more runs may be executed, those not counted that a claim under way may find. */
+  /** How many more runs may be executed. */
   room(): number;
   pollMs: number;
 }): Claims {
   let rung = false;
   let isOpen = false;
-  let asked = 0;
-  const underWay = new Set<Promise<void>>();
+  let underWay: Promise<void> | undefined;
   let looking: NodeJS.Immediate | undefined;
   let poll: NodeJS.Timeout | undefined;
 
   async function claim(atMost: number): Promise<void> {
-    asked += atMost;
+    rung = false;
     const found = await options.claim(atMost);
-    asked -= atMost;
     if (found === atMost) rung = true;
-  }
-
-  function begin(atMost: number): void {
-    const one: Promise<void> = claim(atMost).finally(() => {
-      underWay.delete(one);
-      look();
-    });
-    underWay.add(one);
   }
 
   function look(): void {
     looking = undefined;
-    if (!isOpen) return;
-    while (rung && underWay.size < CLAIMS_AT_ONCE) {
-      const atMost = Math.min(options.room() - asked, CLAIM_AT_MOST);
-      if (atMost < (underWay.size === 0 ? 1 : BESIDE_AT_LEAST)) return;
-      rung = false;
-      begin(atMost);
-    }
+    if (!isOpen || !rung || underWay !== undefined) return;
+    const atMost = Math.min(options.room(), CLAIM_AT_MOST);
+    if (atMost < 1) return;
+    underWay = claim(atMost).finally(() => {
+      underWay = undefined;
+      look();
+    });
   }
 
   function roomMade(): void {
@@ -83,7 +70,7 @@ export function createClaims(options: {
       isOpen = false;
       clearInterval(poll);
       clearImmediate(looking);
-      while (underWay.size > 0) await Promise.all(underWay);
+      await underWay;
     },
   };
 }

@@ -23,6 +23,11 @@ export type WorkerDeps = Omit<RunExecutionDeps, "agentTimeSliceMs" | "retryBacko
 /** The runs that one worker executes. */
 export type WorkerRuns = {
   readonly size: number;
+  /**
+   * How many more may begin. One whose agent is done makes room before its end is written, for that takes nothing but the
+   * database; but no more are written at once than may be executed, so that a slow database holds the worker back.
+   */
+  room(): number;
   /** Executes a run that was claimed by a request sent at `sentAtMs` (monotonic). */
   begin(claim: Claim, sentAtMs: number): void;
   /** Extends the leases of all runs with one statement, and stops those that the database no longer grants. */
@@ -39,6 +44,8 @@ export function createWorkerRuns(
   deps: WorkerDeps & {
     workerId: string;
     isDraining(): boolean;
+    /** There may be room for one more. */
+    onRoom(): void;
     /** `othersWait`: it may have freed a slot that is waited for, or made another run ready. */
     onEnd(othersWait: boolean): void;
   },
@@ -47,19 +54,28 @@ export function createWorkerRuns(
   const { leaseMs, agentTimeSliceMs, retryBackoffMs } = config;
   const held = new Set<Held>();
   const ends = createRunEnds(db);
+  let executed = 0;
+
+  function onExecuted(): void {
+    executed--;
+    deps.onRoom();
+  }
 
   return {
     get size() {
       return held.size;
     },
+    room: () => Math.min(config.concurrency - executed, 2 * config.concurrency - held.size),
     begin(claim, sentAtMs) {
       const lease = createRunLease({ clock, leaseMs, sentAtMs });
       const run: Held = { claim, lease, ended: Promise.resolve() };
+      executed++;
       run.ended = executeRun(
         { ...deps, ends, agentTimeSliceMs, retryBackoffMs },
-        { claim, claimedAtMs: sentAtMs, lease, isDraining },
+        { claim, claimedAtMs: sentAtMs, lease, isDraining, onExecuted },
       ).then((othersWait) => {
         held.delete(run);
+        deps.onRoom();
         deps.onEnd(othersWait);
       });
       held.add(run);

@@ -2,6 +2,7 @@ import { rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { expect, it } from "vitest";
+import type { Db } from "../../platform/db.ts";
 import { createTestDatabase } from "../../test/database.ts";
 import {
   brokenLaws,
@@ -135,4 +136,30 @@ it("an input that is missing from the file store fails its own task, and nobody 
   const task = await taskReaches(database, broken.taskId, "failed", "succeeded");
   expect(task.state).toBe("failed");
   await taskReaches(database, whole.taskId, "succeeded");
+});
+
+it("a run whose agent is done makes room before its end is written, but no more are written at once than may be executed", async () => {
+  const stage = await openStage(database);
+  const tenant = await openWorkspace(database);
+  const { promise: written, resolve: write } = Promise.withResolvers<void>();
+  const slow: Db = {
+    ...database.db,
+    async ledger(statement) {
+      if (statement.name === "finish_runs") await written;
+      return database.db.ledger<never>(statement);
+    },
+  };
+  const taskIds: string[] = [];
+  while (taskIds.length < 5)
+    taskIds.push((await giveTask(database, { stage, tenant, prompt: "Nothing" })).taskId);
+  const worker = startWorker(stage, {
+    db: slow,
+    config: { concurrency: 2 },
+    runtimeFor: () => ({ run: () => Promise.resolve({ status: "succeeded", result: "" }) }),
+  });
+  await expect.poll(() => worker.running()).toBe(4);
+  expect(worker.hasRoom()).toBe(false);
+  write();
+  for (const taskId of taskIds) await taskReaches(database, taskId, "succeeded");
+  expect(await brokenLaws(database)).toEqual([]);
 });

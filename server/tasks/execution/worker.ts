@@ -56,16 +56,18 @@ export function createWorker(deps: WorkerDeps & { passOn?(): void }): Worker {
     ...deps,
     workerId: id,
     isDraining: () => drain.signal.aborted,
+    onRoom() {
+      claims.roomMade();
+      room.look();
+    },
     onEnd(othersWait) {
       if (othersWait) claims.ring();
-      else claims.roomMade();
-      room.look();
       if (drain.signal.aborted) passOn();
     },
   });
   let loops: Promise<unknown> = Promise.resolve();
 
-  const hasRoom = (): boolean => !drain.signal.aborted && runs.size < config.concurrency;
+  const hasRoom = (): boolean => !drain.signal.aborted && runs.room() > 0;
   const room = createWaitingRoom(() => hasRoom() || drain.signal.aborted);
 
   async function claim(atMost: number): Promise<number> {
@@ -79,7 +81,7 @@ export function createWorker(deps: WorkerDeps & { passOn?(): void }): Worker {
   }
   const claims = createClaims({
     claim,
-    room: () => config.concurrency - runs.size,
+    room: runs.room,
     pollMs: config.pollMs,
   });
 
