@@ -222,7 +222,7 @@ export function createDb(options: DbOptions): Db {
     async withWorkspace(workspaceId, work) {
       invariant(WORKSPACE_ID.test(workspaceId), "a workspace id has only letters and digits");
       // One round trip. The id is checked above, for a multi-statement string cannot have parameters.
-      const begin = `BEGIN; SELECT set_config('app.workspace_id', '${workspaceId}', true)`;
+      const begin = `BEGIN; SET LOCAL app.workspace_id = '${workspaceId}'`;
       return transaction(poolOf("guildhall_app"), begin, (client) => {
         const tx: WorkspaceTx = {
           workspaceId,
