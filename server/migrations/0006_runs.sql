@@ -382,7 +382,7 @@ BEGIN
     turned AS (
       UPDATE run_queues q SET pass = q.pass + 1000000 * (k.running * k.taken + k.taken * (k.taken + 1) / 2) / k.weight,
           ready = (SELECT true FROM runs r WHERE r.workspace_id = q.workspace_id AND r.state = 'admitted' LIMIT 1 OFFSET k.taken) IS NOT NULL
-        FROM (SELECT u.*, (SELECT count(*) FROM taken t WHERE t.workspace_id = u.workspace_id) AS taken FROM queue u) k WHERE q.workspace_id = k.workspace_id)
+        FROM (SELECT u.*, (SELECT count(*) FROM taken t WHERE t.workspace_id = u.workspace_id) AS taken FROM queue u OFFSET 0) k WHERE q.workspace_id = k.workspace_id)
     SELECT array_agg(ROW(t.workspace_id, t.id, t.task_id, t.epoch, t.queued_at)::claimed_run) INTO taken_now FROM taken t;
     picked := picked || taken_now;
     -- Then nobody else was ready.
