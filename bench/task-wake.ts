@@ -10,6 +10,7 @@ import { createWakeUp, openTransport } from "../server/wake-up.ts";
 import { type BenchDatabase, benchPasswordOf, startBenchPostgres } from "./database.ts";
 import { percentile, printTable } from "./figures.ts";
 import { createBareBullmq } from "./queue/bare-bullmq.ts";
+import { createBarePostgres } from "./queue/bare-postgres.ts";
 import { createIdleWorker } from "./queue/idle-worker.ts";
 
 const TASKS = 1_000;
@@ -127,9 +128,14 @@ async function bareBullmq(url: string): Promise<Contestant> {
   return { name: "BullMQ by itself", create: bare.add, close: bare.close };
 }
 
+async function barePostgres(database: BenchDatabase): Promise<Contestant> {
+  const bare = await createBarePostgres(database);
+  return { name: "two commits in Postgres by themselves", create: bare.add, close: bare.close };
+}
+
 /**
  * How long a task waits from being created until a worker of another process begins with it, and the bare hop of a
- * queue beside it. Creating is a transaction with audit, events and outbox; starting holds admission, claim and reading
+ * queue beside it, and of two durable commits. Creating is a transaction with audit, events and outbox; starting holds admission, claim and reading
  * the task.
  */
 export async function benchTaskWake(): Promise<void> {
@@ -143,6 +149,7 @@ export async function benchTaskWake(): Promise<void> {
       () => product(database, { name: "LISTEN/NOTIFY", tenants }),
       () => product(database, { name: "BullMQ on Redis", redisUrl: redis.url, tenants }),
       () => bareBullmq(redis.url),
+      () => barePostgres(database),
     ];
     const taken = new Map<string, Sample[]>();
     for (let round = 0; round < ROUNDS; round++)
