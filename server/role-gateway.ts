@@ -48,6 +48,7 @@ export async function startGatewayRole(parts: RoleParts): Promise<GatewayRole> {
       : {}),
     exactHolds: config.GATEWAY_EXACT_HOLDS === "1",
     log,
+    failures: parts.failures,
     processId,
     checkKey: keyCheckOf(identity.apiKeys),
     requestLimits: parts.requestLimits,

@@ -6,6 +6,7 @@ import type { AppError } from "../platform/errors.ts";
 import type { Health } from "../platform/health.ts";
 import { newId } from "../platform/ids.ts";
 import { createRequestLimits, type RequestLimits } from "../platform/request-limits.ts";
+import type { JobFailures } from "../platform/job-failures.ts";
 import type { Logger } from "../platform/log.ts";
 import { createAdmission } from "./budget/admission.ts";
 import { createOrphans } from "./upstream/attempt.ts";
@@ -64,6 +65,8 @@ export type GatewayDeps = {
   /** Lets programs with an API key in; without it, run tokens only. */
   checkKey?: KeyCheck;
   log: Logger;
+  /** Counts how often the database could not be told that this gateway lives. */
+  failures?: JobFailures;
   /** The owner of the holds: the ledger's own process id. */
   processId: string;
   /** Keeps what a call was refused with, for the check that it had to be (`recordRefusal`). */

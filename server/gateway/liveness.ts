@@ -1,5 +1,6 @@
 import type { Ledger } from "../ledger/ledger.ts";
 import { GATEWAY_LEASE_DEFAULT_MS } from "../platform/config.ts";
+import { createJobFailures, type JobFailures } from "../platform/job-failures.ts";
 import type { Logger } from "../platform/log.ts";
 
 export type Liveness = {
@@ -16,16 +17,21 @@ const FRESH = 0.5;
 export function createLiveness(deps: {
   ledger: Pick<Ledger, "processSeen" | "endUnresolved">;
   log: Logger;
+  /** Counts the beats that fail; without it they are only logged. */
+  failures?: JobFailures;
   /** After so long a silence this process counts as dead; milliseconds. */
   leaseMs?: number | undefined;
 }): Liveness {
-  const { leaseMs = GATEWAY_LEASE_DEFAULT_MS } = deps;
+  const { leaseMs = GATEWAY_LEASE_DEFAULT_MS, failures = createJobFailures(deps.log) } = deps;
+  const attemptBeat = failures.watch("gateway_heartbeat");
+  const attemptEnd = failures.watch("end_unresolved_holds");
   let seenAtMs: number | undefined;
 
-  async function beat(): Promise<void> {
+  async function beat(): Promise<true> {
     const startedMs = performance.now();
     await deps.ledger.processSeen("gateway");
     seenAtMs = startedMs;
+    return true;
   }
 
   async function endUnresolved(): Promise<void> {
@@ -39,17 +45,10 @@ export function createLiveness(deps: {
   let ending: Promise<void> | undefined;
   /** After the beat and apart from it: what goes wrong here, or takes long, must not make this process look dead. */
   async function beatAndEnd(): Promise<void> {
-    try {
-      await beat();
-    } catch (error) {
-      deps.log.warn({ err: error }, "the database could not be told that the gateway lives");
-      return;
-    }
-    ending ??= endUnresolved()
-      .catch((error: unknown) => deps.log.error({ err: error }, "holds could not be ended"))
-      .finally(() => {
-        ending = undefined;
-      });
+    if ((await attemptBeat(beat)) === undefined) return;
+    ending ??= attemptEnd(endUnresolved).finally(() => {
+      ending = undefined;
+    });
     await ending;
   }
 
