@@ -18,7 +18,11 @@ async function openEcho() {
     port: (server.address() as AddressInfo).port,
   });
   const connect = () => {
-    const socket: Socket = createConnection({ port: proxy.port, host: "127.0.0.1" });
+    const socket: Socket = createConnection({
+      port: proxy.port,
+      host: "127.0.0.1",
+      allowHalfOpen: true,
+    });
     const seen = { text: "", ended: false, error: "" };
     socket.on("data", (data: Buffer) => (seen.text += data.toString()));
     socket.on("end", () => (seen.ended = true));
@@ -75,4 +79,17 @@ test("a half-closed connection ends for the one who asks", async () => {
   await vi.waitUntil(() => seen.text === "a", PATIENCE);
   proxy.halfClose();
   await vi.waitUntil(() => seen.ended, PATIENCE);
+});
+
+test("a connection whose end is being sent is closed by a reset, too", async () => {
+  const { proxy, connect } = await openEcho();
+  const { socket, seen } = connect();
+  socket.write("a");
+  await vi.waitUntil(() => seen.text === "a", PATIENCE);
+  proxy.halfClose();
+  proxy.reset();
+  await vi.waitUntil(() => {
+    socket.write("b");
+    return seen.error !== "";
+  }, PATIENCE);
 });

@@ -37,6 +37,16 @@ type Weather = { delayMs: number; bytesPerSecond: number; cutAfter: number; refu
 
 const clear: Weather = { delayMs: 0, bytesPerSecond: Infinity, cutAfter: Infinity, refuses: false };
 
+/**
+ * Breaks a connection off (RST). One whose end is being sent is only closed: libuv refuses to reset it, upon which Node
+ * keeps the socket open for ever, and then cannot end the process.
+ */
+function reset(socket: Socket): void {
+  const ending = socket.writableEnded && !socket.writableFinished;
+  if (ending) socket.destroy();
+  else socket.resetAndDestroy();
+}
+
 /** A TCP proxy on a port of its own, in front of `target`. */
 export async function openFaultProxy(target: Target): Promise<FaultProxy> {
   let aim = target;
@@ -45,8 +55,8 @@ export async function openFaultProxy(target: Target): Promise<FaultProxy> {
   const pairs = new Set<Pair>();
 
   const breakOff = ({ client, server }: Pair): void => {
-    client.resetAndDestroy();
-    server.resetAndDestroy();
+    reset(client);
+    reset(server);
   };
 
   /** Resolves when nothing is dropped; a second partition may have begun when the first one has ended. */
@@ -86,9 +96,9 @@ export async function openFaultProxy(target: Target): Promise<FaultProxy> {
 
   const listener = createServer({ allowHalfOpen: true }, (client) => {
     client.on("error", () => undefined);
-    if (weather.refuses) return void client.resetAndDestroy();
+    if (weather.refuses) return reset(client);
     const server = createConnection({ ...aim, allowHalfOpen: true });
-    server.on("error", () => client.resetAndDestroy());
+    server.on("error", () => reset(client));
     join(client, server);
   });
   listener.listen(0, "127.0.0.1");
