@@ -193,6 +193,18 @@ CREATE TABLE attempts (
 CREATE INDEX attempts_recent ON attempts (workspace_id, started_at);
 CALL make_tenant_table('attempts', 'SELECT, INSERT, UPDATE', 'SELECT, INSERT, UPDATE');
 
+-- Attempts that somebody ended while a worker had them. What they had booked of agent time and not used comes back once: by
+-- the worker, who takes the row out, or when it has not by `due_at`, for it is dead, by return_cancelled_time.
+CREATE TABLE cancelled_attempts (
+  workspace_id text COLLATE "C" NOT NULL,
+  run_id text COLLATE "C" NOT NULL,
+  epoch int NOT NULL,
+  due_at timestamptz NOT NULL,
+  PRIMARY KEY (workspace_id, run_id, epoch)
+);
+CREATE INDEX cancelled_attempts_due ON cancelled_attempts (due_at);
+CALL make_tenant_table('cancelled_attempts', 'INSERT', 'SELECT, INSERT, UPDATE, DELETE');
+
 -- What a resumed run starts from: each model response and each tool result is stored before the next step begins.
 CREATE TABLE steps (
   workspace_id text COLLATE "C" NOT NULL,

@@ -114,9 +114,14 @@ BEGIN
   IF NOT FOUND THEN RETURN false; END IF;
   UPDATE attempts a SET ended_at = moment, end_reason = end_state FROM runs r
     WHERE r.workspace_id = workspace AND r.task_id = task AND r.state = 'claimed' AND a.workspace_id = workspace AND a.run_id = r.id AND a.epoch = r.epoch AND a.ended_at IS NULL;
-  -- Whoever ends the parent, with its lease or without, does not know who executes the child.
-  IF FOUND AND end_cause = 'parent_ended' THEN
-    INSERT INTO outbox (workspace_id, topic, payload) VALUES (workspace, 'task.ended', jsonb_build_object('task_id', task));
+  IF FOUND AND end_state = 'cancelled' THEN
+    -- A minute for the worker, counted from when it has stopped at the latest.
+    INSERT INTO cancelled_attempts (workspace_id, run_id, epoch, due_at) SELECT workspace, r.id, r.epoch, r.lease_until + interval '1 minute'
+      FROM runs r WHERE r.workspace_id = workspace AND r.task_id = task AND r.state = 'claimed';
+    -- Whoever ends the parent, with its lease or without, does not know who executes the child.
+    IF end_cause = 'parent_ended' THEN
+      INSERT INTO outbox (workspace_id, topic, payload) VALUES (workspace, 'task.ended', jsonb_build_object('task_id', task));
+    END IF;
   END IF;
   UPDATE runs r SET state = 'ended', slot_no = NULL, lease_until = NULL, wake_at = NULL, ended_at = moment
     WHERE r.workspace_id = workspace AND r.task_id = task AND r.state <> 'ended';

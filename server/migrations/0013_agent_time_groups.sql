@@ -111,6 +111,21 @@ BEGIN
 END
 $$;
 
+-- Of returns those that are still to be made: what a cancelled attempt did not use may have come back by the job.
+CREATE FUNCTION returns_due(asked asked_time[]) RETURNS asked_time[]
+  LANGUAGE plpgsql SET search_path = public, pg_temp
+AS $$
+DECLARE
+  taken bigint[];
+BEGIN
+  WITH gone AS (
+    DELETE FROM cancelled_attempts c USING unnest(asked) x WHERE c.workspace_id = x.workspace_id AND c.run_id = x.run_id AND c.epoch = x.epoch RETURNING x.n)
+  SELECT array_agg(g.n) INTO taken FROM gone g;
+  RETURN ARRAY(SELECT x FROM unnest(asked) x WHERE x.n = ANY (taken) OR NOT EXISTS (SELECT FROM attempts t
+    WHERE t.workspace_id = x.workspace_id AND t.run_id = x.run_id AND t.epoch = x.epoch AND t.end_reason = 'cancelled') ORDER BY x.n);
+END
+$$;
+
 -- Books, as if all of it fitted, what is asked for; `sign` -1 takes it back. Locks, changes and reads the balances, each
 -- once, as change_levels does for holds.
 CREATE FUNCTION change_times(asked asked_time[], sign int) RETURNS changed_level[]
@@ -220,6 +235,7 @@ DECLARE
   asked asked_time[] := asked_times(asks);
   bookings asked_time[];
   returns asked_time[];
+  due asked_time[];
   given_back bigint[];
 BEGIN
   IF coalesce(cardinality(asked), 0) < json_array_length(asks) THEN
@@ -229,24 +245,25 @@ BEGIN
   SELECT array_agg(x ORDER BY x.n) FILTER (WHERE x.unused_ms IS NULL), array_agg(x ORDER BY x.n) FILTER (WHERE x.unused_ms IS NOT NULL) INTO bookings, returns FROM unnest(asked) x;
   IF bookings IS NOT NULL THEN bookings := time_paths(bookings); END IF;
   IF returns IS NOT NULL THEN
+    due := returns_due(returns);
     IF bookings IS NOT NULL THEN
       -- Those of both in one order.
       PERFORM lock_budgets(array_agg(k.workspace_id), array_agg(k.id)) FROM (
         SELECT x.workspace_id, i.id FROM unnest(bookings) x, unnest(x.budget_ids) i(id)
-        UNION SELECT x.workspace_id, i.id FROM unnest(returns) x CROSS JOIN LATERAL (SELECT y.budget_ids FROM time_slices y
+        UNION SELECT x.workspace_id, i.id FROM unnest(due) x CROSS JOIN LATERAL (SELECT y.budget_ids FROM time_slices y
           WHERE y.workspace_id = x.workspace_id AND y.run_id = x.run_id AND y.epoch = x.epoch OFFSET 0) s, unnest(s.budget_ids) i(id)) k;
     END IF;
-    given_back := give_times_back(returns);
+    given_back := give_times_back(due);
     RETURN QUERY SELECT x.n::int, to_jsonb(x.n = ANY (given_back)) FROM unnest(returns) x;
   END IF;
   IF bookings IS NOT NULL THEN RETURN QUERY SELECT * FROM book_times(bookings); END IF;
 END
 $$;
 
-REVOKE EXECUTE ON FUNCTION asked_times(json), time_paths(asked_time[]), give_times_back(asked_time[]), change_times(asked_time[], int), weigh_times(asked_time[], changed_level[]), book_times(asked_time[]) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION asked_times(json), time_paths(asked_time[]), give_times_back(asked_time[]), returns_due(asked_time[]), change_times(asked_time[], int), weigh_times(asked_time[], changed_level[]), book_times(asked_time[]) FROM PUBLIC;
 
 CALL own_definer_functions();
-GRANT EXECUTE ON FUNCTION asked_times(json), time_paths(asked_time[]), give_times_back(asked_time[]), change_times(asked_time[], int), weigh_times(asked_time[], changed_level[]), book_times(asked_time[]) TO guildhall_definer;
+GRANT EXECUTE ON FUNCTION asked_times(json), time_paths(asked_time[]), give_times_back(asked_time[]), returns_due(asked_time[]), change_times(asked_time[], int), weigh_times(asked_time[], changed_level[]), book_times(asked_time[]) TO guildhall_definer;
 GRANT EXECUTE ON FUNCTION commit_agent_time(json) TO guildhall_ledger;
 -- Asked for through the group only.
 REVOKE EXECUTE ON FUNCTION lease_agent_time(text, text, int, int, bigint) FROM guildhall_ledger;

@@ -70,13 +70,24 @@ BEGIN
 END
 $$;
 
--- Agent time that an attempt has booked beyond the end of its lease, where it stopped at the latest; below 1: none.
-CREATE FUNCTION time_beyond_lease(r runs) RETURNS bigint
+-- Agent time that an attempt has booked beyond the moment when it stopped at the latest; below 1: none.
+CREATE FUNCTION time_beyond(workspace text, run text, an_epoch int, stopped_at timestamptz) RETURNS bigint
   LANGUAGE sql STABLE SET search_path = public, pg_temp
 AS $$
-  SELECT sum(s.granted_ms - s.returned_ms)::bigint - ceil(extract(epoch FROM r.lease_until - (SELECT a.started_at FROM attempts a
-      WHERE a.workspace_id = r.workspace_id AND a.run_id = r.id AND a.epoch = r.epoch)) * 1000)::bigint
-    FROM time_slices s WHERE s.workspace_id = r.workspace_id AND s.run_id = r.id AND s.epoch = r.epoch
+  SELECT sum(s.granted_ms - s.returned_ms)::bigint - ceil(extract(epoch FROM stopped_at - (SELECT a.started_at FROM attempts a
+      WHERE a.workspace_id = workspace AND a.run_id = run AND a.epoch = an_epoch)) * 1000)::bigint
+    FROM time_slices s WHERE s.workspace_id = workspace AND s.run_id = run AND s.epoch = an_epoch
+$$;
+
+-- What dead workers left of agent time that nobody else can give back. A return that breaks must not keep runs from going on elsewhere.
+CREATE FUNCTION give_lost_times_back(lost asked_time[]) RETURNS void
+  LANGUAGE plpgsql SET search_path = public, pg_temp
+AS $$
+BEGIN
+  PERFORM give_times_back(lost);
+EXCEPTION WHEN OTHERS THEN
+  RAISE WARNING 'agent time of lost attempts was not given back: %', SQLERRM;
+END
 $$;
 
 -- Takes back the leases that ran out (grace: the holder stops itself at its earlier local deadline). So many at a time
@@ -100,17 +111,32 @@ BEGIN
     END IF;
     SELECT x.* INTO r FROM runs x WHERE x.workspace_id = c.workspace_id AND x.id = c.id AND x.state = 'claimed' AND x.lease_until < clock_now() - grace FOR UPDATE SKIP LOCKED;
     CONTINUE WHEN NOT FOUND;
-    lost := lost || ROW(r.workspace_id, r.id, r.epoch, NULL, NULL, time_beyond_lease(r), NULL, cardinality(lost) + 1)::asked_time;
+    lost := lost || ROW(r.workspace_id, r.id, r.epoch, NULL, NULL, time_beyond(r.workspace_id, r.id, r.epoch, r.lease_until), NULL, cardinality(lost) + 1)::asked_time;
     IF fail_attempt(r, 'lease_lost', attempts_allowed, backoff) THEN requeued := requeued + 1; ELSE exhausted := exhausted + 1; END IF;
   END LOOP;
   RETURN NEXT;
-  IF cardinality(lost) = 0 THEN RETURN; END IF;
-  -- Last, for the balances are the busiest rows. A return that breaks must not keep runs from going on elsewhere.
-  BEGIN
-    PERFORM give_times_back(lost);
-  EXCEPTION WHEN OTHERS THEN
-    RAISE WARNING 'agent time of lost attempts was not given back: %', SQLERRM;
-  END;
+  -- Last, for the balances are the busiest rows.
+  IF cardinality(lost) > 0 THEN PERFORM give_lost_times_back(lost); END IF;
+END
+$$;
+
+-- Gives back what cancelled attempts had booked beyond their end and their workers have not given back. -> of how many
+CREATE FUNCTION return_cancelled_time() RETURNS int
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET enable_seqscan = off
+AS $$
+DECLARE
+  lost asked_time[];
+BEGIN
+  WITH due AS (
+    DELETE FROM cancelled_attempts c WHERE c.ctid = ANY (ARRAY(
+      SELECT x.ctid FROM cancelled_attempts x WHERE x.due_at < clock_now() ORDER BY x.due_at LIMIT 200 FOR UPDATE SKIP LOCKED)) RETURNING c.workspace_id, c.run_id, c.epoch)
+  SELECT array_agg(ROW(d.workspace_id, d.run_id, d.epoch, NULL, NULL, u.ms, NULL, d.n)::asked_time) INTO lost
+    FROM (SELECT *, row_number() OVER () AS n FROM due) d
+      CROSS JOIN LATERAL (SELECT time_beyond(d.workspace_id, d.run_id, d.epoch, a.ended_at) AS ms FROM attempts a
+        WHERE a.workspace_id = d.workspace_id AND a.run_id = d.run_id AND a.epoch = d.epoch) u;
+  IF lost IS NULL THEN RETURN 0; END IF;
+  PERFORM give_lost_times_back(lost);
+  RETURN cardinality(lost);
 END
 $$;
 
@@ -127,9 +153,9 @@ BEGIN
 END
 $$;
 
-REVOKE EXECUTE ON FUNCTION time_beyond_lease(runs), retry_pause(int, text, interval), fail_attempt(runs, text, int, interval), retry_run(text, int, int, interval) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION time_beyond(text, text, int, timestamptz), give_lost_times_back(asked_time[]), retry_pause(int, text, interval), fail_attempt(runs, text, int, interval), retry_run(text, int, int, interval) FROM PUBLIC;
 CALL own_definer_functions();
-GRANT EXECUTE ON FUNCTION time_beyond_lease(runs) TO guildhall_definer;
+GRANT EXECUTE ON FUNCTION time_beyond(text, text, int, timestamptz), give_lost_times_back(asked_time[]) TO guildhall_definer;
 GRANT EXECUTE ON FUNCTION retry_pause(int, text, interval), fail_attempt(runs, text, int, interval) TO guildhall_app, guildhall_definer;
 GRANT EXECUTE ON FUNCTION retry_run(text, int, int, interval) TO guildhall_app;
-GRANT EXECUTE ON FUNCTION reap_runs(interval, int, interval) TO guildhall_ledger;
+GRANT EXECUTE ON FUNCTION reap_runs(interval, int, interval), return_cancelled_time() TO guildhall_ledger;

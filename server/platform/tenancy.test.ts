@@ -61,6 +61,7 @@ const reviewedDefiners = [
   "record_refusal",
   "release_run",
   "reserve_contents",
+  "return_cancelled_time",
   "run_active",
   "set_limit",
   "set_overage",

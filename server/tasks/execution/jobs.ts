@@ -40,6 +40,11 @@ export function reapRuns(
   );
 }
 
+/** Gives back agent time of cancelled attempts whose workers have not done so, for they are dead. -> of how many */
+export function returnCancelledTime(db: Db): Promise<number> {
+  return count(db, "SELECT return_cancelled_time() AS n");
+}
+
 /** Wakes parked runs whose time has come. -> how many */
 export function wakeDueRuns(db: Db): Promise<number> {
   return count(db, "SELECT wake_due_runs() AS n");
@@ -87,6 +92,8 @@ export function createRunJobs(deps: {
   const { db, config, failures } = deps;
   const jobs: Record<string, () => Promise<number>> = {
     reap_runs: () => reapRuns(db, config.graceMs, config.retryBackoffMs),
+    // Before the runs that wait for agent time are looked at.
+    return_cancelled_time: () => returnCancelledTime(db),
     wake_due_runs: () => wakeDueRuns(db),
     wake_limited_runs: () => wakeLimitedRuns(db),
     wake_unpriced_runs: () => wakeUnpricedRuns(db, pricedModels),

@@ -4,7 +4,7 @@ import { installClock, passTime } from "../../test/clock.ts";
 import { createTestDatabase } from "../../test/database.ts";
 import { brokenLaws } from "../../test/run-stage.ts";
 import { createQueuedRun, createTenant } from "../../test/tenant.ts";
-import { reapRuns, wakeDueRuns } from "./jobs.ts";
+import { reapRuns, returnCancelledTime, wakeDueRuns } from "./jobs.ts";
 import { claimRuns, extendLeases, type Claim } from "./run-claims.ts";
 
 const database = await createTestDatabase();
@@ -16,11 +16,14 @@ const WORKER = "wrk_lost";
 const LEASE_MS = 8_000;
 const SLICE_MS = 15_000;
 const GRACE_MS = 1_000;
+/** After the end of its lease: the worker of a cancelled attempt has so long to give back what it did not use. */
+const RETURN_MS = 60_000;
 
 beforeEach(async () => {
   await admin.query(
     "SELECT end_task(workspace_id, task_id, 'cancelled', NULL, NULL, '{}') FROM runs WHERE state <> 'ended'",
   );
+  await admin.query("DELETE FROM cancelled_attempts");
 });
 
 const passMs = (ms: number): Promise<void> => passTime(admin, ms);
@@ -37,6 +40,12 @@ async function loseIt(): Promise<void> {
   await passMs(LEASE_MS + GRACE_MS + 1);
   expect(await reapRuns(db, GRACE_MS)).toBe(1);
 }
+
+const cancel = ({ workspaceId, taskId }: Claim): Promise<unknown> =>
+  admin.query("SELECT end_task($1, $2, 'cancelled', 'requested', NULL, '{}')", [
+    workspaceId,
+    taskId,
+  ]);
 
 /** Agent time that the task pays for, by each of its attempts and in all; milliseconds. */
 async function paidFor({ workspaceId, runId, taskId }: Claim): Promise<[number[], number]> {
@@ -100,4 +109,43 @@ it("one that booked nothing yet, or cannot have left anything over, is taken bac
   expect(await claimRuns(db, asked)).toMatchObject([{ runId: none!.runId, epoch: 2 }]);
   await loseIt();
   expect(await paidFor(none!)).toEqual([[2_000], 2_000]);
+});
+
+it("of an attempt that is cancelled after its worker died comes back what it had booked beyond its end, once", async () => {
+  await createQueuedRun(admin, await createTenant(admin));
+  const claim = await claimOne();
+  await passMs(3_000);
+  await cancel(claim);
+  await passMs(LEASE_MS - 3_000 + RETURN_MS - 1);
+  expect(await returnCancelledTime(db)).toBe(0);
+  await passMs(2);
+  expect(await returnCancelledTime(db)).toBe(1);
+  expect(await paidFor(claim)).toEqual([[3_000], 3_000]);
+  expect(await ledger.returnAgentTime({ ...claim, unusedMs: 2_000 })).toBe(false);
+  expect(await returnCancelledTime(db)).toBe(0);
+  expect(await paidFor(claim)).toEqual([[3_000], 3_000]);
+  expect(await brokenLaws(database)).toEqual([]);
+});
+
+it("what the worker of a cancelled attempt gives back is what comes back", async () => {
+  await createQueuedRun(admin, await createTenant(admin));
+  const claim = await claimOne();
+  await passMs(3_000);
+  await cancel(claim);
+  expect(await ledger.returnAgentTime({ ...claim, unusedMs: 11_000 })).toBe(true);
+  await passMs(LEASE_MS + RETURN_MS);
+  expect(await returnCancelledTime(db)).toBe(0);
+  expect(await ledger.returnAgentTime({ ...claim, unusedMs: 1_000 })).toBe(false);
+  expect(await paidFor(claim)).toEqual([[4_000], 4_000]);
+  expect(await brokenLaws(database)).toEqual([]);
+});
+
+it("an attempt that was cancelled before it had booked anything leaves nothing to give back", async () => {
+  await createQueuedRun(admin, await createTenant(admin));
+  const [claim] = await claimRuns(db, { workerId: WORKER, leaseMs: LEASE_MS, atMost: 1 });
+  await cancel(claim!);
+  await passMs(LEASE_MS + RETURN_MS + 1);
+  expect(await returnCancelledTime(db)).toBe(1);
+  const { rows } = await admin.query("SELECT FROM ledger_lines WHERE run_id = $1", [claim!.runId]);
+  expect(rows).toEqual([]);
 });
