@@ -126,7 +126,7 @@ test("a job that fails is counted by its name and runs again, and one that goes 
   await owner.query("REVOKE DELETE ON outbox FROM guildhall_platform");
   for (const job of ["wake_due_runs", "relay_outbox"])
     await expect.poll(() => failures(job), { timeout: 60_000 }).toBeGreaterThan(1);
-  expect(await failures("admit_runs")).toBe(0);
+  expect(await failures("open_queues")).toBe(0);
   await owner.query("GRANT EXECUTE ON FUNCTION wake_due_runs TO guildhall_ledger");
   await owner.query("GRANT DELETE ON outbox TO guildhall_platform");
 });

@@ -82,7 +82,8 @@ CREATE INDEX tasks_root ON tasks (workspace_id, root_task_id) WHERE depth > 0;
 CALL make_tenant_table('tasks', 'SELECT, INSERT, UPDATE', 'SELECT, UPDATE');
 
 -- One execution of a task. `epoch` is the fencing token: it grows with each claim, and every write names it.
--- `slot_no` is held from admission until the run parks or ends; two runs of a workspace never share one. Made by the
+-- `slot_no` is held from the claim until the run parks or ends, and kept by a run that is handed over or gets it from
+-- another one (admitted); two runs of a workspace never share one. Made by the
 -- statement that makes its task, and each has a new version three times at least; so no foreign key, which some of those would check (verify does).
 CREATE TABLE runs (
   workspace_id text COLLATE "C" NOT NULL,
@@ -126,8 +127,8 @@ END
 $$;
 CREATE TRIGGER run_turn BEFORE INSERT OR UPDATE OF queued_at, priority ON runs FOR EACH ROW EXECUTE FUNCTION run_turn();
 
--- Workspaces in which a slot may be given out since somebody looked: a run is queued, a slot is free, the number of
--- slots changed. Only inserted by whom it happens to, so that nobody waits for a lock; taken out by admit_runs. Without a
+-- Workspaces in which a queued run may be able to start since somebody looked: a run is queued, a slot is free, the number of
+-- slots changed. Only inserted by whom it happens to, so that nobody waits for a lock; taken out by open_queues. Without a
 -- foreign key, like the outbox.
 CREATE TABLE slot_changes (
   workspace_id text COLLATE "C" NOT NULL,
@@ -148,7 +149,8 @@ CREATE TRIGGER run_created AFTER INSERT ON runs FOR EACH ROW WHEN (NEW.state = '
 CREATE TRIGGER run_queued AFTER UPDATE OF state ON runs FOR EACH ROW WHEN (NEW.state = 'queued' AND OLD.state <> 'queued') EXECUTE FUNCTION note_slot_change();
 CREATE TRIGGER run_left_slot AFTER UPDATE OF slot_no ON runs FOR EACH ROW WHEN (NEW.slot_no IS NULL AND OLD.slot_no IS NOT NULL) EXECUTE FUNCTION note_slot_change();
 
--- Whose turn it is among workspaces: those that are ready have a run that a worker can claim, and the one with the
+-- Whose turn it is among workspaces: those that are ready have a run that a worker can claim (one that kept its slot, or a
+-- queued one while a slot is free), and the one with the
 -- lowest pass comes first. See `claim` for how it grows.
 CREATE TABLE run_queues (
   workspace_id text COLLATE "C" PRIMARY KEY,
@@ -161,16 +163,25 @@ CALL make_tenant_table('run_queues', 'SELECT', 'SELECT, INSERT, UPDATE');
 
 -- A workspace that was not ready comes in at the pass of whoever is next, or later when it was ahead of it: who rests
 -- saves up nothing, and nobody gains by coming back again and again.
+CREATE FUNCTION make_ready(workspace_ids text[]) RETURNS void
+  LANGUAGE plpgsql SET search_path = public, pg_temp
+AS $$
+BEGIN
+  -- Under the rows' locks, for a claim may be about to say that there is nothing more. No new version of the row of one
+  -- that is ready.
+  WITH locked AS MATERIALIZED (
+    SELECT q.workspace_id, q.ready FROM run_queues q WHERE q.workspace_id = ANY (workspace_ids) ORDER BY q.workspace_id FOR NO KEY UPDATE)
+  INSERT INTO run_queues AS q (workspace_id, ready, pass)
+    SELECT w, true, coalesce((SELECT x.pass FROM run_queues x WHERE x.ready ORDER BY x.pass LIMIT 1), (SELECT max(x.pass) FROM run_queues x), 0)
+      FROM unnest(workspace_ids) w WHERE NOT EXISTS (SELECT FROM locked l WHERE l.workspace_id = w AND l.ready) ORDER BY w COLLATE "C"
+    ON CONFLICT (workspace_id) DO UPDATE SET ready = true, pass = CASE WHEN q.ready THEN q.pass ELSE greatest(q.pass, excluded.pass) END;
+END
+$$;
+
 CREATE FUNCTION note_run_ready() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
 AS $$
 BEGIN
-  -- Under the row's lock, for a claim may be about to say that there is nothing more. No new version of the row for each
-  -- of many runs that become ready together.
-  PERFORM 1 FROM run_queues q WHERE q.workspace_id = NEW.workspace_id AND q.ready FOR NO KEY UPDATE;
-  IF FOUND THEN RETURN NULL; END IF;
-  INSERT INTO run_queues AS q (workspace_id, ready, pass)
-    VALUES (NEW.workspace_id, true, coalesce((SELECT x.pass FROM run_queues x WHERE x.ready ORDER BY x.pass LIMIT 1), (SELECT max(x.pass) FROM run_queues x), 0))
-    ON CONFLICT (workspace_id) DO UPDATE SET ready = true, pass = CASE WHEN q.ready THEN q.pass ELSE greatest(q.pass, excluded.pass) END;
+  PERFORM make_ready(ARRAY[NEW.workspace_id]);
   RETURN NULL;
 END
 $$;

@@ -219,7 +219,9 @@ BEGIN
   UPDATE attempts a SET ended_at = moment, end_reason = x.state FROM unnest(ended) x WHERE a.workspace_id = x.workspace_id AND a.run_id = x.run_id AND a.epoch = x.epoch;
   UPDATE runs r SET state = 'ended', slot_no = NULL, lease_until = NULL, ended_at = moment FROM unnest(ended) x WHERE r.workspace_id = x.workspace_id AND r.id = x.run_id;
   PERFORM append_events(array_agg(x.workspace_id), array_agg(x.task_id), array_agg('task.' || x.state), array_agg(x.data), true) FROM unnest(ended) x;
-  waiting := ARRAY(SELECT x.n FROM unnest(ended) x WHERE (SELECT true FROM runs r WHERE r.workspace_id = x.workspace_id AND r.state = 'queued' LIMIT 1));
+  -- Where the queue is ready what waits has a slot without this one.
+  waiting := ARRAY(SELECT x.n FROM unnest(ended) x WHERE (SELECT q.ready FROM run_queues q WHERE q.workspace_id = x.workspace_id) IS NOT TRUE
+    AND (SELECT true FROM runs r WHERE r.workspace_id = x.workspace_id AND r.state = 'queued' LIMIT 1));
   IF cardinality(waiting) > 0 THEN
     INSERT INTO outbox (workspace_id, topic, payload) SELECT x.workspace_id, 'slot.free', jsonb_build_object('task_id', x.task_id) FROM unnest(ended) x WHERE x.n = ANY (waiting);
   END IF;
@@ -265,11 +267,10 @@ END
 $$;
 GRANT EXECUTE ON FUNCTION park_run TO guildhall_app;
 
--- Gives free slots to queued runs of up to `at_most` workspaces in which something changed, the earliest changes first.
--- The workspace's row serialises its slots; one that another process is serving is passed over, not waited for. After a
--- limit was lowered nothing starts until fewer run.
+-- Looks in up to `at_most` workspaces in which something changed, the earliest changes first, and makes those ready that
+-- have a queued run and a slot for it. One that another process is looking at is passed over, not waited for. -> how many are ready
 -- Plans are kept per connection, also those of when the tables were small; so only ones that follow an index are made.
-CREATE FUNCTION admit_runs(at_most int) RETURNS int
+CREATE FUNCTION open_queues(at_most int) RETURNS int
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
   SET plan_cache_mode = force_generic_plan SET enable_hashjoin = off SET enable_mergejoin = off
 AS $$
@@ -277,10 +278,9 @@ DECLARE
   looked_at text[] := '{}';
   changed text[];
   served text[];
-  passed_over text[];
+  startable text[];
   has_more boolean := true;
-  admitted int;
-  given int := 0;
+  opened int := 0;
 BEGIN
   WHILE has_more LOOP
     -- Takes out all changes that are there now, unless it is a flood. What happens from here on leaves a change of its own,
@@ -297,46 +297,34 @@ BEGIN
     looked_at := looked_at || changed;
     has_more := has_more AND cardinality(looked_at) < at_most;
     CONTINUE WHEN served IS NULL;
-    WITH place AS MATERIALIZED (
-      SELECT w.workspace_id, l.slots, u.used, (SELECT count(*) FROM (SELECT FROM runs r WHERE r.workspace_id = w.workspace_id AND r.state = 'queued'
-            LIMIT greatest(0, l.slots - cardinality(u.used))) q) AS waiting
-        FROM unnest(served) w(workspace_id) CROSS JOIN LATERAL (SELECT least(coalesce((SELECT x.amount FROM limits x
-            WHERE x.workspace_id = w.workspace_id AND x.meter = 'concurrent_tasks' AND x.level = 'workspace' AND x.scope_id = w.workspace_id ORDER BY x.version DESC LIMIT 1), 256), 256)::int AS slots OFFSET 0) l
-          CROSS JOIN LATERAL (SELECT ARRAY(SELECT r.slot_no FROM runs r WHERE r.workspace_id = w.workspace_id AND r.slot_no IS NOT NULL) AS used OFFSET 0) u),
-    -- Chosen once, whatever the plan: see claim.
-    chosen AS MATERIALIZED (
-      SELECT p.workspace_id, r.id, s.free[row_number() OVER (PARTITION BY p.workspace_id)] AS slot_no FROM place p
-        CROSS JOIN LATERAL (SELECT ARRAY(SELECT g FROM generate_series(1, p.slots) g WHERE g <> ALL (p.used) LIMIT p.waiting) AS free OFFSET 0) s
-        CROSS JOIN LATERAL (SELECT x.id FROM runs x WHERE x.workspace_id = p.workspace_id AND x.state = 'queued' ORDER BY x.turn_at, x.id LIMIT p.waiting FOR UPDATE SKIP LOCKED) r
-        WHERE p.waiting > 0),
-    taken AS (
-      UPDATE runs r SET state = 'admitted', slot_no = c.slot_no FROM chosen c WHERE r.workspace_id = c.workspace_id AND r.id = c.id RETURNING r.workspace_id)
-    SELECT (SELECT count(*) FROM taken), (SELECT array_agg(p.workspace_id) FROM place p LEFT JOIN (SELECT c.workspace_id, count(*) AS n FROM chosen c GROUP BY 1) c
-        ON c.workspace_id = p.workspace_id WHERE p.waiting > coalesce(c.n, 0))
-      INTO admitted, passed_over;
-    given := given + admitted;
-    -- Somebody has a queued run locked: who looks next finds it, if it is still queued then.
-    IF passed_over IS NOT NULL THEN INSERT INTO slot_changes (workspace_id) SELECT w FROM unnest(passed_over) w; END IF;
+    startable := ARRAY(SELECT w FROM unnest(served) w
+      WHERE (SELECT true FROM runs r WHERE r.workspace_id = w AND r.state = 'queued' LIMIT 1)
+        AND (SELECT count(*) FROM runs r WHERE r.workspace_id = w AND r.slot_no IS NOT NULL) < least(coalesce((SELECT x.amount FROM limits x
+            WHERE x.workspace_id = w AND x.meter = 'concurrent_tasks' AND x.level = 'workspace' AND x.scope_id = w ORDER BY x.version DESC LIMIT 1), 256), 256)::int);
+    CONTINUE WHEN cardinality(startable) = 0;
+    PERFORM make_ready(startable);
+    opened := opened + cardinality(startable);
   END LOOP;
-  RETURN given;
+  RETURN opened;
 END
 $$;
 
 CREATE TYPE claimed_run AS (workspace_id text, run_id text, task_id text, epoch int, queued_at timestamptz);
 
--- Gives out slots and leases admitted runs to a worker, one per token hash. The new epoch fences every earlier attempt.
+-- Leases runs to a worker, one per token hash: those that kept a slot, and queued ones with the slots that are free. The
+-- new epoch fences every earlier attempt. After a limit was lowered nothing queued starts until fewer run.
 -- The workspace with the lowest pass is next, and each claim adds to its pass
 --   (1 + its claimed runs) / the weight of its plan, in millionths; k of them k x claimed + k (k + 1) / 2.
 -- So of two that always have work, one whose plan weighs double starts double as often; and who has much running, for
 -- its runs are long, starts the less often for it. Every claim takes a workspace past the pass at which a newcomer comes
 -- in: with k others ready it waits for k claims at most, however many runs they have waiting. Claims that are made at
 -- the same time may each be one more.
--- weights: {plan: weight}, from 1. Slots are given out here, too, so that work which has just come needs no second transaction.
+-- weights: {plan: weight}, from 1. Queues are opened here, too, so that work which has just come needs no second transaction.
 -- slice_ms: agent time that is booked for each of them, milliseconds; NULL: none.
 -- brief: {agent, prompt, toolCallLimit, wallTimeLeftMs, startDelayMs}, all that a worker has to know of a run's
 -- first attempt without input files; NULL: there is more to read.
 -- agent_time: the answer of lease_agent_time for the first slice; NULL: the worker has to ask.
-CREATE FUNCTION claim(worker text, lease interval, token_hashes text[], weights jsonb, admit_at_most int, slice_ms bigint)
+CREATE FUNCTION claim(worker text, lease interval, token_hashes text[], weights jsonb, open_at_most int, slice_ms bigint)
   RETURNS TABLE (workspace_id text, run_id text, task_id text, epoch int, token_no int, has_parent boolean, brief json, agent_time jsonb)
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
   SET plan_cache_mode = force_generic_plan SET enable_hashjoin = off SET enable_mergejoin = off
@@ -350,7 +338,7 @@ DECLARE
   booked jsonb[];
   moment timestamptz;
 BEGIN
-  PERFORM admit_runs(admit_at_most);
+  PERFORM open_queues(open_at_most);
   LOOP
     wanted := coalesce(cardinality(token_hashes), 0) - cardinality(picked);
     EXIT WHEN wanted = 0;
@@ -364,30 +352,40 @@ BEGIN
       EXIT WHEN queues IS NULL;
     END IF;
     looked_at := looked_at || queues;
-    -- The queues are locked, so what is read of their runs from here on is not claimed by others. Each run has the pass at
+    -- The queues are locked, so what is read of their runs from here on is not claimed by others, nor their free slots
+    -- given out. Each run has the pass at
     -- which its queue comes to it; the lowest are what claiming one after the other would take, of a queue no more than
     -- double its share. Chosen before they are locked, and not joined to what is locked: a plan that has this on the inner side of a loop runs it again for each
     -- row, and passes over what it has just taken.
     WITH queue AS MATERIALIZED (
-      SELECT q.workspace_id, q.pass, (SELECT count(*) FILTER (WHERE r.state = 'claimed') FROM runs r WHERE r.workspace_id = q.workspace_id AND r.slot_no IS NOT NULL) AS running,
-          coalesce((SELECT (weights->>w.plan)::int FROM workspaces w WHERE w.workspace_id = q.workspace_id), 1) AS weight
-        FROM run_queues q WHERE q.workspace_id = ANY (queues)),
+      SELECT q.workspace_id, q.pass, u.running, cardinality(u.used) AS used, w.weight, l.slots, m.share, m.room,
+          CASE WHEN m.room > 0 THEN ARRAY(SELECT g FROM generate_series(1, least(l.slots, cardinality(u.used) + m.room)) g WHERE g <> ALL (u.used) LIMIT m.room) END AS free
+        FROM run_queues q
+          CROSS JOIN LATERAL (SELECT count(*) FILTER (WHERE r.state = 'claimed') AS running, coalesce(array_agg(r.slot_no), '{}') AS used FROM runs r WHERE r.workspace_id = q.workspace_id AND r.slot_no IS NOT NULL OFFSET 0) u
+          CROSS JOIN LATERAL (SELECT coalesce((SELECT (weights->>x.plan)::int FROM workspaces x WHERE x.workspace_id = q.workspace_id), 1) AS weight OFFSET 0) w
+          CROSS JOIN LATERAL (SELECT least(coalesce((SELECT x.amount FROM limits x
+            WHERE x.workspace_id = q.workspace_id AND x.meter = 'concurrent_tasks' AND x.level = 'workspace' AND x.scope_id = q.workspace_id ORDER BY x.version DESC LIMIT 1), 256), 256)::int AS slots OFFSET 0) l
+          CROSS JOIN LATERAL (SELECT s.share, least(s.share, greatest(0, l.slots - cardinality(u.used))) AS room FROM (SELECT least(wanted, 1 + 2 * w.weight * wanted / cardinality(queues)) AS share) s OFFSET 0) m
+        WHERE q.workspace_id = ANY (queues)),
     chosen AS MATERIALIZED (
-      SELECT q.workspace_id, c.id FROM queue q CROSS JOIN LATERAL (
-          SELECT x.id, row_number() OVER (ORDER BY x.turn_at, x.id) - 1 AS before FROM (
-            SELECT r.id, r.turn_at FROM runs r WHERE r.workspace_id = q.workspace_id AND r.state = 'admitted' ORDER BY r.turn_at, r.id
-              LIMIT least(wanted, 1 + 2 * q.weight * wanted / cardinality(queues))) x) c
+      SELECT q.workspace_id, c.id, c.state, coalesce(c.slot_no, q.free[c.new_slots]) AS slot_no FROM queue q CROSS JOIN LATERAL (
+          SELECT x.id, x.state, x.slot_no, row_number() OVER w - 1 AS before, count(*) FILTER (WHERE x.slot_no IS NULL) OVER w AS new_slots FROM (
+            (SELECT r.id, r.turn_at, r.state, r.slot_no FROM runs r WHERE r.workspace_id = q.workspace_id AND r.state = 'admitted' ORDER BY r.turn_at, r.id LIMIT q.share)
+            UNION ALL (SELECT r.id, r.turn_at, r.state, r.slot_no FROM runs r WHERE r.workspace_id = q.workspace_id AND r.state = 'queued' ORDER BY r.turn_at, r.id LIMIT q.room)
+            ORDER BY turn_at, id LIMIT q.share) x WINDOW w AS (ORDER BY x.turn_at, x.id)) c
         ORDER BY q.pass + 1000000 * (q.running * c.before + c.before * (c.before + 1) / 2) / q.weight, q.workspace_id, c.before LIMIT wanted),
     free AS MATERIALIZED (
-      SELECT c.workspace_id, r.id FROM chosen c CROSS JOIN LATERAL (
-        SELECT x.id, x.state FROM runs x WHERE x.workspace_id = c.workspace_id AND x.id = c.id FOR UPDATE SKIP LOCKED) r WHERE r.state = 'admitted'),
+      SELECT c.workspace_id, c.id, c.state, c.slot_no FROM chosen c CROSS JOIN LATERAL (
+        SELECT x.state FROM runs x WHERE x.workspace_id = c.workspace_id AND x.id = c.id FOR UPDATE SKIP LOCKED) r WHERE r.state = c.state),
     taken AS (
-      UPDATE runs r SET state = 'claimed', epoch = r.epoch + 1, worker_id = worker, lease_until = clock_now() + lease FROM free f
-        WHERE r.workspace_id = f.workspace_id AND r.id = f.id RETURNING r.workspace_id, r.id, r.task_id, r.epoch, r.queued_at),
+      UPDATE runs r SET state = 'claimed', slot_no = f.slot_no, epoch = r.epoch + 1, worker_id = worker, lease_until = clock_now() + lease FROM free f
+        WHERE r.workspace_id = f.workspace_id AND r.id = f.id RETURNING r.workspace_id, r.id, r.task_id, r.epoch, r.queued_at, f.state AS was),
     turned AS (
       UPDATE run_queues q SET pass = q.pass + 1000000 * (k.running * k.taken + k.taken * (k.taken + 1) / 2) / k.weight,
-          ready = (SELECT true FROM runs r WHERE r.workspace_id = q.workspace_id AND r.state = 'admitted' LIMIT 1 OFFSET k.taken) IS NOT NULL
-        FROM (SELECT u.*, (SELECT count(*) FROM taken t WHERE t.workspace_id = u.workspace_id) AS taken FROM queue u OFFSET 0) k WHERE q.workspace_id = k.workspace_id)
+          ready = (SELECT true FROM runs r WHERE r.workspace_id = q.workspace_id AND r.state = 'admitted' LIMIT 1 OFFSET k.taken - k.new_slots) IS NOT NULL
+            OR k.used + k.new_slots < k.slots AND (SELECT true FROM runs r WHERE r.workspace_id = q.workspace_id AND r.state = 'queued' LIMIT 1 OFFSET k.new_slots) IS NOT NULL
+        FROM (SELECT u.*, t.* FROM queue u CROSS JOIN LATERAL (SELECT count(*) AS taken, count(*) FILTER (WHERE x.was = 'queued') AS new_slots FROM taken x WHERE x.workspace_id = u.workspace_id) t OFFSET 0) k
+        WHERE q.workspace_id = k.workspace_id)
     SELECT array_agg(ROW(t.workspace_id, t.id, t.task_id, t.epoch, t.queued_at)::claimed_run) INTO taken_now FROM taken t;
     picked := picked || taken_now;
     -- Then nobody else was ready.
@@ -566,11 +564,11 @@ $$;
 CALL own_definer_functions();
 REVOKE EXECUTE ON PROCEDURE make_tenant_table, own_definer_functions FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION clock_now(), current_workspace() TO guildhall_app, guildhall_ledger, guildhall_platform, guildhall_definer;
-GRANT EXECUTE ON FUNCTION append_events(text[], text[], text[], jsonb[], boolean), book_first_slices(claimed_run[], bigint) TO guildhall_definer;
+GRANT EXECUTE ON FUNCTION make_ready(text[]), append_events(text[], text[], text[], jsonb[], boolean), book_first_slices(claimed_run[], bigint) TO guildhall_definer;
 GRANT EXECUTE ON FUNCTION append_event(text, text, text, jsonb), wake_run(text, text, int), end_task(text, text, text, text, text, jsonb) TO guildhall_app, guildhall_definer;
 GRANT EXECUTE ON FUNCTION append_audit(text, text, text, text, text, text), append_run_events(text, int, jsonb), record_step(text, int, int, text, text, jsonb, jsonb), lock_lease(text, int), finish_run(text, int, text, text, text, jsonb), park_run(text, int, text, jsonb, timestamptz, text), set_limit(text, text, text, bigint, text),
   budget_room(text, text, budget_key) TO guildhall_app;
 GRANT EXECUTE ON FUNCTION budget_room(text, text, budget_key) TO guildhall_definer;
 GRANT EXECUTE ON FUNCTION commit_spending(json, json, json), mark_dispatched(text, text, text), run_active(text, text, int, text), take_journal(text, text, int, text, text), lease_agent_time(text, text, int, int, bigint),
-  process_seen(text, text), reap_holds(interval, interval, int), admit_runs(int), claim(text, interval, text[], jsonb, int, bigint), finish_runs(json), heartbeat(text, interval, jsonb),
+  process_seen(text, text), reap_holds(interval, interval, int), open_queues(int), claim(text, interval, text[], jsonb, int, bigint), finish_runs(json), heartbeat(text, interval, jsonb),
   release_run(text, text, int, text), wake_due_runs(), wake_limited_runs() TO guildhall_ledger;

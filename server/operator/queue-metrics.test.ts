@@ -6,7 +6,7 @@ import { createTestDatabase } from "../test/database.ts";
 import { giveTask, openStage, openWorkspace, startWorker, taskReaches } from "../test/run-stage.ts";
 import { createQueuedRun, createTenant } from "../test/tenant.ts";
 import { reapRuns } from "../tasks/execution/jobs.ts";
-import { claimRuns, retryRun } from "../tasks/execution/run-claims.ts";
+import { claimRuns, openQueues, retryRun } from "../tasks/execution/run-claims.ts";
 import { addQueueMetrics, readQueueDepth } from "./queue-metrics.ts";
 import { createStartDelays } from "./start-delays.ts";
 
@@ -36,7 +36,7 @@ beforeEach(async () => {
 });
 
 it("each open run is counted once, by what it waits for, and the dead by themselves", async () => {
-  const tenant = await createTenant(admin, { concurrentTasks: 8 });
+  const tenant = await createTenant(admin, { concurrentTasks: 5 });
   const make = () => createQueuedRun(admin, tenant);
   const dead = await make();
   await admin.query("SELECT end_task($1, $2, 'failed', 'attempts_exhausted', NULL, '{}')", [
@@ -63,6 +63,7 @@ it("each open run is counted once, by what it waits for, and the dead by themsel
     [later.taskId],
   );
   await make();
+  await openQueues(db);
   expect((await readQueueDepth(db)).byState).toEqual({
     queued: 1,
     ready: 3,
@@ -85,7 +86,7 @@ it("each open run is counted once, by what it waits for, and the dead by themsel
   ])
     expect(lines).toContain(line);
   await admin.query(
-    "UPDATE runs SET queued_at = clock_now() - interval '30 seconds' WHERE state = 'admitted'",
+    "UPDATE runs SET queued_at = clock_now() - interval '30 seconds' WHERE state = 'queued'",
   );
   const late = await figures();
   expect(late).toContain("guildhall_workers_wanted 3");

@@ -28,14 +28,26 @@ const FRESH_MS = 5_000;
 /** Counting goes on to here: a count of more runs would last seconds, and change no decision. */
 const COUNTED_AT_MOST = 1_000_000;
 
+/** Of one workspace's queue `q` the runs that a worker could claim now, and since when the first of them is queued. */
+const readySql = `SELECT a.n AS admitted, w.n AS queued, least(a.since, CASE WHEN w.n > 0 THEN w.since END) AS since
+  FROM (SELECT count(*) FILTER (WHERE r.state = 'admitted') AS n, min(r.queued_at) FILTER (WHERE r.state = 'admitted') AS since, count(*) AS slots_used
+      FROM runs r WHERE r.workspace_id = q.workspace_id AND r.slot_no IS NOT NULL) a
+    CROSS JOIN LATERAL (SELECT (SELECT count(*) FROM (SELECT FROM runs r WHERE r.workspace_id = q.workspace_id AND r.state = 'queued'
+          LIMIT greatest(0, least(coalesce((SELECT l.amount FROM limits l WHERE l.workspace_id = q.workspace_id AND l.meter = 'concurrent_tasks' AND l.level = 'workspace'
+            ORDER BY l.version DESC LIMIT 1), 256), 256) - a.slots_used)) f) AS n,
+        (SELECT r.queued_at FROM runs r WHERE r.workspace_id = q.workspace_id AND r.state = 'queued' ORDER BY r.turn_at, r.id LIMIT 1) AS since) w`;
+
 /** Each part walks one partial index of open runs, so that it costs nothing for those that have ended. */
 const depthSql = `SELECT
-  (SELECT count(*) FROM (SELECT FROM runs WHERE state = 'queued' LIMIT ${COUNTED_AT_MOST}) q) AS queued,
+  greatest(0, queued.n - ready.queued) AS queued,
   (SELECT count(*) FROM runs WHERE state = 'claimed') AS running,
-  ready.n AS ready, ready.oldest_ms, parked.*,
+  ready.queued + ready.admitted AS ready, ready.oldest_ms, parked.*,
   (SELECT count(*) FROM tasks WHERE cause = 'attempts_exhausted') AS dead
 FROM
-  (SELECT count(*) AS n, coalesce(floor(extract(epoch FROM clock_now() - min(queued_at)) * 1000), 0)::bigint AS oldest_ms FROM runs WHERE state = 'admitted') ready,
+  (SELECT count(*) AS n FROM (SELECT FROM runs WHERE state = 'queued' LIMIT ${COUNTED_AT_MOST}) q) queued,
+  (SELECT coalesce(sum(r.queued), 0)::bigint AS queued, coalesce(sum(r.admitted), 0)::bigint AS admitted,
+      coalesce(floor(extract(epoch FROM clock_now() - min(r.since)) * 1000), 0)::bigint AS oldest_ms
+    FROM run_queues q CROSS JOIN LATERAL (${readySql}) r WHERE q.ready) ready,
   (SELECT count(*) FILTER (WHERE t.state = 'queued') AS delayed, count(*) FILTER (WHERE t.state = 'running') AS resting,
       count(*) FILTER (WHERE t.state = 'waiting') AS waiting, count(*) FILTER (WHERE t.state = 'paused') AS paused
     FROM runs r JOIN tasks t ON t.workspace_id = r.workspace_id AND t.id = r.task_id WHERE r.state = 'parked' AND r.wake_at IS NOT NULL) parked`;
@@ -143,7 +155,7 @@ export function addQueueMetrics(
   );
   figure(
     "guildhall_queue_oldest_ready_seconds",
-    "How long the run has waited that waits longest for a worker",
+    "How long the run has waited that waits longest for a worker, of those that are next in their workspaces",
     ({ oldestReadyMs }) => oldestReadyMs / 1_000,
   );
   figure(

@@ -49,14 +49,15 @@ const lost: readonly Rule[] = [
   },
   {
     law: "I1",
-    name: "a run queues only while no slot is free, or somebody is yet to look",
+    name: "a run queues only while no slot is free, or for a worker, or somebody is yet to look",
     counts: counted("runs WHERE state = 'queued'"),
     finds: `SELECT q.workspace_id, q.queued, q.slots, q.taken FROM (
         SELECT r.workspace_id, count(*) FILTER (WHERE r.state = 'queued') AS queued, count(r.slot_no) AS taken,
           least(coalesce((SELECT l.amount FROM limits l WHERE l.workspace_id = r.workspace_id AND l.meter = 'concurrent_tasks' AND l.level = 'workspace'
             ORDER BY l.version DESC LIMIT 1), 256), 256) AS slots
         FROM runs r WHERE r.state = 'queued' OR r.slot_no IS NOT NULL GROUP BY r.workspace_id) q
-      WHERE q.queued > 0 AND q.taken < q.slots AND NOT EXISTS (SELECT FROM slot_changes c WHERE c.workspace_id = q.workspace_id)`,
+      WHERE q.queued > 0 AND q.taken < q.slots AND NOT EXISTS (SELECT FROM slot_changes c WHERE c.workspace_id = q.workspace_id)
+        AND NOT EXISTS (SELECT FROM run_queues u WHERE u.workspace_id = q.workspace_id AND u.ready)`,
   },
   {
     law: "I1",

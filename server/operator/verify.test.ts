@@ -220,7 +220,7 @@ const corruptions: readonly [law: Law, rule: string, sql: string][] = [
     `UPDATE runs SET state = 'queued', ended_at = NULL WHERE id = '$ended.run'`,
   ],
   ["I1", "agree on who is working", `UPDATE tasks SET state = 'queued' WHERE id = '$working.task'`],
-  ["I1", "no slot is free", `DELETE FROM slot_changes`],
+  ["I1", "no slot is free", `DELETE FROM slot_changes; UPDATE run_queues SET ready = false`],
   [
     "I1",
     "in the queue of its workspace",

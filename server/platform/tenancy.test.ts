@@ -25,7 +25,6 @@ async function createWorkspace(id: string): Promise<void> {
 /** Functions with the rights of the definer role, each reviewed: it checks its own fence and names its workspace. */
 const reviewedDefiners = [
   "add_member",
-  "admit_runs",
   "check_limits",
   "claim",
   "collect_contents",
@@ -52,6 +51,7 @@ const reviewedDefiners = [
   "note_refused_requests",
   "note_run_ready",
   "open_calls_elsewhere",
+  "open_queues",
   "process_ended",
   "process_seen",
   "raise_alerts",

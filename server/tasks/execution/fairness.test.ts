@@ -4,7 +4,7 @@ import type { PlanName } from "../../ledger/plans.ts";
 import { createTestDatabase } from "../../test/database.ts";
 import { createQueuedRun, createTenant, type Tenant } from "../../test/tenant.ts";
 import { verify } from "../../operator/verify.ts";
-import { admitRuns, claimRuns, finishRun, releaseRun, type Claim } from "./run-claims.ts";
+import { claimRuns, finishRun, openQueues, releaseRun, type Claim } from "./run-claims.ts";
 
 const { db, admin } = await createTestDatabase();
 
@@ -12,10 +12,12 @@ beforeEach(async () => {
   await admin.query(
     "SELECT end_task(workspace_id, task_id, 'cancelled', NULL, NULL, '{}') FROM runs WHERE state <> 'ended'",
   );
+  // Finds nothing, so that no queue is ready any more.
+  await claimRuns(db, { workerId: "wrk_none", leaseMs: 1, atMost: 64 });
 });
 
-async function admitAll(): Promise<void> {
-  while ((await admitRuns(db)) > 0);
+async function openAllQueues(): Promise<void> {
+  while ((await openQueues(db)) > 0);
 }
 
 /** A workspace with so many runs waiting, of which as many as its slots allow can be claimed. */
@@ -25,7 +27,7 @@ async function withRuns(
 ): Promise<Tenant> {
   const tenant = await createTenant(admin, options);
   for (let n = 0; n < count; n++) await createQueuedRun(admin, tenant);
-  await admitAll();
+  await openAllQueues();
   return tenant;
 }
 
@@ -81,7 +83,7 @@ it("coming back again and again gains nothing over having much waiting", async (
     await end(claim);
     if (claim.workspaceId === back.workspaceId) {
       await createQueuedRun(admin, back);
-      await admitAll();
+      await openAllQueues();
     }
   }
   expect([given.get(steady.workspaceId), given.get(back.workspaceId)]).toEqual([32, 8]);
@@ -92,7 +94,7 @@ it("who rests saves nothing up", async () => {
   const steady = await withRuns(30);
   for (let n = 0; n < 21; n++) await end((await claimOne())!);
   for (let n = 0; n < 5; n++) await createQueuedRun(admin, rested);
-  await admitAll();
+  await openAllQueues();
   const tenants = [rested, steady].map((tenant) => ({ tenant, lasts: 0 }));
   expect(await shares(8, tenants)).toEqual([4, 4]);
 });
@@ -128,9 +130,9 @@ it("with k others ready a newcomer waits for k claims at most, whatever their pl
           }
         }
         for (const tenant of tenants) await createQueuedRun(admin, tenant);
-        await admitAll();
+        await openAllQueues();
         const { rows } = await admin.query<{ k: number }>(
-          "SELECT count(DISTINCT workspace_id)::int AS k FROM runs WHERE state = 'admitted'",
+          "SELECT count(*)::int AS k FROM run_queues WHERE ready",
         );
         const newcomer = await withRuns(2, { plan: ofNewcomer });
         let waited = 0;
@@ -161,6 +163,12 @@ it("within a workspace a level of priority is worth ten minutes of waiting, so n
   expect(order).toEqual([moreUrgent, early, urgent, late, low].map((run) => run.runId));
 });
 
+it("what is urgent goes before what could start already and only waits for a worker", async () => {
+  const tenant = await withRuns(3);
+  const urgent = await createQueuedRun(admin, tenant, { priority: 1 });
+  expect(await claimOne()).toMatchObject({ runId: urgent.runId });
+});
+
 /** Tasks with their runs as creating them leaves them, without the checks that take most of the time. */
 async function flood(tenant: Tenant, count: number): Promise<void> {
   await admin.query("SET session_replication_role = replica");
@@ -187,7 +195,7 @@ it("with 100,000 tasks of one workspace waiting, another one's starts with the n
   const flooding = await createTenant(admin, { concurrentTasks: 10 });
   await flood(flooding, 100_000);
   await admin.query("ANALYZE runs");
-  await admitAll();
+  await openAllQueues();
   const other = await withRuns(1);
   await admin.query("BEGIN");
   const { rows: claimed } = await admin.query<{ workspace_id: string }>(
@@ -235,7 +243,7 @@ it("whatever happens at once, no run is forgotten: what has a slot is claimed, a
             await creating;
             return;
           case "admit":
-            await admitRuns(db);
+            await openQueues(db);
             return;
           case "claim":
             held.push(
@@ -268,7 +276,7 @@ it("whatever happens at once, no run is forgotten: what has a slot is claimed, a
       for (const round of rounds) await Promise.all(round.map(perform));
       const results = await verify(db);
       expect(results.flatMap((result) => result.violations)).toEqual([]);
-      await admitAll();
+      await openAllQueues();
       while ((await claimOne()) !== undefined);
       const { rows: forgotten } = await admin.query(
         "SELECT state FROM runs WHERE state = 'admitted' AND workspace_id = ANY($1)",

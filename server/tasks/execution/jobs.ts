@@ -2,7 +2,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { modelPrices } from "../../gateway/request/prices.ts";
 import type { Db } from "../../platform/db.ts";
 import type { JobFailures } from "../../platform/job-failures.ts";
-import { admitRuns, retryRule } from "./run-claims.ts";
+import { openQueues, retryRule } from "./run-claims.ts";
 
 export type RunJobsConfig = {
   /** How long after its end a lease is taken back: by then its holder has stopped by its own, earlier deadline. */
@@ -66,15 +66,15 @@ export function wakeUnpricedRuns(db: Db, priced: readonly string[]): Promise<num
   ]);
 }
 
-/** Rounds of admission in a row, each with workspaces of its own; what is left then has the next turn. */
-const ADMISSION_ROUNDS = 50;
+/** Rounds in a row, each with workspaces of its own; what is left then has the next turn. */
+const OPENING_ROUNDS = 50;
 
-async function admitAll(db: Db): Promise<number> {
+async function openAllQueues(db: Db): Promise<number> {
   let all = 0;
-  for (let round = 0; round < ADMISSION_ROUNDS; round++) {
-    const given = await admitRuns(db);
-    if (given === 0) break;
-    all += given;
+  for (let round = 0; round < OPENING_ROUNDS; round++) {
+    const opened = await openQueues(db);
+    if (opened === 0) break;
+    all += opened;
   }
   return all;
 }
@@ -97,7 +97,7 @@ export function createRunJobs(deps: {
     wake_due_runs: () => wakeDueRuns(db),
     wake_limited_runs: () => wakeLimitedRuns(db),
     wake_unpriced_runs: () => wakeUnpricedRuns(db, pricedModels),
-    admit_runs: () => admitAll(db),
+    open_queues: () => openAllQueues(db),
   };
   const watched = Object.entries(jobs).map(([job, run]) => ({ run, attempt: failures.watch(job) }));
   const closed = new AbortController();

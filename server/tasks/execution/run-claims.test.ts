@@ -2,7 +2,7 @@ import pg from "pg";
 import { beforeEach, expect, it } from "vitest";
 import { createTestDatabase } from "../../test/database.ts";
 import { createQueuedRun, createTenant } from "../../test/tenant.ts";
-import { admitRuns, claimRuns, finishRun, releaseRun, type Claim } from "./run-claims.ts";
+import { claimRuns, finishRun, openQueues, releaseRun, type Claim } from "./run-claims.ts";
 import { loadRunTask } from "./run-task.ts";
 
 const { db, admin, ownerUrl } = await createTestDatabase();
@@ -13,11 +13,11 @@ beforeEach(async () => {
   );
 });
 
-/** A workspace of its own with so many runs that have their slots. -> its id */
-async function withAdmitted(count: number): Promise<string> {
+/** A workspace of its own with so many runs that can be claimed. -> its id */
+async function withReady(count: number): Promise<string> {
   const tenant = await createTenant(admin);
   for (let n = 0; n < count; n++) await createQueuedRun(admin, tenant);
-  await admitRuns(db);
+  await openQueues(db);
   return tenant.workspaceId;
 }
 
@@ -29,7 +29,7 @@ it.each(["go on", "end at once"])(
   "a workspace that comes anew waits for one run of each other workspace at most, also when claimed runs %s",
   async (how) => {
     const workspaces = 20;
-    for (let n = 0; n < workspaces; n++) await withAdmitted(10);
+    for (let n = 0; n < workspaces; n++) await withReady(10);
 
     /** Claims one run. -> its workspace */
     async function next(): Promise<string> {
@@ -37,9 +37,9 @@ it.each(["go on", "end at once"])(
       if (how === "end at once") await finishRun(db, one!, { state: "succeeded", result: "" });
       return one!.workspaceId;
     }
-    // The first round is half over when the newcomer's task is admitted behind all the others.
+    // The first round is half over when the newcomer's task comes behind all the others.
     for (let n = 0; n < workspaces / 2; n++) await next();
-    const newcomer = await withAdmitted(1);
+    const newcomer = await withReady(1);
     const order: string[] = [];
     for (let n = 0; n <= workspaces; n++) order.push(await next());
     expect(order).toContain(newcomer);
@@ -48,7 +48,7 @@ it.each(["go on", "end at once"])(
 );
 
 it("one claim takes the oldest run of each workspace, then the second oldest of each", async () => {
-  const [a, b, c] = [await withAdmitted(3), await withAdmitted(2), await withAdmitted(1)];
+  const [a, b, c] = [await withReady(3), await withReady(2), await withReady(1)];
   const claimed = await claim(10);
   expect(claimed.map((one) => one.workspaceId)).toEqual([a, b, c, a, b, a]);
   const { rows } = await admin.query<{ id: string }>(
@@ -76,7 +76,7 @@ it.each([0, 1, 2, 8, 150])(
 );
 
 it("of claims at the same time none takes what another one takes, and none goes without while something is left", async () => {
-  await withAdmitted(8);
+  await withReady(8);
   const other = new pg.Client({ connectionString: ownerUrl });
   await other.connect();
   try {

@@ -47,11 +47,11 @@ type ClaimRow = {
 const weights = JSON.stringify(
   Object.fromEntries(Object.entries(plans).map(([name, plan]) => [name, plan.weight])),
 );
-/** Workspaces in which one transaction looks for free slots. */
-const ADMIT_AT_MOST = 64;
+/** Workspaces in which one transaction looks whether a run can start. */
+const OPEN_AT_MOST = 64;
 
 /**
- * Gives free slots to queued runs, then leases up to `atMost` admitted runs to the worker. `agentTimeSliceMs`: what is
+ * Leases up to `atMost` runs to the worker, queued ones with slots that are free. `agentTimeSliceMs`: what is
  * booked of agent time for each of them in the same transaction.
  */
 export async function claimRuns(
@@ -67,7 +67,7 @@ export async function claimRuns(
       claim.leaseMs,
       secrets.map((secret) => secret.hash),
       weights,
-      ADMIT_AT_MOST,
+      OPEN_AT_MOST,
       claim.agentTimeSliceMs ?? null,
     ],
   });
@@ -89,14 +89,14 @@ export async function claimRuns(
   });
 }
 
-/** Looks where something changed since the last time, in a bounded number of workspaces. -> how many queued runs got a slot */
-export async function admitRuns(db: Db): Promise<number> {
-  const [row] = await db.ledger<{ given: number }>({
-    name: "admit_runs",
-    text: "SELECT admit_runs($1) AS given",
-    values: [ADMIT_AT_MOST],
+/** Looks where something changed since the last time, in a bounded number of workspaces. -> how many have a run that can be claimed */
+export async function openQueues(db: Db): Promise<number> {
+  const [row] = await db.ledger<{ opened: number }>({
+    name: "open_queues",
+    text: "SELECT open_queues($1) AS opened",
+    values: [OPEN_AT_MOST],
   });
-  return row?.given ?? 0;
+  return row?.opened ?? 0;
 }
 
 /** Extends the leases that the worker still holds, all in one statement. -> the ids of those runs */

@@ -2,7 +2,7 @@ import { expect, it } from "vitest";
 import { createTestDatabase } from "../../test/database.ts";
 import { brokenLaws, eventsOf } from "../../test/run-stage.ts";
 import { createQueuedRun, createTenant, type Tenant } from "../../test/tenant.ts";
-import { admitRuns, claimRuns, type Claim } from "./run-claims.ts";
+import { claimRuns, openQueues, type Claim } from "./run-claims.ts";
 import { createRunEnds, type UnusedTime } from "./run-ends.ts";
 
 const database = await createTestDatabase();
@@ -119,7 +119,7 @@ it("a task with open children takes them with it, and a child wakes the parent t
   expect(await Promise.all(ending.map(endOf))).toEqual([true, true]);
   const { rows: woken } = await admin.query("SELECT state FROM runs WHERE id = $1", [waits.runId]);
   expect(woken).toEqual([{ state: "admitted" }]);
-  await admitRuns(db);
+  await openQueues(db);
   expect(await brokenLaws(database)).toEqual([]);
 });
 

@@ -9,7 +9,7 @@ import {
   createTenant,
   type Tenant,
 } from "../../test/tenant.ts";
-import { admitRuns } from "./run-claims.ts";
+import { claimRuns } from "./run-claims.ts";
 import { wakeDueRuns } from "./jobs.ts";
 
 const { db, admin, ownerUrl } = await createTestDatabase();
@@ -124,7 +124,8 @@ it("a parent that waits hands its slot to its child, and gets it back when the c
   const tenant = await createTenant(admin, { concurrentTasks: 1 });
   const parent = await createClaimedRun(admin, tenant);
   const child = await createQueuedRun(admin, tenant, { parentTaskId: parent.taskId });
-  await admitRuns(db);
+  const others = await claimRuns(db, { workerId: "wrk_test", leaseMs: 600_000, atMost: 50 });
+  expect(others.map((claim) => claim.runId)).not.toContain(child.runId);
   expect(await runState(child.runId)).toEqual({ state: "queued", slot_no: null });
   await db.withWorkspace(tenant.workspaceId, (tx) =>
     tx.query({

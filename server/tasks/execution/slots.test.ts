@@ -5,7 +5,7 @@ import { installClock, passTime } from "../../test/clock.ts";
 import { createTestDatabase } from "../../test/database.ts";
 import { createQueuedRun, createTenant, type Tenant } from "../../test/tenant.ts";
 import { reapRuns } from "./jobs.ts";
-import { admitRuns, claimRuns, type Claim } from "./run-claims.ts";
+import { claimRuns, type Claim } from "./run-claims.ts";
 
 const { db, admin } = await createTestDatabase();
 await installClock(admin);
@@ -51,24 +51,24 @@ const end = (tenant: Tenant, taskId: string) =>
 it("after a downgrade slots above the new number are not given out again, and those who have one keep it", async () => {
   const tenant = await createTenant(admin, { concurrentTasks: 5 });
   for (let n = 0; n < 12; n++) await createQueuedRun(admin, tenant);
-  await admitRuns(db);
+  await claim();
   const before = await slotsOf(tenant);
   expect(before.map((one) => one.slot)).toEqual([1, 2, 3, 4, 5]);
   await allow(tenant, 2);
-  await admitRuns(db);
+  await claim();
   expect(await slotsOf(tenant)).toEqual(before);
   // The lowest end first, so that only high ones are taken.
   for (const { taskId } of before.slice(0, 3)) {
     await end(tenant, taskId);
-    await admitRuns(db);
+    await claim();
   }
   expect((await slotsOf(tenant)).map((one) => one.slot)).toEqual([4, 5]);
   await end(tenant, before[3]!.taskId);
-  await admitRuns(db);
+  await claim();
   // One is free, and it is the lowest, not the one that was given back.
   expect((await slotsOf(tenant)).map((one) => one.slot)).toEqual([1, 5]);
   await end(tenant, before[4]!.taskId);
-  await admitRuns(db);
+  await claim();
   expect((await slotsOf(tenant)).map((one) => one.slot)).toEqual([1, 2]);
 });
 
@@ -93,7 +93,7 @@ it("whatever ends and whatever the limit does, a slot is given out only within t
           if (ended) await end(tenant, ended.taskId);
         }
         const before = await slotsOf(tenant);
-        await Promise.all([admitRuns(db), admitRuns(db)]);
+        await Promise.all([claim(2), claim()]);
         const after = await slotsOf(tenant);
         const kept = new Set(before.map((slot) => slot.taskId));
         for (const slot of after)
@@ -108,6 +108,7 @@ it("whatever ends and whatever the limit does, a slot is given out only within t
 it("the slot of a lost lease is given to nobody before the lease's end and the grace, and then first to the same run", async () => {
   const tenant = await createTenant(admin, { concurrentTasks: 1 });
   const lost = await createQueuedRun(admin, tenant);
+  await passMs(1);
   await createQueuedRun(admin, tenant);
   expect(await claim()).toHaveLength(1);
   const waits = async (): Promise<void> => {
@@ -129,6 +130,7 @@ it("the slot of a lost lease is given to nobody before the lease's end and the g
 it("the slot of a task that fails with its third lost lease is free only after that lease's end and the grace", async () => {
   const tenant = await createTenant(admin, { concurrentTasks: 1 });
   await createQueuedRun(admin, tenant);
+  await passMs(1);
   const next = await createQueuedRun(admin, tenant);
   for (let attempt = 1; attempt <= 3; attempt++) {
     expect(await claim()).toHaveLength(1);
@@ -144,6 +146,7 @@ it("the slot of a task that fails with its third lost lease is free only after t
 it("a waiting run gives its slot back, and one that waits for its child hands it over: with one slot both go on", async () => {
   const tenant = await createTenant(admin, { concurrentTasks: 1 });
   const parent = await createQueuedRun(admin, tenant);
+  await passMs(1);
   const other = await createQueuedRun(admin, tenant);
   const [first] = await claim();
   const child = await createQueuedRun(admin, tenant, { parentTaskId: parent.taskId });

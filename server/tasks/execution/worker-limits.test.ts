@@ -13,7 +13,7 @@ import {
   startWorker,
   taskReaches,
 } from "../../test/run-stage.ts";
-import { admitRuns } from "./run-claims.ts";
+import { claimRuns } from "./run-claims.ts";
 import { wakeLimitedRuns } from "./jobs.ts";
 
 const database = await createTestDatabase();
@@ -219,7 +219,7 @@ it("after the number of slots was lowered nothing starts until fewer run than th
   const tenant = await openWorkspace(database, { concurrentTasks: 3 });
   for (let n = 0; n < 4; n++) await giveTask(database, { stage, tenant, prompt });
   const withSlots = async (): Promise<number> => {
-    await admitRuns(db);
+    await claimRuns(db, { workerId: "wrk_test", leaseMs: 600_000, atMost: 4 });
     const { rows } = await admin.query<{ task_id: string }>(
       "SELECT task_id FROM runs WHERE workspace_id = $1 AND slot_no IS NOT NULL",
       [tenant.workspaceId],

@@ -2,7 +2,7 @@
 export type QueueLoad = {
   /** Runs that workers execute now. */
   running: number;
-  /** Runs that have a slot of their workspace and wait for a worker. Those without a slot are not helped by workers. */
+  /** Runs that wait for a worker alone: their workspace has a slot for them. Those without one are not helped by workers. */
   ready: number;
   /** How long the one that has waited longest has waited; milliseconds. */
   oldestReadyMs: number;
