@@ -6,7 +6,7 @@ const NEVER_MS = 600_000;
 
 /** A worker of so many places, whose claims find what they are told to when they are told. */
 function open(options: { places: number; pollMs?: number }) {
-  const asked: { atMost: number; find(found: number): Promise<void> }[] = [];
+  const asked: { atMost: number; find(found: number | undefined): Promise<void> }[] = [];
   let running = 0;
   const claims = createClaims({
     room: () => options.places - running,
@@ -16,7 +16,7 @@ function open(options: { places: number; pollMs?: number }) {
         asked.push({
           atMost,
           async find(found) {
-            running += found;
+            running += found ?? 0;
             resolve(found);
             await turn();
             await turn();
@@ -77,6 +77,23 @@ it("one claim is under way at a time, and the next one asks for the room that wa
   await asked[1]!.find(2);
   expect(sizes()).toEqual([64, 4, 22]);
   await asked[2]!.find(0);
+});
+
+it("after a claim that failed it asks for half as many at its next look, until one goes well", async () => {
+  const { claims, asked, ring, sizes } = open({ places: 64 });
+  claims.start();
+  await turn();
+  await asked[0]!.find(undefined);
+  expect(sizes()).toEqual([64]);
+  for (const n of [1, 2, 3, 4, 5, 6, 7]) {
+    await ring();
+    await asked[n]!.find(undefined);
+  }
+  expect(sizes()).toEqual([64, 32, 16, 8, 4, 2, 1, 1]);
+  await ring();
+  await asked[8]!.find(1);
+  expect(sizes().slice(8)).toEqual([1, 63]);
+  await asked[9]!.find(0);
 });
 
 it("without a bell it looks at intervals, and after its close not at all", async () => {

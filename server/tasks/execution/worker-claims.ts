@@ -19,13 +19,15 @@ export type Claims = {
  * asks for.
  */
 export function createClaims(options: {
-  /** Claims up to so many. -> how many it found. Never rejects. */
-  claim(atMost: number): Promise<number>;
+  /** Claims up to so many. -> how many it found, undefined when it failed. Never rejects. */
+  claim(atMost: number): Promise<number | undefined>;
   /** How many more runs may be executed. */
   room(): number;
   pollMs: number;
 }): Claims {
   let rung = false;
+  /** Fewer after a failure: what breaks may come with many only, and then they would go on breaking it together. */
+  let most = CLAIM_AT_MOST;
   let isOpen = false;
   let underWay: Promise<void> | undefined;
   let looking: NodeJS.Immediate | undefined;
@@ -34,13 +36,14 @@ export function createClaims(options: {
   async function claim(atMost: number): Promise<void> {
     rung = false;
     const found = await options.claim(atMost);
+    most = found === undefined ? Math.ceil(atMost / 2) : CLAIM_AT_MOST;
     if (found === atMost) rung = true;
   }
 
   function look(): void {
     looking = undefined;
     if (!isOpen || !rung || underWay !== undefined) return;
-    const atMost = Math.min(options.room(), CLAIM_AT_MOST);
+    const atMost = Math.min(options.room(), most);
     if (atMost < 1) return;
     underWay = claim(atMost).finally(() => {
       underWay = undefined;

@@ -70,11 +70,12 @@ export function createWorker(deps: WorkerDeps & { passOn?(): void }): Worker {
   const hasRoom = (): boolean => !drain.signal.aborted && runs.room() > 0;
   const room = createWaitingRoom(() => hasRoom() || drain.signal.aborted);
 
-  async function claim(atMost: number): Promise<number> {
+  async function claim(atMost: number): Promise<number | undefined> {
     const sentAtMs = clock.monotonicMs();
     const { leaseMs, agentTimeSliceMs } = config;
     const asked = { workerId: id, leaseMs, atMost, agentTimeSliceMs };
-    const claimed = (await attempt("claim", () => claimRuns(db, asked))) ?? [];
+    const claimed = await attempt("claim", () => claimRuns(db, asked));
+    if (claimed === undefined) return undefined;
     for (const one of claimed) runs.begin(one, sentAtMs);
     if (claimed.length === atMost && !hasRoom()) passOn();
     return claimed.length;
