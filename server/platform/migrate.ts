@@ -28,6 +28,15 @@ export type MigrateOptions = {
 
 const FOLDER = new URL("../migrations/", import.meta.url);
 const LOGIN_ROLES: readonly DbRole[] = ["guildhall_app", "guildhall_ledger", "guildhall_platform"];
+/**
+ * How long a process that was stopped or cut off in the middle of a transaction keeps its locks. A worker extends the
+ * leases of all its runs with one statement, which waits for whoever has one of them locked: so well below a lease.
+ */
+const IDLE_TIMEOUT: Readonly<Record<DbRole, string>> = {
+  guildhall_app: "3s",
+  guildhall_ledger: "3s",
+  guildhall_platform: "15s",
+};
 /** One lock for all migrators of a database: two processes that start together must not both migrate. */
 const MIGRATION_LOCK = 7_119_408_231;
 /** Who waits for a lock of a table keeps all others waiting behind itself: less than their statements may take. */
@@ -142,7 +151,9 @@ async function ensureRoles(
     await client.query(`ALTER ROLE ${role} SET jit = off`);
     // Prisma writes times without a zone and drops the zone that it reads, which is right in UTC only.
     await client.query(`ALTER ROLE ${role} SET timezone = 'UTC'`);
-    await client.query(`ALTER ROLE ${role} SET idle_in_transaction_session_timeout = '15s'`);
+    await client.query(
+      `ALTER ROLE ${role} SET idle_in_transaction_session_timeout = '${IDLE_TIMEOUT[role]}'`,
+    );
   }
   await client.query("GRANT guildhall_definer TO CURRENT_USER WITH SET TRUE");
 }

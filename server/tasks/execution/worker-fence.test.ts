@@ -1,4 +1,6 @@
 import { createServer, connect, type AddressInfo, type Socket } from "node:net";
+import { setTimeout as delay } from "node:timers/promises";
+import pg from "pg";
 import { expect, it, onTestFinished } from "vitest";
 import { createDb } from "../../platform/db.ts";
 import { createLogger } from "../../platform/log.ts";
@@ -111,6 +113,37 @@ it("an attempt whose run was given to another one can write nothing: no step, no
   });
   expect(answer.status).toBe(401);
   expect(stage.simulator.meter.report().totals.calls).toBe(0);
+});
+
+it("a process that is stopped in the middle of a cancel costs no other run its lease", async () => {
+  const stage = await openStage(database);
+  const [stuck, other] = [await openWorkspace(database), await openWorkspace(database)];
+  const { taskId } = await giveTask(database, { stage, tenant: stuck, prompt });
+  await giveTask(database, { stage, tenant: other, prompt });
+  const { runtime, contexts } = idleRuntime();
+  // The defaults of the product: what is stopped must let go of its locks well within a lease.
+  startWorker(stage, {
+    runtimeFor: () => runtime,
+    config: { leaseMs: 8_000, heartbeatMs: 2_000 },
+  });
+  await eventually(() => expect(contexts).toHaveLength(2));
+  const url = new URL(ownerUrl);
+  url.username = "guildhall_app";
+  url.password = testPasswordOf("guildhall_app");
+  const stopped = new pg.Client({ connectionString: url.href });
+  const letGo = new Promise((resolve) => stopped.once("end", resolve));
+  stopped.on("error", () => undefined);
+  await stopped.connect();
+  await stopped.query(`BEGIN; SET LOCAL app.workspace_id = '${stuck.workspaceId}'`);
+  await stopped.query(
+    "SELECT end_task(current_workspace(), $1, 'cancelled', 'requested', NULL, '{}')",
+    [taskId],
+  );
+  await letGo;
+  // Long enough for its lease to end, had it not been extended since.
+  await delay(6_000);
+  const ofOther = contexts.filter((ctx) => ctx.run.workspaceId === other.workspaceId);
+  expect(ofOther.map((ctx) => ctx.signal.aborted)).toEqual([false]);
 });
 
 it("one run is claimed once, however many workers ask at the same time", async () => {
