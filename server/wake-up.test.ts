@@ -2,6 +2,7 @@ import { afterAll, describe, expect, it } from "vitest";
 import { createLogger } from "./platform/log.ts";
 import { relayOutbox } from "./platform/outbox.ts";
 import { listDeadWakes } from "./platform/transport/dead-wakes.ts";
+import { noCounts, type Transport, type WakeListener } from "./platform/transport/transport.ts";
 import { Secret } from "./platform/secret.ts";
 import type { RunContext, Runtime } from "./runtimes/runtime.ts";
 import { createTestDatabase } from "./test/database.ts";
@@ -200,6 +201,44 @@ describe.each(transports.filter(([, here]) => here))("joined by %s", (name) => {
     expect(runOf(parent.taskId)?.signal.aborted).toBe(false);
     held.letGo();
   });
+});
+
+it("a full worker keeps one ring, however much it is told meanwhile", async () => {
+  const heard: WakeListener[] = [];
+  const transport: Transport = {
+    name: "postgres",
+    counts: noCounts(),
+    send: () => undefined,
+    flushed: () => Promise.resolve(),
+    listen(listener) {
+      heard.push(listener);
+      return { stop: () => Promise.resolve() };
+    },
+    isConnected: () => true,
+    close: () => Promise.resolve(),
+  };
+  let asked = 0;
+  let woken = 0;
+  let hasRoom = Promise.withResolvers<void>();
+  createWakeUp({ transport, db, log }).serve({
+    wake: () => (woken += 1),
+    hasRoom: () => false,
+    room() {
+      asked += 1;
+      return hasRoom.promise;
+    },
+    cancelled: () => undefined,
+  });
+  const ring = () => heard[0]!.ready({ kind: "run_ready", taskIds: ["task_1"] });
+  const told = Array.from({ length: 1_000 }, ring);
+  expect([asked, woken]).toEqual([1, 0]);
+  hasRoom.resolve();
+  await Promise.all(told);
+  expect(woken).toBe(1);
+  hasRoom = Promise.withResolvers();
+  hasRoom.resolve();
+  await ring();
+  expect([asked, woken]).toEqual([2, 2]);
 });
 
 it("an outbox row that fits no schema is put away with its reason, once, and its neighbours are heeded", async () => {

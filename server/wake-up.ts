@@ -127,11 +127,15 @@ export function createWakeUp(options: {
     },
     serve(worker) {
       local = worker;
+      // What comes while there is no room is one ring: a worker that is full for an hour must not keep all it was told.
+      let waiting: Promise<void> | undefined;
+      async function wakeWithRoom(): Promise<void> {
+        await worker.room();
+        waiting = undefined;
+        worker.wake();
+      }
       const listening = transport.listen({
-        async ready() {
-          await worker.room();
-          worker.wake();
-        },
+        ready: () => (waiting ??= wakeWithRoom()),
         ended({ taskIds }) {
           for (const taskId of taskIds) worker.cancelled(taskId);
         },
