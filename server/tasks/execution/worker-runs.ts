@@ -14,6 +14,8 @@ export type WorkerConfig = {
   pollMs: number;
   agentTimeSliceMs: number;
   retryBackoffMs?: number;
+  /** How often it looks for folders of runs that are over; an hour when absent. */
+  sweepMs?: number;
 };
 
 export type WorkerDeps = Omit<RunExecutionDeps, "agentTimeSliceMs" | "retryBackoffMs" | "ends"> & {

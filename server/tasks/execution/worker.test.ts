@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { expect, it } from "vitest";
 import type { Db } from "../../platform/db.ts";
+import type { Runtime } from "../../runtimes/runtime.ts";
 import { createTestDatabase } from "../../test/database.ts";
 import {
   brokenLaws,
@@ -112,6 +113,25 @@ it("a run's folder is gone once the run is over, and what it wrote is in the fil
   const written = await text(await stage.files.open({ workspaceId, sha256: report!.sha256 }));
   expect(Buffer.byteLength(written)).toBe(report!.size);
   expect(written).toContain("sales.csv");
+});
+
+it("the folder of a run that ended on another machine is swept up without a restart", async () => {
+  const stage = await openStage(database);
+  const tenant = await openWorkspace(database);
+  const { taskId, runId } = await giveTask(database, { stage, tenant, prompt: "x" });
+  const reason = { kind: "question", question_id: "q", question: "?" } as const;
+  const parks: Runtime = {
+    run: () => Promise.resolve({ status: "parked", state: "waiting", reason }),
+  };
+  startWorker(stage, { runtimeFor: () => parks, config: { sweepMs: 50 } });
+  await taskReaches(database, taskId, "waiting");
+  const folder = runFolderPath(stage.dataDir, { workspaceId: tenant.workspaceId, runId });
+  await stat(folder);
+  await admin.query(
+    "SELECT end_task(workspace_id, id, 'succeeded', NULL, '', '{}') FROM tasks WHERE id = $1",
+    [taskId],
+  );
+  await eventually(() => expect(stat(folder)).rejects.toThrow("ENOENT"));
 });
 
 it("an input that is missing from the file store fails its own task, and nobody else's", async () => {

@@ -32,13 +32,22 @@ export type Worker = {
 
 /** After the drain: time to hand the last runs over. */
 const LAST_WRITES_MS = 5_000;
-/** Removes what runs that are over left on the disk when their worker died. */
+const SWEEP_MS = 3_600_000;
+
+/** Removes what runs that are over left on this disk: their worker died, or they ended on another machine. */
 async function sweepRunFolders({ db, dataDir, log }: WorkerDeps): Promise<void> {
   try {
     for (const run of await listRunFolders(dataDir))
       if (await isRunOver(db, run)) await removeRunFolder(dataDir, run);
   } catch (error) {
     log.warn({ err: error }, "old run folders were not removed");
+  }
+}
+
+async function sweepLoop(deps: WorkerDeps, signal: AbortSignal): Promise<void> {
+  while (!signal.aborted) {
+    await sweepRunFolders(deps);
+    await delay(deps.config.sweepMs ?? SWEEP_MS, undefined, { signal }).catch(() => undefined);
   }
 }
 
@@ -98,7 +107,7 @@ export function createWorker(deps: WorkerDeps & { passOn?(): void }): Worker {
     id,
     start() {
       claims.start();
-      loops = Promise.all([sweepRunFolders(deps), heartbeatLoop()]);
+      loops = Promise.all([sweepLoop(deps, closed.signal), heartbeatLoop()]);
     },
     wake: claims.ring,
     cancelled: (taskOrRunId) =>
