@@ -132,6 +132,15 @@ test("a task that waits for its start can be cancelled", async () => {
   expect(await wakeDueRuns(db)).toBe(0);
 });
 
+test.each(["0000-01-01T00:00:00Z", "0001-01-01T00:00:00+10:00", "2020-01-01T00:00:00-23:00"])(
+  "the start %s, which Postgres would not read, is in the past like any other",
+  async (start_after) => {
+    const task = await create(await api.caller(), { start_after });
+    expect(Date.parse(task.start_after!)).toBeLessThan(Date.now());
+    expect((await claim()).map(({ taskId }) => taskId)).toContain(task.id);
+  },
+);
+
 test.each([
   "tomorrow",
   "2027-01-01",

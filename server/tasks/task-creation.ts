@@ -43,10 +43,16 @@ function titleOf(prompt: string): string {
 
 const YEAR_MS = 365 * 24 * 3_600_000;
 
-/** Who means the past means now; who means a far year has mistyped it. */
-function requireSoon(startAfter: string | undefined): void {
-  if (startAfter !== undefined && Date.parse(startAfter) > Date.now() + YEAR_MS)
+/**
+ * Who means the past means now; who means a far year has mistyped it. In UTC and not before 1970, for Postgres has
+ * neither the year 0 nor all the zones that the format allows.
+ */
+function startOf(startAfter: string | undefined): string | null {
+  if (startAfter === undefined) return null;
+  const startMs = Date.parse(startAfter);
+  if (startMs > Date.now() + YEAR_MS)
     throw validationFailed([{ field: "start_after", message: "must be within a year from now" }]);
+  return new Date(Math.max(0, startMs)).toISOString();
 }
 
 async function missing(tx: WorkspaceTx, found: InsertedTask): Promise<AppError> {
@@ -73,7 +79,6 @@ export async function createTask(
   },
 ): Promise<Task> {
   const { caller, body, parent = null, replayOf = null } = options;
-  requireSoon(body.start_after);
   const made: NewTask = {
     id: newId("task"),
     runId: newId("run"),
@@ -83,7 +88,7 @@ export async function createTask(
     uploadId: body.upload_id ?? null,
     parent,
     priority: body.priority ?? 0,
-    startAfter: body.start_after ?? null,
+    startAfter: startOf(body.start_after),
     replayOf,
     costLimitNanoUsd: body.limits?.cost_nano_usd ?? taskDefaults.costNanoUsd,
     wallTimeLimitMs: body.limits?.wall_time_ms ?? taskDefaults.wallTimeMs,

@@ -109,6 +109,14 @@ test("what the plan allows is never exceeded, neither for a while nor when the f
   expect((await rowOf(caller, "model_cost"))?.max).toBe(USD / 2);
 });
 
+test("the end may be told in any zone that the format allows", async () => {
+  const caller = await api.caller();
+  const until = inAnHour();
+  const west = `${new Date(Date.parse(until) - 23 * 3_600_000).toISOString().slice(0, -1)}-23:00`;
+  await put(caller, { ...budget, amount: 3 * USD, until: west });
+  expect((await rowOf(caller, "model_cost"))?.temporary).toMatchObject({ ends_at: until });
+});
+
 test("tasks, their calls, agents and keys have exceptions too; without a former limit there is none again", async () => {
   const caller = await api.caller();
   const { taskId } = await createQueuedRun(admin, caller, { costLimitNanoUsd: USD });

@@ -49,7 +49,8 @@ export async function noteTemporary(
         CASE WHEN $2 = 'workspace' THEN (SELECT l.amount FROM limits l WHERE l.workspace_id = current_workspace() AND l.meter = $1 AND l.level = $2 AND l.scope_id = $3 ORDER BY l.version DESC LIMIT 1) ELSE f.former END,
         $4::timestamptz FROM (SELECT ${FORMER} AS former) f
       ON CONFLICT (workspace_id, meter, level, scope_id) DO UPDATE SET ends_at = excluded.ends_at`,
-    values: [meter, level, scopeId, until],
+    // In UTC: the format allows zones that Postgres does not know.
+    values: [meter, level, scopeId, new Date(until).toISOString()],
   });
 }
 
