@@ -122,6 +122,24 @@ test("a store that cannot remove is asked again, and meanwhile the content is ne
   expect(await files()).toEqual([]);
 });
 
+test("one object that cannot be removed keeps no other one", async () => {
+  const disk = createLocalObjects({ root });
+  let refused: string | undefined;
+  const objects: typeof disk = {
+    ...disk,
+    remove(object) {
+      refused ??= object.object;
+      if (object.object === refused) return Promise.reject(new Error("it is locked"));
+      return disk.remove(object);
+    },
+  };
+  store = fileStoreOver(objects, { db, log, filesFolder: root });
+  for (const content of ["first", "second", "third"]) await put(content);
+  expect(await store.removeUnnamed({ graceMs: 0 })).toBe(2);
+  refused = "none";
+  expect(await store.removeUnnamed({ graceMs: 0 })).toBe(1);
+});
+
 test("what was counted and never arrived is counted no longer after the grace", async () => {
   const { workspaceId } = tenant;
   const wanted = [{ sha256: sha256Hex("never"), sizeBytes: 5 }];

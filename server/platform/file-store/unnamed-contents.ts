@@ -7,6 +7,8 @@ import type { ObjectStore } from "./object-store.ts";
 const GRACE_MS = 3_600_000;
 const PAGE = 2_000;
 const REMOVE_AT_ONCE = 200;
+/** So many failures in a row say that the store is away. Fewer are of single objects, which must not hold up the others. */
+const FAILURES_IN_A_ROW = 10;
 
 const pageSchema = z.object({
   taken_out: z.int(),
@@ -49,13 +51,17 @@ async function removeObjects({
       values: [REMOVE_AT_ONCE],
     });
     const gone: Removed[] = [];
-    try {
-      for (const entry of waiting) {
+    let failures = 0;
+    for (const entry of waiting) {
+      try {
         await objects.remove({ workspaceId: entry.workspace_id, object: entry.object });
         gone.push(entry);
+        failures = 0;
+      } catch (error) {
+        log.warn({ err: error }, "contents that nothing names wait for the file store");
+        failures += 1;
+        if (failures === FAILURES_IN_A_ROW) break;
       }
-    } catch (error) {
-      log.warn({ err: error }, "contents that nothing names wait for the file store");
     }
     if (gone.length > 0)
       await db.ledger({
@@ -63,7 +69,7 @@ async function removeObjects({
         values: [JSON.stringify(gone)],
       });
     removed += gone.length;
-    if (gone.length < REMOVE_AT_ONCE) return removed;
+    if (gone.length === 0 || waiting.length < REMOVE_AT_ONCE) return removed;
   }
 }
 
