@@ -247,4 +247,5 @@ CREATE TABLE idempotency_keys (
   created_at timestamptz NOT NULL DEFAULT clock_now(),
   PRIMARY KEY (workspace_id, principal, route, key)
 );
+CREATE INDEX idempotency_keys_age ON idempotency_keys (created_at);
 CALL make_tenant_table('idempotency_keys', 'SELECT, INSERT', '', 'SELECT, DELETE');

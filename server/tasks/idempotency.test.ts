@@ -108,6 +108,35 @@ test.each([
   expect(problem.errors?.[0]?.field).toBe("idempotency-key");
 });
 
+test("old answers are forgotten however many there are, in short statements that find them by their age", async () => {
+  const { workspaceId } = await api.caller();
+  await admin.query(
+    `INSERT INTO idempotency_keys (workspace_id, principal, route, key, request_hash, status, response, created_at)
+      SELECT $1, 'user:a', 'POST /v1/tasks', 'k' || g, '', 201, '{}', clock_now() - interval '2 days' FROM generate_series(1, 25000) g`,
+    [workspaceId],
+  );
+  const longest: number[] = [];
+  const counting = {
+    ...db,
+    withPlatform: ((work) =>
+      db.withPlatform((tx) =>
+        work({
+          async query(statement) {
+            const rows = await tx.query(statement);
+            longest.push(rows.length);
+            return rows as never;
+          },
+        }),
+      )) as typeof db.withPlatform,
+  };
+  expect(await forgetOldAnswers(counting)).toBe(25_000);
+  expect(Math.max(...longest)).toBe(10_000);
+  const { rows } = await admin.query<{ indexdef: string }>(
+    "SELECT indexdef FROM pg_indexes WHERE tablename = 'idempotency_keys'",
+  );
+  expect(rows.map((row) => row.indexdef).join()).toContain("(created_at)");
+});
+
 test("answers are forgotten after a day, not before", async () => {
   const caller = await api.caller();
   const first = taskSchema.parse(await (await post(caller.key, "old", body)).json());
