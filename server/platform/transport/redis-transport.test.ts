@@ -1,3 +1,5 @@
+import { once } from "node:events";
+import { type AddressInfo, connect, createServer } from "node:net";
 import { Queue } from "bullmq";
 import { afterAll, afterEach, describe, expect, it } from "vitest";
 import { hasRedis, startRedis } from "../../test/redis.ts";
@@ -102,6 +104,31 @@ describe.skipIf(!hasRedis)("Redis", async () => {
     await redis.client.config("SET", "maxmemory-policy", "noeviction");
     await redis.client.call("CLIENT", "KILL", "TYPE", "normal");
     await expect.poll(() => transport.isConnected()).toBe(true);
+  });
+
+  it("one that says nothing more right after it was connected to holds up neither a send nor the end", async () => {
+    let asked = 0;
+    // The client asks what it is to know that it is there, and we to know whether it may be used.
+    const mute = createServer((client) => {
+      const server = connect(Number(new URL(redis.url).port), "127.0.0.1");
+      client.on("error", () => server.destroy()).on("close", () => server.destroy());
+      server.on("error", () => client.destroy()).on("close", () => client.destroy());
+      client.on("data", (data) => {
+        if (/\r\ninfo\r\n/i.test(data.toString())) asked += 1;
+        if (asked < 2) server.write(data);
+      });
+      server.on("data", (data) => asked < 2 && client.write(data));
+    });
+    await once(mute.listen(0, "127.0.0.1"), "listening");
+    const { port } = mute.address() as AddressInfo;
+    const url = `redis://127.0.0.1:${port}`;
+    const transport = createRedisTransport({ url, log, onDead: () => Promise.resolve() });
+    await expect.poll(() => asked).toBe(2);
+    transport.send({ kind: "run_ready", taskIds: [TASK] });
+    await transport.flushed();
+    expect(transport.counts).toMatchObject({ sent: 0, dropped: 1 });
+    await transport.close();
+    mute.close();
   });
 
   it("full it takes no wake, and the same processes use it again when there is room", async () => {

@@ -34,7 +34,7 @@ function createRedisSender(parts: RedisParts, counts: TransportCounts) {
   // A server may come back as another one, or with another configuration.
   async function look(): Promise<void> {
     try {
-      const unfit = unfitRedis(redisFacts(await client.info()));
+      const unfit = unfitRedis(redisFacts(await within(client.info(), REDIS_TIMEOUT_MS)));
       fit = unfit === undefined;
       if (unfit !== undefined)
         log.error({ err: unfit }, "Redis is not used until this is put right");
