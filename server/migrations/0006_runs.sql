@@ -67,7 +67,8 @@ DECLARE
   workspace text := current_workspace();
 BEGIN
   PERFORM 1 FROM steps s WHERE s.workspace_id = workspace AND s.run_id = run AND s.step_no = a_step_no AND s.epoch = an_epoch AND s.state = a_state AND s.body = a_body;
-  IF FOUND THEN RETURN 'repeated'; END IF;
+  -- Also then: with the step its caller writes what belongs to it, which a later attempt may have replaced.
+  IF FOUND THEN RETURN CASE WHEN append_run_events(run, an_epoch, '[]') IS NULL THEN 'stale' ELSE 'repeated' END; END IF;
   IF append_run_events(run, an_epoch, new_events) IS NULL THEN RETURN 'stale'; END IF;
   INSERT INTO steps AS s (workspace_id, run_id, step_no, epoch, kind, state, body, ended_at)
     VALUES (workspace, run, a_step_no, an_epoch, a_kind, a_state, a_body, CASE WHEN a_state <> 'started' THEN clock_now() END)

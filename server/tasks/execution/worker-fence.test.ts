@@ -8,6 +8,7 @@ import { systemClock } from "../../platform/clock.ts";
 import type { RunContext, Runtime } from "../../runtimes/runtime.ts";
 import { createTestDatabase } from "../../test/database.ts";
 import { testPasswordOf } from "../../test/postgres.ts";
+import { createContent } from "../../test/tenant.ts";
 import {
   brokenLaws,
   eventsOf,
@@ -113,6 +114,31 @@ it("an attempt whose run was given to another one can write nothing: no step, no
   });
   expect(answer.status).toBe(401);
   expect(stage.simulator.meter.report().totals.calls).toBe(0);
+});
+
+it("an attempt that repeats a step, for its answer was lost, does not take a later attempt's artifact back", async () => {
+  const stage = await openStage(database);
+  const tenant = await openWorkspace(database);
+  const { runId } = await giveTask(database, { stage, tenant, prompt, inputs });
+  const { runtime, contexts } = idleRuntime();
+  startWorker(stage, {
+    runtimeFor: () => runtime,
+    config: { heartbeatMs: 60_000, leaseMs: 120_000 },
+  });
+  await eventually(() => expect(contexts).toHaveLength(1));
+  const stale = contexts[0]!;
+  const wrote = await stale.folder.writeText("report.md", "old");
+  const body = { tool_use_id: "a", name: "x", input: {}, content: "", is_error: false };
+  const step = { kind: "tool", stepNo: 1, state: "done", body } as const;
+  await stale.record.saveStep({ step, events: [], wrote });
+  const later = await createContent(admin, tenant, 3);
+  await admin.query("UPDATE runs SET epoch = epoch + 1 WHERE id = $1", [runId]);
+  await admin.query("UPDATE artifacts SET sha256 = $2 WHERE run_id = $1", [runId, later]);
+  await expect(stale.record.saveStep({ step, events: [], wrote })).rejects.toMatchObject({
+    stop: { kind: "lost" },
+  });
+  const { rows } = await admin.query("SELECT sha256 FROM artifacts WHERE run_id = $1", [runId]);
+  expect(rows).toEqual([{ sha256: later }]);
 });
 
 it("a process that is stopped in the middle of a cancel costs no other run its lease", async () => {
