@@ -1,7 +1,9 @@
 import { expect, it } from "vitest";
 import { createTestDatabase } from "../../test/database.ts";
 import { createQueuedRun, createTenant } from "../../test/tenant.ts";
-import { reapRuns, wakeDueRuns, wakeLimitedRuns } from "./jobs.ts";
+import { createJobFailures } from "../../platform/job-failures.ts";
+import { createLogger } from "../../platform/log.ts";
+import { createRunJobs, reapRuns, wakeDueRuns, wakeLimitedRuns } from "./jobs.ts";
 
 const { db, admin } = await createTestDatabase();
 
@@ -114,4 +116,32 @@ it("leases that were lost at once are taken back in bounded rounds", async () =>
     run: { state: "claimed", slots: true, leaseUntil: PAST },
   });
   expect(await roundsOf(() => reapRuns(db, 0))).toEqual([200, 50]);
+});
+
+it("what stopped together goes on together: one look takes it all, however many statements that are", async () => {
+  const lost = await createMany({
+    count: 450,
+    task: { state: "running", parked: null },
+    run: { state: "claimed", slots: true, leaseUntil: PAST },
+  });
+  const due = await createMany({
+    count: 450,
+    task: { state: "waiting", parked: { kind: "question", question_id: "qst_1" } },
+    run: { state: "parked", slots: false, wakeAt: PAST },
+  });
+  const looked = Promise.withResolvers<void>();
+  const jobs = createRunJobs({
+    db,
+    config: { graceMs: 0, intervalMs: 600_000 },
+    onReady: looked.resolve,
+    failures: createJobFailures(createLogger({ level: "silent" })),
+  });
+  jobs.start();
+  await looked.promise;
+  await jobs.close();
+  const { rowCount } = await admin.query(
+    "SELECT 1 FROM runs WHERE workspace_id = ANY ($1) AND (state = 'claimed' OR wake_at IS NOT NULL)",
+    [[lost, due]],
+  );
+  expect(rowCount).toBe(0);
 });
