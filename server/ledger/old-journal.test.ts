@@ -26,10 +26,14 @@ async function runThatEnded(ago: string | null): Promise<string> {
       run.workspaceId,
       run.taskId,
     ]);
-    await admin.query(`UPDATE runs SET ended_at = clock_now() - $2::interval WHERE id = $1`, [
-      run.runId,
-      ago,
-    ]);
+    for (const [table, column, id] of [
+      ["runs", "ended_at", "id"],
+      ["journal", "created_at", "run_id"],
+    ])
+      await admin.query(
+        `UPDATE ${table} SET ${column} = clock_now() - $2::interval WHERE ${id} = $1`,
+        [run.runId, ago],
+      );
   }
   return run.runId;
 }
@@ -57,13 +61,13 @@ it("answers are forgotten three days after their run ended, not before and not w
   expect(await forgetOldJournal(db)).toBe(0);
 });
 
-it("a backlog is forgotten in parts, and the parts add up to all of it", async () => {
+it("a backlog of more than a round took once is forgotten in parts, and the parts add up to all of it", async () => {
   const runId = await runThatEnded("4 days");
   await admin.query(
-    `INSERT INTO journal (workspace_id, run_id, request_hash, use_no, hold_id, body, taken_epoch)
-     SELECT workspace_id, run_id, request_hash, n, hold_id, body, taken_epoch FROM journal, generate_series(2, 1200) n WHERE run_id = $1`,
+    `INSERT INTO journal (workspace_id, run_id, request_hash, use_no, hold_id, body, taken_epoch, created_at)
+     SELECT workspace_id, run_id, request_hash, n, hold_id, body, taken_epoch, created_at FROM journal, generate_series(2, 10500) n WHERE run_id = $1`,
     [runId],
   );
-  expect(await forgetOldJournal(db)).toBe(1_200);
+  expect(await forgetOldJournal(db)).toBe(10_500);
   expect(await answersOf(runId)).toBe(0);
 });

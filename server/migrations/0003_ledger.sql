@@ -183,4 +183,6 @@ CREATE TABLE journal (
   created_at timestamptz NOT NULL DEFAULT clock_now(),
   PRIMARY KEY (workspace_id, run_id, request_hash, use_no)
 );
+-- To forget by age. Answers come in the order of their age, so it has a line for each hundred pages only.
+CREATE INDEX journal_age ON journal USING brin (created_at);
 CALL make_tenant_table('journal', 'SELECT', 'SELECT, INSERT, UPDATE', 'SELECT, DELETE');

@@ -47,3 +47,12 @@ it("two relays at once hand each row on once, together", async () => {
     Array.from({ length: 40 }, (_, n) => `row ${n}`).toSorted(),
   );
 });
+
+it("a look hands on all that is there, in order, however many transactions that are", async () => {
+  await admin.query(
+    "INSERT INTO outbox (workspace_id, topic, payload) SELECT $1, 'row ' || n, '{}' FROM generate_series(1, 1200) n",
+    [workspaceId],
+  );
+  await settled();
+  expect(await take()).toEqual(Array.from({ length: 1_200 }, (_, n) => `row ${n + 1}`));
+});

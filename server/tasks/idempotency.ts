@@ -4,6 +4,7 @@ import { faultPoint } from "../platform/fault-points.ts";
 import { validationFailed } from "../platform/http-errors.ts";
 import { sha256Hex } from "../platform/secret.ts";
 import { canonicalJson } from "../platform/storable-json.ts";
+import { untilFewer } from "../platform/until-fewer.ts";
 import type { Caller } from "./caller.ts";
 
 /** A POST that may be repeated without a second effect. Scoped to who sent it and to the route. */
@@ -88,18 +89,16 @@ export async function once<Answer>(
 const FORGET_AT_ONCE = 10_000;
 
 /** Forgets answers that are older than a day. -> how many */
-export async function forgetOldAnswers(db: Db): Promise<number> {
-  let forgotten = 0;
-  for (;;) {
-    const rows = await db.withPlatform((tx) =>
-      tx.query({
+export function forgetOldAnswers(db: Db): Promise<number> {
+  return untilFewer({ atMost: FORGET_AT_ONCE, times: Infinity }, () =>
+    db.withPlatform(async (tx) => {
+      const rows = await tx.query({
         text: `DELETE FROM idempotency_keys WHERE ctid = ANY (ARRAY(
             SELECT ctid FROM idempotency_keys WHERE created_at < clock_now() - interval '1 day' ORDER BY created_at LIMIT $1))
           RETURNING true AS gone`,
         values: [FORGET_AT_ONCE],
-      }),
-    );
-    forgotten += rows.length;
-    if (rows.length < FORGET_AT_ONCE) return forgotten;
-  }
+      });
+      return rows.length;
+    }),
+  );
 }

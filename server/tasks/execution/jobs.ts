@@ -2,6 +2,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { modelPrices } from "../../gateway/request/prices.ts";
 import type { Db } from "../../platform/db.ts";
 import type { JobFailures } from "../../platform/job-failures.ts";
+import { untilFewer } from "../../platform/until-fewer.ts";
 import { openQueues, retryRule } from "./run-claims.ts";
 
 export type RunJobsConfig = {
@@ -79,20 +80,11 @@ async function openAllQueues(db: Db): Promise<number> {
   return all;
 }
 
-/** What one statement takes at most (see 0006 and 0014); who finds so many goes on at once. */
-const TAKEN_AT_MOST = 200;
-/** Statements in a row, so that a thousand runs that stopped together do not wait for each other's polls. */
-const STATEMENTS_AT_MOST = 20;
-
-async function untilFewer(job: () => Promise<number>): Promise<number> {
-  let all = 0;
-  for (let statement = 0; statement < STATEMENTS_AT_MOST; statement++) {
-    const taken = await job();
-    all += taken;
-    if (taken < TAKEN_AT_MOST) break;
-  }
-  return all;
-}
+/**
+ * What one statement takes at most (see 0006 and 0014), and statements in a row, so that a thousand runs that stopped
+ * together do not wait for each other's polls.
+ */
+const IN_ONE_LOOK = { atMost: 200, times: 20 };
 
 /**
  * What keeps runs moving that no worker holds. Safe to run in any number of processes: each job skips what another
@@ -106,10 +98,11 @@ export function createRunJobs(deps: {
 }): RunJobs {
   const { db, config, failures } = deps;
   const jobs: Record<string, () => Promise<number>> = {
-    reap_runs: () => untilFewer(() => reapRuns(db, config.graceMs, config.retryBackoffMs)),
+    reap_runs: () =>
+      untilFewer(IN_ONE_LOOK, () => reapRuns(db, config.graceMs, config.retryBackoffMs)),
     // Before the runs that wait for agent time are looked at.
-    return_cancelled_time: () => untilFewer(() => returnCancelledTime(db)),
-    wake_due_runs: () => untilFewer(() => wakeDueRuns(db)),
+    return_cancelled_time: () => untilFewer(IN_ONE_LOOK, () => returnCancelledTime(db)),
+    wake_due_runs: () => untilFewer(IN_ONE_LOOK, () => wakeDueRuns(db)),
     wake_limited_runs: () => wakeLimitedRuns(db),
     wake_unpriced_runs: () => wakeUnpricedRuns(db, pricedModels),
     open_queues: () => openAllQueues(db),
