@@ -155,6 +155,8 @@ CREATE TRIGGER run_left_slot AFTER UPDATE OF slot_no ON runs FOR EACH ROW WHEN (
 CREATE TABLE run_queues (
   workspace_id text COLLATE "C" PRIMARY KEY,
   ready boolean NOT NULL DEFAULT false,
+  -- When it last became so: what waited before waited for a slot.
+  ready_since timestamptz NOT NULL DEFAULT clock_now(),
   pass bigint NOT NULL
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 CREATE INDEX run_queues_ready ON run_queues (pass, workspace_id) WHERE ready;
@@ -174,7 +176,8 @@ BEGIN
   INSERT INTO run_queues AS q (workspace_id, ready, pass)
     SELECT w, true, coalesce((SELECT x.pass FROM run_queues x WHERE x.ready ORDER BY x.pass LIMIT 1), (SELECT max(x.pass) FROM run_queues x), 0)
       FROM unnest(workspace_ids) w WHERE NOT EXISTS (SELECT FROM locked l WHERE l.workspace_id = w AND l.ready) ORDER BY w COLLATE "C"
-    ON CONFLICT (workspace_id) DO UPDATE SET ready = true, pass = CASE WHEN q.ready THEN q.pass ELSE greatest(q.pass, excluded.pass) END;
+    ON CONFLICT (workspace_id) DO UPDATE SET ready = true, ready_since = CASE WHEN q.ready THEN q.ready_since ELSE excluded.ready_since END,
+      pass = CASE WHEN q.ready THEN q.pass ELSE greatest(q.pass, excluded.pass) END;
 END
 $$;
 

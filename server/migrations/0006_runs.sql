@@ -269,9 +269,10 @@ $$;
 GRANT EXECUTE ON FUNCTION park_run TO guildhall_app;
 
 -- Looks in up to `at_most` workspaces in which something changed, the earliest changes first, and makes those ready that
--- have a queued run and a slot for it. One that another process is looking at is passed over, not waited for. -> how many are ready
+-- have a queued run and a slot for it. One that another process is looking at is passed over, not waited for.
+-- -> in how many it looked, and how many of them are ready
 -- Plans are kept per connection, also those of when the tables were small; so only ones that follow an index are made.
-CREATE FUNCTION open_queues(at_most int) RETURNS int
+CREATE FUNCTION open_queues(at_most int, OUT looked int, OUT opened int)
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
   SET plan_cache_mode = force_generic_plan SET enable_hashjoin = off SET enable_mergejoin = off
 AS $$
@@ -281,8 +282,8 @@ DECLARE
   served text[];
   startable text[];
   has_more boolean := true;
-  opened int := 0;
 BEGIN
+  opened := 0;
   WHILE has_more LOOP
     -- Takes out all changes that are there now, unless it is a flood. What happens from here on leaves a change of its own,
     -- and what those that are gone have told of is seen by the next statement.
@@ -306,7 +307,7 @@ BEGIN
     PERFORM make_ready(startable);
     opened := opened + cardinality(startable);
   END LOOP;
-  RETURN opened;
+  looked := cardinality(looked_at);
 END
 $$;
 

@@ -88,9 +88,32 @@ it("each open run is counted once, by what it waits for, and the dead by themsel
   await admin.query(
     "UPDATE runs SET queued_at = clock_now() - interval '30 seconds' WHERE state = 'queued'",
   );
+  await admin.query("UPDATE run_queues SET ready_since = clock_now() - interval '1 hour'");
   const late = await figures();
   expect(late).toContain("guildhall_workers_wanted 3");
   expect(late).toContainEqual(expect.stringMatching(/^guildhall_queue_oldest_ready_seconds 3\d\./));
+});
+
+it("a run that waited for its slot is late only by what it then waits for a worker", async () => {
+  const tenant = await createTenant(admin, { concurrentTasks: 1 });
+  await createQueuedRun(admin, tenant);
+  const [first] = await claimRuns(db, { workerId: "wrk_test", leaseMs: 600_000, atMost: 1 });
+  await createQueuedRun(admin, tenant);
+  await admin.query(
+    "UPDATE runs SET queued_at = clock_now() - interval '1 hour' WHERE state = 'queued'",
+  );
+  await openQueues(db);
+  expect(await readQueueDepth(db)).toMatchObject({ byState: { queued: 1, ready: 0 } });
+  await admin.query("SELECT end_task($1, $2, 'succeeded', NULL, '', '{}')", [
+    tenant.workspaceId,
+    first!.taskId,
+  ]);
+  await openQueues(db);
+  const depth = await readQueueDepth(db);
+  expect(depth).toMatchObject({ byState: { queued: 0, ready: 1 } });
+  expect(depth.oldestReadyMs).toBeLessThan(60_000);
+  await admin.query("UPDATE run_queues SET ready_since = clock_now() - interval '30 seconds'");
+  expect((await readQueueDepth(db)).oldestReadyMs).toBeGreaterThan(29_000);
 });
 
 it("an empty queue wants nobody", async () => {

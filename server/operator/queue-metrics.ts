@@ -28,8 +28,11 @@ const FRESH_MS = 5_000;
 /** Counting goes on to here: a count of more runs would last seconds, and change no decision. */
 const COUNTED_AT_MOST = 1_000_000;
 
-/** Of one workspace's queue `q` the runs that a worker could claim now, and since when the first of them is queued. */
-const readySql = `SELECT a.n AS admitted, w.n AS queued, least(a.since, CASE WHEN w.n > 0 THEN w.since END) AS since
+/**
+ * Of one workspace's queue `q` the runs that a worker could claim now, and since when the first of them has waited for
+ * that: what it waited for a slot does not count.
+ */
+const readySql = `SELECT a.n AS admitted, w.n AS queued, least(a.since, CASE WHEN w.n > 0 THEN greatest(w.since, q.ready_since) END) AS since
   FROM (SELECT count(*) FILTER (WHERE r.state = 'admitted') AS n, min(r.queued_at) FILTER (WHERE r.state = 'admitted') AS since, count(*) AS slots_used
       FROM runs r WHERE r.workspace_id = q.workspace_id AND r.slot_no IS NOT NULL) a
     CROSS JOIN LATERAL (SELECT (SELECT count(*) FROM (SELECT FROM runs r WHERE r.workspace_id = q.workspace_id AND r.state = 'queued'

@@ -17,7 +17,7 @@ beforeEach(async () => {
 });
 
 async function openAllQueues(): Promise<void> {
-  while ((await openQueues(db)) > 0);
+  while ((await openQueues(db)).mayBeMore);
 }
 
 /** A workspace with so many runs waiting, of which as many as its slots allow can be claimed. */

@@ -145,3 +145,24 @@ it("what stopped together goes on together: one look takes it all, however many 
   );
   expect(rowCount).toBe(0);
 });
+
+it("who comes behind many workspaces that have no slot left is found in the same look", async () => {
+  for (let n = 0; n < 130; n++)
+    await createQueuedRun(admin, await createTenant(admin, { concurrentTasks: 0 }));
+  const newcomer = await createTenant(admin);
+  await createQueuedRun(admin, newcomer);
+  const looked = Promise.withResolvers<void>();
+  const jobs = createRunJobs({
+    db,
+    config: { graceMs: 0, intervalMs: 600_000 },
+    onReady: looked.resolve,
+    failures: createJobFailures(createLogger({ level: "silent" })),
+  });
+  jobs.start();
+  await looked.promise;
+  await jobs.close();
+  const { rows } = await admin.query("SELECT ready FROM run_queues WHERE workspace_id = $1", [
+    newcomer.workspaceId,
+  ]);
+  expect(rows).toEqual([{ ready: true }]);
+});

@@ -73,9 +73,9 @@ const OPENING_ROUNDS = 50;
 async function openAllQueues(db: Db): Promise<number> {
   let all = 0;
   for (let round = 0; round < OPENING_ROUNDS; round++) {
-    const opened = await openQueues(db);
-    if (opened === 0) break;
+    const { opened, mayBeMore } = await openQueues(db);
     all += opened;
+    if (!mayBeMore) break;
   }
   return all;
 }

@@ -89,14 +89,17 @@ export async function claimRuns(
   });
 }
 
-/** Looks where something changed since the last time, in a bounded number of workspaces. -> how many have a run that can be claimed */
-export async function openQueues(db: Db): Promise<number> {
-  const [row] = await db.ledger<{ opened: number }>({
+/**
+ * Looks where something changed since the last time, in a bounded number of workspaces. `opened`: how many of them have a run that
+ * can be claimed; `mayBeMore`: it looked in as many as it may.
+ */
+export async function openQueues(db: Db): Promise<{ opened: number; mayBeMore: boolean }> {
+  const [row] = await db.ledger<{ looked: number; opened: number }>({
     name: "open_queues",
-    text: "SELECT open_queues($1) AS opened",
+    text: "SELECT looked, opened FROM open_queues($1)",
     values: [OPEN_AT_MOST],
   });
-  return row?.opened ?? 0;
+  return { opened: row?.opened ?? 0, mayBeMore: row?.looked === OPEN_AT_MOST };
 }
 
 /** Extends the leases that the worker still holds, all in one statement. -> the ids of those runs */
