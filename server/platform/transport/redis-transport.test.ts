@@ -6,6 +6,7 @@ import { hasRedis, startRedis } from "../../test/redis.ts";
 import { AppError } from "../errors.ts";
 import { createLogger } from "../log.ts";
 import { checkRedis, redisFacts, unfitRedis } from "./redis-check.ts";
+import { names } from "./redis-client.ts";
 import { createRedisTransport } from "./redis-transport.ts";
 import type { DeadWake, Transport } from "./transport.ts";
 
@@ -129,6 +130,38 @@ describe.skipIf(!hasRedis)("Redis", async () => {
     expect(transport.counts).toMatchObject({ sent: 0, dropped: 1 });
     await transport.close();
     mute.close();
+  });
+
+  it("while all workers are full it keeps some wakes, and more once they have room again", async () => {
+    const { transport } = await connected(false);
+    const room = Promise.withResolvers<void>();
+    const rung: string[] = [];
+    const worker = createRedisTransport({ url: redis.url, log, onDead: () => Promise.resolve() });
+    open.push(worker);
+    worker.listen({
+      async ready({ taskIds }) {
+        await room.promise;
+        rung.push(...taskIds);
+      },
+      ended() {},
+    });
+    const idOf = (n: number): string => `task_${String(n).padStart(26, "0")}`;
+    const tell = async (from: number, times: number): Promise<void> => {
+      for (let n = 0; n < times; n++) {
+        const taskIds = Array.from({ length: 100 }, (_, k) => idOf(from + 100 * n + k));
+        transport.send({ kind: "run_ready", taskIds });
+        await transport.flushed();
+      }
+    };
+    await tell(0, 50);
+    const queue = new Queue(names.queue, { connection: redis.client, prefix: "guildhall" });
+    const waiting = async (): Promise<number> => queue.getWaitingCount();
+    expect(await waiting()).toBeGreaterThan(900);
+    expect(await waiting()).toBeLessThan(2_100);
+    room.resolve();
+    await expect.poll(waiting, { timeout: 20_000 }).toBe(0);
+    await tell(5_000, 1);
+    await expect.poll(() => rung.filter((id) => id >= idOf(5_000)).length).toBe(100);
   });
 
   it("full it takes no wake, and the same processes use it again when there is room", async () => {

@@ -16,6 +16,9 @@ import { createRedisReceiver } from "./redis-receiver.ts";
 import { type DeadWake, noCounts, type Transport, type TransportCounts } from "./transport.ts";
 import { type Wake, wakePayload } from "./wake.ts";
 
+/** So many jobs that wait are enough: whoever is rung looks until there is nothing more to find. */
+const ENOUGH_WAITING = 1_000;
+
 /** The sending half: a queue for work, a channel for the ends of tasks. */
 function createRedisSender(parts: RedisParts, counts: TransportCounts) {
   const { log, prefix, seldom } = parts;
@@ -30,6 +33,8 @@ function createRedisSender(parts: RedisParts, counts: TransportCounts) {
   queue.on("error", (error) => seldom(error, "Redis is away; tasks start by the poll"));
   let fit = false;
   let looking = Promise.resolve();
+  /** Jobs since somebody looked how many wait. */
+  let added = 0;
 
   // A server may come back as another one, or with another configuration.
   async function look(): Promise<void> {
@@ -50,6 +55,14 @@ function createRedisSender(parts: RedisParts, counts: TransportCounts) {
     fit = false;
   });
 
+  /** While all workers are full nobody takes a job, and each further one would lie in Redis to tell the same. */
+  async function enoughWait(): Promise<boolean> {
+    if (added < ENOUGH_WAITING) return false;
+    if ((await queue.getWaitingCount()) >= ENOUGH_WAITING) return true;
+    added = 0;
+    return false;
+  }
+
   async function hand(wakes: readonly Wake[]): Promise<void> {
     // One job an id, for each is work for one process.
     const jobs = wakes
@@ -58,7 +71,10 @@ function createRedisSender(parts: RedisParts, counts: TransportCounts) {
         wake.taskIds.length === 0 ? [wake] : wake.taskIds.map((id) => ({ ...wake, taskIds: [id] })),
       )
       .map((wake) => ({ name: names.job, data: wakePayload(wake, from) }));
-    if (jobs.length > 0) await queue.addBulk(jobs);
+    if (jobs.length > 0 && !(await enoughWait())) {
+      await queue.addBulk(jobs);
+      added += jobs.length;
+    }
     for (const wake of wakes)
       if (wake.kind === "task_ended")
         await client.publish(names.channel(prefix), JSON.stringify(wakePayload(wake, from)));
