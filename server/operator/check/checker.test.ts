@@ -5,7 +5,14 @@ import { createLedger } from "../../ledger/ledger.ts";
 import { systemClock } from "../../platform/clock.ts";
 import { createLogger } from "../../platform/log.ts";
 import { createTestDatabase } from "../../test/database.ts";
-import { type ClaimedRun, createClaimedRun, createTenant, limitTop } from "../../test/tenant.ts";
+import {
+  type ClaimedRun,
+  createClaimedRun,
+  createQueuedRun,
+  createTenant,
+  limitTop,
+  type Tenant,
+} from "../../test/tenant.ts";
 import type { Law } from "../rules.ts";
 import { createChecker } from "./checker.ts";
 
@@ -14,9 +21,10 @@ const ledger = createLedger({ db, processId: "wrk_checked" });
 const log = createLogger({ level: "silent" });
 const newChecker = () => createChecker({ db, clock: systemClock, log });
 
+let tenant: Tenant;
 let run: ClaimedRun;
 beforeEach(async () => {
-  const tenant = await createTenant(admin, { costLimitNanoUsd: 1_000_000 });
+  tenant = await createTenant(admin, { costLimitNanoUsd: 1_000_000 });
   const level = { level: "owner", scopeId: tenant.billingAccountId } as const;
   await limitTop(admin, { ...level, meter: "model_cost", amount: 900_000 });
   run = await createClaimedRun(admin, tenant);
@@ -129,6 +137,23 @@ it("a line that commits after the look is counted at the next one, though it is 
   await checker.run();
   await admin.query("COMMIT");
   expect(await brokenAfter(checker)).not.toContain("I4");
+});
+
+it("agent time that a claim books while somebody looks is counted at the next look", async () => {
+  const checker = newChecker();
+  await work();
+  await checker.run();
+  await createQueuedRun(admin, tenant);
+  await admin.query("BEGIN");
+  const { rows } = await admin.query<{ agent_time: object }>(
+    `SELECT agent_time FROM claim('wrk_1', interval '1 minute', '{hash}', '{}', 100, 15000)`,
+  );
+  expect(rows[0]?.agent_time).toMatchObject({ status: "granted" });
+  // Others commit meanwhile, so that the look knows of transactions behind the open one.
+  await ledger.processSeen("gateway");
+  await checker.run();
+  await admin.query("COMMIT");
+  expect(await brokenAfter(checker)).toEqual([]);
 });
 
 it("old rows are not read again: damage in them is left to the full check", async () => {
