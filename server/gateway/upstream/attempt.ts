@@ -45,23 +45,40 @@ const MAX_WHOLE_BYTES = 64 * 1024 * 1024;
 const MAX_ERROR_BYTES = 64 * 1024;
 
 /** Counts the calls whose client has gone and whose answer is still read for its charge. */
-export type Orphans = { adopt(watch: Watch): () => void };
+export type Orphans = { adopt(workspaceId: string, watch: Watch): () => void };
 
-/** At most `limit` answers are read on without a client; the one that exceeds it is given up at its held amount. */
+/**
+ * At most `limit` answers are read on without a client. Beyond it one is given up at its held amount: the last of the
+ * workspace that has most of them, so that nobody's absence makes the calls of others dearer.
+ */
 export function createOrphans(limit: number): Orphans {
+  const openOf = new Map<string, Set<Watch>>();
   let open = 0;
+
+  function leave(workspaceId: string, watch: Watch): void {
+    const own = openOf.get(workspaceId);
+    if (own?.delete(watch) !== true) return;
+    open -= 1;
+    if (own.size === 0) openOf.delete(workspaceId);
+  }
+
+  function giveOneUp(): void {
+    const [most] = [...openOf].toSorted(([, a], [, b]) => b.size - a.size);
+    if (most === undefined) return;
+    const [workspaceId, own] = most;
+    const last = [...own].at(-1);
+    if (last === undefined) return;
+    leave(workspaceId, last);
+    last.stop("abandoned");
+  }
+
   return {
-    adopt(watch) {
-      if (open >= limit) {
-        watch.stop("abandoned");
-        return () => {};
-      }
+    adopt(workspaceId, watch) {
+      const own = openOf.get(workspaceId) ?? new Set();
+      openOf.set(workspaceId, own.add(watch));
       open += 1;
-      let left = false;
-      return () => {
-        if (!left) open -= 1;
-        left = true;
-      };
+      if (open > limit) giveOneUp();
+      return () => leave(workspaceId, watch);
     },
   };
 }
@@ -294,7 +311,7 @@ export async function runAttempt(deps: AttemptDeps, attempt: Attempt): Promise<A
   });
   let release = (): void => {};
   const onGone = (): void => {
-    release = deps.orphans.adopt(watch);
+    release = deps.orphans.adopt(hold.workspaceId, watch);
   };
   client.gone.addEventListener("abort", onGone, { once: true });
   let answer: UpstreamAnswer | undefined;
