@@ -178,6 +178,18 @@ describe.each([true, false])("faults of the provider (stream: %s)", (stream) => 
     },
   );
 
+  test.each([
+    "Your credit balance is too low to access the Anthropic API.",
+    "You have reached your specified API usage limits.",
+  ])("a 400 about the installation's account is not the client's fault: %s", async (message) => {
+    const fault: Fault = { kind: "status", status: 400, message };
+    const { holds, response, text } = await callUnder(fault, { stream });
+    expect(response.status).toBe(502);
+    expect(JSON.parse(text)).toMatchObject({ error: { code: "provider_refused_installation" } });
+    expect(text).not.toContain(message);
+    expect(holds).toMatchObject([{ state: "SETTLED", posted: 0 }]);
+  });
+
   test("a gateway timeout at the provider may have been billed: charged as held", async () => {
     const { holds, response } = await callUnder({ kind: "status", status: 504 }, { stream });
     expect(response.status).toBe(504);

@@ -36,10 +36,14 @@ function messageIn(text: string): string | undefined {
   }
 }
 
+/** What the provider says of the account that pays, with a 400 as if the request were wrong. */
+const OF_THE_ACCOUNT = /credit balance is too low|specified API usage limits/i;
+
 /** The error that the client gets. Faults of the installation (its key, its account) are told apart from the client's. */
 function clientError(status: number, text: string, retryAfterMs: number | undefined): AppError {
   const message = messageIn(text);
-  if (status === 401 || status === 402 || status === 403)
+  const ofAccount = status === 400 && OF_THE_ACCOUNT.test(message ?? "");
+  if (status === 401 || status === 402 || status === 403 || ofAccount)
     return gatewayError({
       status: 502,
       code: "provider_refused_installation",
