@@ -1,7 +1,7 @@
 import type { IncomingMessage } from "node:http";
 import { addressKey } from "../platform/client-address.ts";
 import type { AppError } from "../platform/errors.ts";
-import type { QuotaState } from "../platform/rate-limit-headers.ts";
+import { type QuotaState, rateLimitFields } from "../platform/rate-limit-headers.ts";
 import { type RequestLimits, ruleOf, type Taken, waitOf } from "../platform/request-limits.ts";
 import type { Client } from "./client.ts";
 import { gatewayError } from "./errors.ts";
@@ -15,8 +15,8 @@ export type CallLimits = {
   failed(request: IncomingMessage): Promise<void>;
 };
 
-/** `end`: the connection is not worth keeping. */
-export type Refused = { error: AppError; end: boolean };
+/** `headers`: where the limit stands, and whether the connection is worth keeping. */
+export type Refused = { error: AppError; headers: Readonly<Record<string, string>> };
 
 /** Codes of a token that is not valid (any more), whoever sent it. */
 const TOKEN_REFUSED = new Set(["run_token_required", "run_not_active", "api_key_invalid"]);
@@ -43,7 +43,11 @@ export function createCallLimits(limits: RequestLimits): CallLimits {
 
   async function refuse(request: IncomingMessage, taken: NonNullable<Taken>): Promise<Refused> {
     const flood = limits.take("gateway_flood", keyOf(request));
-    return { error: tooMany(taken.state), end: flood?.allowed === false };
+    const headers = {
+      ...rateLimitFields([taken.state]),
+      ...(flood?.allowed === false ? { connection: "close" } : {}),
+    };
+    return { error: tooMany(taken.state), headers };
   }
 
   async function failed(request: IncomingMessage): Promise<void> {

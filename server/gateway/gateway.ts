@@ -278,7 +278,7 @@ async function letIn(
   const credential = credentialOf(request);
   const refused = await callLimits.check(request, credential?.secretHash);
   if (refused) {
-    client.fail(refused.error, refused.end ? { connection: "close" } : {});
+    client.fail(refused.error, refused.headers);
     return undefined;
   }
   if (credential === undefined) {

@@ -29,6 +29,8 @@ it("one token has a limit of calls; beyond it 429 in the protocol's shape, with 
   const answer = await post(url, { token: run.token, body: SMALL });
   expect(answer.status).toBe(429);
   expect(Number(answer.headers.get("retry-after"))).toBeGreaterThan(0);
+  expect(answer.headers.get("ratelimit-policy")).toBe('"gateway_token";q=2;w=60');
+  expect(answer.headers.get("ratelimit")).toMatch(/^"gateway_token";r=0;t=\d+$/);
   const body = (await answer.json()) as ErrorBody;
   expect(body).toMatchObject({
     type: "error",
