@@ -317,8 +317,9 @@ export function createGateway(deps: GatewayDeps): Gateway {
     if (handler === undefined) return client.fail(notFound());
     const caller = await letIn({ callLimits, checkKey: deps.checkKey }, { request, client });
     if (caller === undefined) return;
-    const body = await readBody(request);
+    const body = await readBody(request, shutdown.signal);
     if (body.status === "gone") return;
+    if (body.status === "stopped") return client.fail(stopping(), { connection: "close" });
     if (body.status === "refused") return client.fail(body.error, { connection: "close" });
     try {
       await liveness.ensure();

@@ -10,9 +10,11 @@ const MAX_OPEN_BYTES = 512 * 1024 * 1024;
 export type BodyResult =
   | { status: "read"; bytes: Buffer; release(): void }
   | { status: "refused"; error: AppError }
-  | { status: "gone" };
+  | { status: "gone" }
+  /** The gateway had to stop before the end of the body came. */
+  | { status: "stopped" };
 
-export type BodyReader = (request: IncomingMessage) => Promise<BodyResult>;
+export type BodyReader = (request: IncomingMessage, shutdown: AbortSignal) => Promise<BodyResult>;
 
 function headerFault(request: IncomingMessage): AppError | undefined {
   const encoding = request.headers["content-encoding"];
@@ -45,7 +47,7 @@ function busy(): AppError {
 export function createBodyReader(): BodyReader {
   let openBytes = 0;
 
-  return async function readBody(request) {
+  return async function readBody(request, shutdown) {
     const fault = headerFault(request);
     if (fault) return { status: "refused", error: fault };
     const announced = Number(request.headers["content-length"] ?? 0);
@@ -59,10 +61,12 @@ export function createBodyReader(): BodyReader {
     return new Promise<BodyResult>((resolve) => {
       const refuse = (result: BodyResult): void => {
         request.off("data", take);
+        shutdown.removeEventListener("abort", stop);
         release();
         resolve(result);
       };
       const gone = (): void => refuse({ status: "gone" });
+      const stop = (): void => refuse({ status: "stopped" });
       function take(chunk: Buffer): void {
         bytes += chunk.length;
         openBytes += chunk.length;
@@ -72,10 +76,13 @@ export function createBodyReader(): BodyReader {
       }
       function end(): void {
         request.off("error", gone).off("close", gone);
+        shutdown.removeEventListener("abort", stop);
         resolve({ status: "read", bytes: Buffer.concat(chunks), release });
       }
       // Listeners, not its iterator, which costs more than reading and parsing an ordinary request.
       request.on("data", take).once("end", end).once("error", gone).once("close", gone);
+      shutdown.addEventListener("abort", stop, { once: true });
+      if (shutdown.aborted) stop();
     });
   };
 }
