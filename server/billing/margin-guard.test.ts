@@ -1,6 +1,6 @@
 import { expect, it } from "vitest";
 import { verifyAudit } from "../audit/audit.ts";
-import { request } from "../ledger/fixture.ts";
+import { createKeySpender, request } from "../ledger/fixture.ts";
 import { createLedger } from "../ledger/ledger.ts";
 import { createLogger } from "../platform/log.ts";
 import { createTestDatabase } from "../test/database.ts";
@@ -219,4 +219,16 @@ it("tenants see why they are suspended, and nothing of what they cost", async ()
       tx.query({ text: "SELECT * FROM workspace_margins", values: [] }),
     ),
   ).rejects.toMatchObject({ code: "42501" });
+});
+
+it("what API keys spend is seen as soon as what runs spend", async () => {
+  const tenant = await createTenant(admin, { plan: "starter" });
+  const guard = guardWith(80);
+  await guard.measure();
+  const spender = await createKeySpender(admin, tenant);
+  const run = await createClaimedRun(admin, await createTenant(admin), bigTask);
+  const one = { ...call(run, 10 * USD), spender };
+  expect(await ledger.reserve(one)).toMatchObject({ status: "held" });
+  await guard.watch();
+  expect(await suspendedOf(tenant)).toBe("margin_guard");
 });

@@ -38,7 +38,7 @@ const termsOf = (meter: string): string =>
   `SELECT CASE WHEN x.is_overridden THEN x.override_amount ELSE x.included END AS included, x.overage FROM limit_terms x
         WHERE x.workspace_id = w.workspace_id AND x.meter = '${meter}' ORDER BY x.version DESC LIMIT 1`;
 
-/** `busyOnly` leaves what files take at what was measured last. */
+/** `busyOnly` leaves what files take at what was measured last. API keys spend without a run: those are seen by their holds. */
 export function readFigures(tx: Tx, busyOnly: boolean): Promise<FigureRow[]> {
   return tx.query<FigureRow>({
     name: busyOnly ? "margin_figures_busy" : "margin_figures",
@@ -57,7 +57,9 @@ export function readFigures(tx: Tx, busyOnly: boolean): Promise<FigureRow[]> {
       LEFT JOIN workspace_margins m ON m.workspace_id = w.workspace_id AND m.period = ${MONTH}
       ${
         busyOnly
-          ? "WHERE w.workspace_id IN (SELECT r.workspace_id FROM runs r WHERE r.state = 'claimed')"
+          ? `WHERE w.workspace_id IN (SELECT r.workspace_id FROM runs r WHERE r.state = 'claimed'
+              UNION SELECT h.workspace_id FROM holds h WHERE h.state IN ('HELD', 'DISPATCHED')
+              UNION SELECT h.workspace_id FROM holds h WHERE h.held_at > clock_now() - interval '10 seconds')`
           : "LEFT JOIN workspace_storage f ON f.workspace_id = w.workspace_id"
       }
       ORDER BY w.workspace_id`,
