@@ -273,15 +273,15 @@ DECLARE
   certain asked_hold[];
   a asked_hold;
 BEGIN
-  IF run_holds IS NOT NULL THEN asked := asked_by_runs(run_holds); END IF;
-  IF key_holds IS NOT NULL THEN asked := asked || asked_by_keys(key_holds); END IF;
-  PERFORM 1 FROM unnest(asked) x WHERE x.budget_ids IS NULL LIMIT 1;
-  IF FOUND THEN
-    PERFORM open_paths(array_agg(x.workspace_id), array_agg(coalesce(x.run_id, x.api_key_id)), 'model_cost') FROM unnest(asked) x WHERE x.budget_ids IS NULL;
+  -- A third time when the day turned meanwhile: the paths that were opened are those of yesterday then.
+  FOR i IN 1 .. 3 LOOP
     asked := NULL;
     IF run_holds IS NOT NULL THEN asked := asked_by_runs(run_holds); END IF;
     IF key_holds IS NOT NULL THEN asked := asked || asked_by_keys(key_holds); END IF;
-  END IF;
+    PERFORM 1 FROM unnest(asked) x WHERE x.budget_ids IS NULL LIMIT 1;
+    EXIT WHEN NOT FOUND;
+    PERFORM open_paths(array_agg(x.workspace_id), array_agg(coalesce(x.run_id, x.api_key_id)), 'model_cost') FROM unnest(asked) x WHERE x.budget_ids IS NULL;
+  END LOOP;
   IF settlements IS NOT NULL THEN
     ended := holds_to_end(settlements);
     RETURN QUERY SELECT x.hold_id, 'unchanged', NULL::int, NULL::bigint, NULL::int, NULL::bigint, to_jsonb(x.state) FROM unnest(ended) x WHERE x.new_state IS NULL;
@@ -366,7 +366,8 @@ AS $$
 DECLARE
   ids bigint[];
 BEGIN
-  FOR i IN 1 .. 2 LOOP
+  -- A third time when the day turned meanwhile.
+  FOR i IN 1 .. 3 LOOP
     SELECT p.budget_ids INTO ids FROM spend_paths p WHERE p.workspace_id = workspace AND p.spender_id = spender AND p.meter = a_meter AND p.day = spend_day();
     EXIT WHEN ids IS NOT NULL;
     PERFORM open_paths(ARRAY[workspace], ARRAY[spender], a_meter);
