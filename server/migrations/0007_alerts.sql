@@ -158,14 +158,18 @@ DECLARE
   w text;
   alert limit_alerts;
   raised jsonb := '[]';
+  moment timestamp := clock_now() AT TIME ZONE 'UTC';
+  -- As in raise_alerts.
+  since timestamp := moment - interval '15 minutes';
 BEGIN
   FOR c IN
     SELECT t.level, t.scope_id, t.meter, t.period, t.version, x.kind, x.percent, t.limit_amount, x.amount, clock_now() FROM (
-      SELECT t.*, (SELECT max(l.version) FROM top_limits l WHERE l.level = t.level AND l.scope_id = t.scope_id AND l.meter = t.meter) AS version,
-          u.posted, u.held FROM top_budgets t,
-        LATERAL (SELECT coalesce(sum(b.posted), 0)::bigint AS posted, coalesce(sum(b.held), 0)::bigint AS held FROM budgets b
-          WHERE b.level = t.level AND b.scope_id = t.scope_id AND b.meter = t.meter AND b.period = t.period AND b.level IN ('owner', 'platform')) u
-        WHERE t.period IN (to_char(clock_now() AT TIME ZONE 'UTC', 'YYYY-MM'), to_char(clock_now() AT TIME ZONE 'UTC', 'YYYY-MM-DD'))
+      SELECT t.*, u.version, u.posted, u.held FROM top_budgets t,
+        LATERAL (SELECT max(b.limit_version) AS version, coalesce(sum(b.posted), 0)::bigint AS posted, coalesce(sum(b.held), 0)::bigint AS held FROM budgets b
+          WHERE b.level = t.level AND b.scope_id = t.scope_id AND b.meter = t.meter AND b.period = t.period AND b.level IN ('owner', 'platform')
+          -- The shared row of a limit that was taken away stays, for it may come back.
+          HAVING bool_or(b.limit_amount IS NOT NULL)) u
+        WHERE t.period IN (to_char(moment, 'YYYY-MM'), to_char(moment, 'YYYY-MM-DD'), to_char(since, 'YYYY-MM'), to_char(since, 'YYYY-MM-DD'))
     ) t
     LEFT JOIN (SELECT d.level, d.scope_id, d.meter, d.period, d.limit_version AS version, sum(d.needed)::bigint AS needed FROM refused_demand d
       WHERE d.level IN ('owner', 'platform') GROUP BY 1, 2, 3, 4, 5) r USING (level, scope_id, meter, period, version)
@@ -205,6 +209,7 @@ DECLARE
   k text[];
   upto text[];
   alert limit_alerts;
+  found_now int := 0;
 BEGIN
   SELECT * INTO sweep FROM alert_sweep FOR UPDATE SKIP LOCKED;
   IF NOT FOUND THEN RETURN; END IF;
@@ -222,7 +227,10 @@ BEGIN
           AND (upto IS NULL OR (b.period, b.workspace_id, b.meter, b.level, b.scope_id) <= (upto[1], upto[2], upto[3], upto[4], upto[5]))
       UNION ALL
       SELECT b.workspace_id, b.meter, b.level, b.scope_id, b.period, b.limit_version, b.limit_amount, b.posted, b.held
-        FROM (SELECT r.workspace_id, r.task_id FROM runs r WHERE r.state <> 'ended'
+        -- Those that have not ended, each kind by an index that it has anyway: the history of runs only grows.
+        FROM (SELECT r.workspace_id, r.task_id FROM runs r WHERE r.slot_no IS NOT NULL
+          UNION SELECT r.workspace_id, r.task_id FROM runs r WHERE r.state = 'queued'
+          UNION SELECT t.workspace_id, t.id FROM tasks t WHERE t.parked IS NOT NULL
           UNION SELECT t.workspace_id, t.id FROM tasks t WHERE t.ended_at > sweep.looked_at - interval '15 seconds') t
         CROSS JOIN (VALUES ('model_cost'), ('agent_time')) m(meter)
         JOIN budgets b ON b.workspace_id = t.workspace_id AND b.meter = m.meter AND b.level = 'task' AND b.scope_id = t.task_id AND b.period = 'all'
@@ -273,14 +281,18 @@ BEGIN
           AND a.limit_version = b.limit_version AND a.kind = x.kind AND a.percent = x.percent)
       ORDER BY b.workspace_id, b.meter, b.level, b.scope_id, x.percent LIMIT 200
   LOOP
+    found_now := found_now + 1;
     IF raise_limit_alert(alert) THEN raised := raised + 1; END IF;
   END LOOP;
   top := raise_top_alerts();
   IF with_counts THEN
     DELETE FROM refused_demand d WHERE d.refused_at < moment - interval '62 days';
     DELETE FROM refused_requests q WHERE q.minute < this_minute - 120;
+    -- Of workspaces that lease nothing any more; the others do it themselves.
+    DELETE FROM request_leases l WHERE l.minute < this_minute - 180;
   END IF;
-  UPDATE alert_sweep SET after_key = coalesce(upto, '{}'), looked_at = moment;
+  -- There may be more of the same: the next look begins where this one did, or tasks that ended would be passed over.
+  UPDATE alert_sweep SET after_key = coalesce(upto, '{}'), looked_at = moment WHERE found_now < 200;
   RETURN NEXT;
 END
 $$;
