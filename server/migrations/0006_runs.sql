@@ -80,12 +80,25 @@ END
 $$;
 GRANT EXECUTE ON FUNCTION record_step TO guildhall_app;
 
--- Makes a parked run claimable again. A child that ends passes its slot back, so its parent need not queue for one.
+-- How many runs of a workspace may have a slot at once; its limit may say more than there are slots.
+CREATE FUNCTION slots_of(workspace text) RETURNS int
+  LANGUAGE plpgsql STABLE SET search_path = public, pg_temp
+AS $$
+BEGIN
+  RETURN least(coalesce((SELECT x.amount FROM limits x
+    WHERE x.workspace_id = workspace AND x.meter = 'concurrent_tasks' AND x.level = 'workspace' AND x.scope_id = workspace ORDER BY x.version DESC LIMIT 1), 256), 256);
+END
+$$;
+
+-- Makes a parked run claimable again. A child that ends passes its slot back, so its parent need not queue for one; but not a
+-- slot beyond a limit that was lowered meanwhile: a parent and its children would keep it for ever.
 CREATE FUNCTION wake_run(workspace text, task text, handed_slot int DEFAULT NULL) RETURNS boolean
   LANGUAGE plpgsql SET search_path = public, pg_temp
 AS $$
+DECLARE
+  slot int := CASE WHEN handed_slot <= slots_of(workspace) THEN handed_slot END;
 BEGIN
-  UPDATE runs r SET state = CASE WHEN handed_slot IS NULL THEN 'queued' ELSE 'admitted' END, slot_no = handed_slot, wake_at = NULL, queued_at = clock_now()
+  UPDATE runs r SET state = CASE WHEN slot IS NULL THEN 'queued' ELSE 'admitted' END, slot_no = slot, wake_at = NULL, queued_at = clock_now()
     WHERE r.workspace_id = workspace AND r.task_id = task AND r.state = 'parked';
   IF NOT FOUND THEN RETURN false; END IF;
   INSERT INTO outbox (workspace_id, topic, payload) VALUES (workspace, 'run.ready', jsonb_build_object('task_id', task));
@@ -257,7 +270,8 @@ BEGIN
   UPDATE attempts a SET ended_at = clock_now(), end_reason = park_state WHERE a.workspace_id = workspace AND a.run_id = run AND a.epoch = an_epoch;
   PERFORM append_event(workspace, r.task_id, event_type, park_reason);
   IF park_reason ? 'child_task_id' THEN
-    UPDATE runs c SET state = 'admitted', slot_no = r.slot_no WHERE c.workspace_id = workspace AND c.task_id = park_reason->>'child_task_id' AND c.state = 'queued';
+    UPDATE runs c SET state = 'admitted', slot_no = r.slot_no WHERE c.workspace_id = workspace AND c.task_id = park_reason->>'child_task_id' AND c.state = 'queued'
+      AND r.slot_no <= slots_of(workspace);
     -- The child may have ended before its parent came to wait for it. Its end locks this run first, so it is over or yet to come.
     SELECT EXISTS (SELECT 1 FROM tasks c WHERE c.workspace_id = workspace AND c.id = park_reason->>'child_task_id' AND c.ended_at IS NOT NULL) INTO wake_at_once;
   END IF;
@@ -301,8 +315,7 @@ BEGIN
     CONTINUE WHEN served IS NULL;
     startable := ARRAY(SELECT w FROM unnest(served) w
       WHERE (SELECT true FROM runs r WHERE r.workspace_id = w AND r.state = 'queued' LIMIT 1)
-        AND (SELECT count(*) FROM runs r WHERE r.workspace_id = w AND r.slot_no IS NOT NULL) < least(coalesce((SELECT x.amount FROM limits x
-            WHERE x.workspace_id = w AND x.meter = 'concurrent_tasks' AND x.level = 'workspace' AND x.scope_id = w ORDER BY x.version DESC LIMIT 1), 256), 256)::int);
+        AND (SELECT count(*) FROM runs r WHERE r.workspace_id = w AND r.slot_no IS NOT NULL) < slots_of(w));
     CONTINUE WHEN cardinality(startable) = 0;
     PERFORM make_ready(startable);
     opened := opened + cardinality(startable);
@@ -365,8 +378,7 @@ BEGIN
         FROM run_queues q
           CROSS JOIN LATERAL (SELECT count(*) FILTER (WHERE r.state = 'claimed') AS running, coalesce(array_agg(r.slot_no), '{}') AS used FROM runs r WHERE r.workspace_id = q.workspace_id AND r.slot_no IS NOT NULL OFFSET 0) u
           CROSS JOIN LATERAL (SELECT coalesce((SELECT (weights->>x.plan)::int FROM workspaces x WHERE x.workspace_id = q.workspace_id), 1) AS weight OFFSET 0) w
-          CROSS JOIN LATERAL (SELECT least(coalesce((SELECT x.amount FROM limits x
-            WHERE x.workspace_id = q.workspace_id AND x.meter = 'concurrent_tasks' AND x.level = 'workspace' AND x.scope_id = q.workspace_id ORDER BY x.version DESC LIMIT 1), 256), 256)::int AS slots OFFSET 0) l
+          CROSS JOIN LATERAL (SELECT slots_of(q.workspace_id) AS slots OFFSET 0) l
           CROSS JOIN LATERAL (SELECT s.share, least(s.share, greatest(0, l.slots - cardinality(u.used))) AS room FROM (SELECT least(wanted, 1 + 2 * w.weight * wanted / cardinality(queues)) AS share) s OFFSET 0) m
         WHERE q.workspace_id = ANY (queues)),
     chosen AS MATERIALIZED (
@@ -567,7 +579,7 @@ CALL own_definer_functions();
 REVOKE EXECUTE ON PROCEDURE make_tenant_table, own_definer_functions FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION clock_now(), current_workspace() TO guildhall_app, guildhall_ledger, guildhall_platform, guildhall_definer;
 GRANT EXECUTE ON FUNCTION make_ready(text[]), append_events(text[], text[], text[], jsonb[], boolean), book_first_slices(claimed_run[], bigint) TO guildhall_definer;
-GRANT EXECUTE ON FUNCTION append_event(text, text, text, jsonb), wake_run(text, text, int), end_task(text, text, text, text, text, jsonb) TO guildhall_app, guildhall_definer;
+GRANT EXECUTE ON FUNCTION slots_of(text), append_event(text, text, text, jsonb), wake_run(text, text, int), end_task(text, text, text, text, text, jsonb) TO guildhall_app, guildhall_definer;
 GRANT EXECUTE ON FUNCTION append_audit(text, text, text, text, text, text), append_run_events(text, int, jsonb), record_step(text, int, int, text, text, jsonb, jsonb), lock_lease(text, int), finish_run(text, int, text, text, text, jsonb), park_run(text, int, text, jsonb, timestamptz, text), set_limit(text, text, text, bigint, text),
   budget_room(text, text, budget_key) TO guildhall_app;
 GRANT EXECUTE ON FUNCTION budget_room(text, text, budget_key) TO guildhall_definer;

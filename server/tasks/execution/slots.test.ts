@@ -48,6 +48,14 @@ async function slotsOf(tenant: Tenant): Promise<Slot[]> {
 const end = (tenant: Tenant, taskId: string) =>
   admin.query("SELECT end_task($1, $2, 'succeeded', NULL, '', '{}')", [tenant.workspaceId, taskId]);
 
+const park = (one: Claim, reason: object) =>
+  db.withWorkspace(one.workspaceId, (tx) =>
+    tx.query({
+      text: "SELECT park_run($1, $2, 'waiting', $3, NULL, 'task.waiting')",
+      values: [one.runId, one.epoch, JSON.stringify(reason)],
+    }),
+  );
+
 it("after a downgrade slots above the new number are not given out again, and those who have one keep it", async () => {
   const tenant = await createTenant(admin, { concurrentTasks: 5 });
   for (let n = 0; n < 12; n++) await createQueuedRun(admin, tenant);
@@ -150,13 +158,6 @@ it("a waiting run gives its slot back, and one that waits for its child hands it
   const other = await createQueuedRun(admin, tenant);
   const [first] = await claim();
   const child = await createQueuedRun(admin, tenant, { parentTaskId: parent.taskId });
-  const park = (one: Claim, reason: object) =>
-    db.withWorkspace(tenant.workspaceId, (tx) =>
-      tx.query({
-        text: "SELECT park_run($1, $2, 'waiting', $3, NULL, 'task.waiting')",
-        values: [one.runId, one.epoch, JSON.stringify(reason)],
-      }),
-    );
   await park(first!, { kind: "child", child_task_id: child.taskId });
   expect(await slotsOf(tenant)).toEqual([{ taskId: child.taskId, slot: 1 }]);
   expect(await claim()).toMatchObject([{ runId: child.runId }]);
@@ -167,4 +168,28 @@ it("a waiting run gives its slot back, and one that waits for its child hands it
   await park(again!, { kind: "timer" });
   expect(await slotsOf(tenant)).toEqual([]);
   expect(await claim()).toMatchObject([{ runId: other.runId }]);
+});
+
+it("a slot beyond a lowered limit is handed to nobody: neither to a child nor back to its parent", async () => {
+  for (const lowered of ["before the parent waits", "while the child works"]) {
+    const tenant = await createTenant(admin, { concurrentTasks: 2 });
+    await createQueuedRun(admin, tenant);
+    await passMs(1);
+    const parent = await createQueuedRun(admin, tenant);
+    const claims = await claim();
+    const child = await createQueuedRun(admin, tenant, { parentTaskId: parent.taskId });
+    const waiting = { kind: "child", child_task_id: child.taskId };
+    if (lowered === "before the parent waits") await allow(tenant, 1);
+    await park(
+      claims.find(({ runId }) => runId === parent.runId)!,
+      waiting,
+    );
+    if (lowered === "while the child works") {
+      expect(await claim()).toMatchObject([{ runId: child.runId }]);
+      await allow(tenant, 1);
+      await end(tenant, child.taskId);
+    }
+    expect(await claim()).toEqual([]);
+    expect((await slotsOf(tenant)).map((one) => one.slot)).toEqual([1]);
+  }
 });
