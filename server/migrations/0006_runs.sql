@@ -473,15 +473,131 @@ BEGIN
 END
 $$;
 
--- Wakes parked runs whose time has come, a bounded number at a time.
-CREATE FUNCTION wake_due_runs() RETURNS int
-  LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
+-- Where the looks over workspaces with parked runs stand. A job's row is locked while one process looks; others pass.
+CREATE TABLE wake_turns (
+  job text PRIMARY KEY CHECK (job IN ('due', 'limited', 'unpriced')),
+  after_workspace text COLLATE "C" NOT NULL DEFAULT ''
+);
+INSERT INTO wake_turns (job) VALUES ('due'), ('limited'), ('unpriced');
+GRANT SELECT, UPDATE ON wake_turns TO guildhall_definer;
+
+-- The same within a workspace that has more paused runs than one look takes. Without a foreign key, like run_queues.
+CREATE TABLE wake_places (
+  workspace_id text COLLATE "C" NOT NULL,
+  job text COLLATE "C" NOT NULL,
+  after_created_at timestamptz NOT NULL,
+  after_task text COLLATE "C" NOT NULL,
+  PRIMARY KEY (workspace_id, job)
+) WITH (fillfactor = 50);
+CALL make_tenant_table('wake_places', 'SELECT', 'SELECT, INSERT, UPDATE');
+
+-- Workspaces whose limit was changed, or that are stopped no more: their paused runs are looked at first. Only inserted by
+-- whom it happens to, so that nobody waits for a lock. Of an owner's or the platform's limit there is none: it concerns all
+-- whom the turn comes to.
+CREATE TABLE limit_changes (
+  workspace_id text COLLATE "C" NOT NULL,
+  id bigint GENERATED ALWAYS AS IDENTITY,
+  PRIMARY KEY (workspace_id, id)
+);
+CREATE INDEX limit_changes_in_order ON limit_changes (id);
+CALL make_tenant_table('limit_changes', 'SELECT', 'SELECT, INSERT, UPDATE, DELETE', 'SELECT, INSERT');
+
+CREATE FUNCTION note_limit_change() RETURNS trigger LANGUAGE plpgsql SET search_path = public, pg_temp
+AS $$
+BEGIN
+  INSERT INTO limit_changes (workspace_id) VALUES (NEW.workspace_id);
+  RETURN NULL;
+END
+$$;
+CREATE TRIGGER limit_changed AFTER INSERT ON limits FOR EACH ROW WHEN (NEW.meter IN ('model_cost', 'agent_time', 'model_calls', 'tool_calls')) EXECUTE FUNCTION note_limit_change();
+CREATE TRIGGER workspace_resumed AFTER UPDATE OF suspended ON workspaces FOR EACH ROW WHEN (NEW.suspended IS NULL AND OLD.suspended IS NOT NULL) EXECUTE FUNCTION note_limit_change();
+
+-- The next workspaces in whose parked runs the job has something to look at, at most so many, in a circle from where the last
+-- look ended. Each step is one look into an index, past all else that the workspace has there; 2,000 at most, so a round costs
+-- the same however many workspaces have parked runs, and of W the last one is stepped on after W / 2,000 rounds at most.
+-- -> NULL when another process is at it
+CREATE FUNCTION next_workspaces(a_job text, at_most int) RETURNS text[]
+  LANGUAGE plpgsql SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan
+  SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET enable_incremental_sort = off
 AS $$
 DECLARE
+  moment timestamptz := clock_now();
+  began text;
+  place text;
+  stepped text;
+  wanted boolean;
+  around boolean := false;
+  found_now text[] := '{}';
+BEGIN
+  SELECT w.after_workspace INTO began FROM wake_turns w WHERE w.job = a_job FOR NO KEY UPDATE SKIP LOCKED;
+  IF NOT FOUND THEN RETURN NULL; END IF;
+  place := began;
+  FOR step IN 1..2000 LOOP
+    EXIT WHEN cardinality(found_now) >= at_most;
+    IF a_job = 'due' THEN
+      SELECT r.workspace_id, r.wake_at <= moment INTO stepped, wanted FROM runs r
+        WHERE r.state = 'parked' AND r.wake_at IS NOT NULL AND r.workspace_id > place ORDER BY r.workspace_id, r.wake_at LIMIT 1;
+    ELSIF a_job = 'limited' THEN
+      SELECT t.workspace_id, (SELECT w.suspended IS NULL FROM workspaces w WHERE w.workspace_id = t.workspace_id) INTO stepped, wanted FROM tasks t
+        WHERE t.parked->>'kind' IN ('limit', 'suspended') AND t.workspace_id > place ORDER BY t.workspace_id, t.created_at, t.id LIMIT 1;
+    ELSE
+      SELECT t.workspace_id, true INTO stepped, wanted FROM tasks t
+        WHERE t.parked->>'kind' = 'unpriced' AND t.workspace_id > place ORDER BY t.workspace_id, t.created_at, t.id LIMIT 1;
+    END IF;
+    IF stepped IS NULL OR around AND stepped > began THEN
+      IF around OR began = '' THEN
+        -- All have been looked at; another one is the first of the next round.
+        place := coalesce(found_now[1], began);
+        EXIT;
+      END IF;
+      around := true;
+      place := '';
+    ELSE
+      place := stepped;
+      IF wanted THEN found_now := found_now || stepped; END IF;
+    END IF;
+  END LOOP;
+  UPDATE wake_turns w SET after_workspace = place WHERE w.job = a_job AND w.after_workspace <> place;
+  RETURN found_now;
+END
+$$;
+
+-- Wakes parked runs whose time has come, a bounded number at a time. When more than that are due, each workspace has its
+-- share of the round, of its own the earliest first, and what the shares leave goes to the earliest of all. So one of
+-- D workspaces with due runs waits for D / 200 rounds at most (and for being stepped on, see above), whatever others have.
+CREATE FUNCTION wake_due_runs() RETURNS int
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+  SET enable_bitmapscan = off SET enable_sort = off SET enable_incremental_sort = off SET enable_hashjoin = off SET enable_mergejoin = off
+AS $$
+DECLARE
+  moment timestamptz := clock_now();
+  queues text[] := '{}';
+  share int;
   r record;
   woken int := 0;
 BEGIN
-  FOR r IN SELECT x.workspace_id, x.task_id FROM runs x WHERE x.state = 'parked' AND x.wake_at <= clock_now() ORDER BY x.wake_at LIMIT 200 FOR UPDATE SKIP LOCKED LOOP
+  PERFORM 1 FROM runs x WHERE x.state = 'parked' AND x.wake_at <= moment ORDER BY x.wake_at OFFSET 200 LIMIT 1;
+  IF FOUND THEN
+    queues := next_workspaces('due', 200);
+    IF queues IS NULL THEN RETURN 0; END IF;
+    share := (199 + cardinality(queues)) / greatest(1, cardinality(queues));
+  END IF;
+  FOR r IN
+    WITH fair AS MATERIALIZED (
+      SELECT q.workspace_id, d.id, q.n, row_number() OVER (PARTITION BY q.n ORDER BY d.wake_at) AS place FROM unnest(queues) WITH ORDINALITY q(workspace_id, n)
+        CROSS JOIN LATERAL (SELECT x.id, x.wake_at FROM runs x WHERE x.workspace_id = q.workspace_id AND x.state = 'parked' AND x.wake_at <= moment
+          ORDER BY x.wake_at LIMIT share) d),
+    earliest AS MATERIALIZED (
+      SELECT x.workspace_id, x.id, x.wake_at FROM runs x WHERE x.state = 'parked' AND x.wake_at <= moment ORDER BY x.wake_at LIMIT 200),
+    chosen AS MATERIALIZED (
+      SELECT f.workspace_id, f.id, f.place, f.n, NULL::timestamptz AS wake_at FROM fair f
+      UNION ALL SELECT e.workspace_id, e.id, 201, 0, e.wake_at FROM earliest e WHERE NOT EXISTS (SELECT FROM fair f WHERE f.workspace_id = e.workspace_id AND f.id = e.id)
+      ORDER BY place, n, wake_at LIMIT 200)
+    SELECT l.workspace_id, l.task_id FROM chosen c CROSS JOIN LATERAL (
+      -- By nothing but its id (OFFSET 0 keeps the rest outside), for which no other index can be taken.
+      SELECT x.workspace_id, x.task_id, x.state, x.wake_at FROM runs x WHERE x.workspace_id = c.workspace_id AND x.id = c.id OFFSET 0 FOR UPDATE SKIP LOCKED) l
+      WHERE l.state = 'parked' AND l.wake_at <= moment
+  LOOP
     IF wake_run(r.workspace_id, r.task_id) THEN woken := woken + 1; END IF;
   END LOOP;
   RETURN woken;
@@ -519,46 +635,106 @@ BEGIN
 END
 $$;
 
--- Wakes runs that a limit had paused, once every level leaves what the next step needs: the limit was raised, the
--- period turned, or open holds returned; and those of a workspace that is stopped no more. What one woken run needs is
--- not promised to the next one. A round looks at so many that it ends within the statement timeout, picked by lot, so
--- that those who cannot go on never keep others from being looked at.
-CREATE FUNCTION wake_limited_runs() RETURNS int
-  LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
+-- The paused tasks that the job looks at in this round: 200 at most, of each workspace whose turn it is its share, in a circle
+-- from where the last look at it ended. So of W workspaces each is looked at after W / 200 rounds, and of n paused tasks of
+-- one the last after n / its share of its turns, whichever of them can go on. Workspaces named in `first` do not wait.
+CREATE FUNCTION next_paused(a_job text, first text[]) RETURNS TABLE (workspace_id text, task_id text)
+  LANGUAGE plpgsql SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan
+  SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET enable_incremental_sort = off
 AS $$
 DECLARE
+  queues text[];
+  after_at timestamptz;
+  after_id text;
+  tasks_now text[];
+  left_over int := 200;
+  share int;
+BEGIN
+  queues := first || ARRAY(SELECT q FROM unnest(next_workspaces(a_job, left_over - cardinality(first))) q WHERE q <> ALL (first));
+  FOR n IN 1..cardinality(queues) LOOP
+    -- What one does not need is for those after it.
+    share := (left_over + cardinality(queues) - n) / (cardinality(queues) - n + 1);
+    SELECT p.after_created_at, p.after_task INTO after_at, after_id FROM wake_places p WHERE p.workspace_id = queues[n] AND p.job = a_job;
+    IF after_id IS NULL THEN
+      after_at := '-infinity';
+      after_id := '';
+    END IF;
+    IF a_job = 'limited' THEN
+      tasks_now := ARRAY(SELECT t.id FROM tasks t WHERE t.parked->>'kind' IN ('limit', 'suspended') AND t.workspace_id = queues[n]
+        AND (t.created_at, t.id) > (after_at, after_id) ORDER BY t.created_at, t.id LIMIT share);
+      tasks_now := tasks_now || ARRAY(SELECT t.id FROM tasks t WHERE t.parked->>'kind' IN ('limit', 'suspended') AND t.workspace_id = queues[n]
+        AND (t.created_at, t.id) <= (after_at, after_id) ORDER BY t.created_at, t.id LIMIT share - cardinality(tasks_now));
+    ELSE
+      tasks_now := ARRAY(SELECT t.id FROM tasks t WHERE t.parked->>'kind' = 'unpriced' AND t.workspace_id = queues[n]
+        AND (t.created_at, t.id) > (after_at, after_id) ORDER BY t.created_at, t.id LIMIT share);
+      tasks_now := tasks_now || ARRAY(SELECT t.id FROM tasks t WHERE t.parked->>'kind' = 'unpriced' AND t.workspace_id = queues[n]
+        AND (t.created_at, t.id) <= (after_at, after_id) ORDER BY t.created_at, t.id LIMIT share - cardinality(tasks_now));
+    END IF;
+    IF cardinality(tasks_now) = share THEN
+      INSERT INTO wake_places AS p (workspace_id, job, after_created_at, after_task)
+        SELECT t.workspace_id, a_job, t.created_at, t.id FROM tasks t WHERE t.workspace_id = queues[n] AND t.id = tasks_now[share]
+        ON CONFLICT ON CONSTRAINT wake_places_pkey DO UPDATE SET after_created_at = excluded.after_created_at, after_task = excluded.after_task WHERE p.after_task <> excluded.after_task;
+    END IF;
+    left_over := left_over - cardinality(tasks_now);
+    RETURN QUERY SELECT queues[n], u FROM unnest(tasks_now) u;
+  END LOOP;
+END
+$$;
+
+-- Wakes runs that a limit had paused, once every level leaves what the next step needs: the limit was raised, the
+-- period turned, or open holds returned; and those of a workspace that is stopped no more. What one woken run needs is
+-- not promised to the next one. A round looks at so many that it ends within the statement timeout (see next_paused),
+-- first at workspaces whose limit was changed.
+CREATE FUNCTION wake_limited_runs() RETURNS int
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+AS $$
+DECLARE
+  changed text[];
+  -- What a level of many workspaces leaves is the sum of what all of them use: asked for once.
+  shared_room jsonb := '{}';
   c record;
   k budget_key;
   keys budget_key[];
   label text;
+  labels text[];
   room bigint;
   fits boolean;
   promised jsonb := '{}';
   woken int := 0;
 BEGIN
+  PERFORM 1 FROM wake_turns w WHERE w.job = 'limited' FOR NO KEY UPDATE SKIP LOCKED;
+  IF NOT FOUND THEN RETURN 0; END IF;
+  WITH noted AS (
+    DELETE FROM limit_changes x WHERE x.ctid = ANY (ARRAY(SELECT y.ctid FROM limit_changes y ORDER BY y.id LIMIT 100 FOR UPDATE SKIP LOCKED)) RETURNING x.workspace_id)
+  SELECT coalesce(array_agg(DISTINCT n.workspace_id), '{}') INTO changed FROM noted n;
   FOR c IN
     SELECT * FROM (
       SELECT r.workspace_id, r.id, r.task_id, t.priority, t.parked->>'meter' AS meter, (t.parked->>'needed')::bigint AS needed,
           -- Calls of a task count by themselves; what has none of the meters below waits for the workspace only.
           CASE t.parked->>'meter' WHEN 'model_calls' THEN t.model_call_limit WHEN 'tool_calls' THEN t.tool_call_limit END - (t.parked->>'posted')::bigint AS calls_left
-        FROM tasks t JOIN runs r ON r.workspace_id = t.workspace_id AND r.task_id = t.id AND r.state = 'parked'
-          JOIN workspaces w ON w.workspace_id = t.workspace_id AND w.suspended IS NULL
-        WHERE t.state = 'paused' AND t.parked->>'kind' IN ('limit', 'suspended') ORDER BY random() LIMIT 200 FOR UPDATE OF r SKIP LOCKED
+        FROM next_paused('limited', changed) p
+          CROSS JOIN LATERAL (SELECT * FROM tasks y WHERE y.workspace_id = p.workspace_id AND y.id = p.task_id AND y.state = 'paused'
+            AND EXISTS (SELECT FROM workspaces w WHERE w.workspace_id = p.workspace_id AND w.suspended IS NULL OFFSET 0) OFFSET 0) t
+          CROSS JOIN LATERAL (SELECT y.workspace_id, y.id, y.task_id FROM runs y WHERE y.workspace_id = p.workspace_id AND y.task_id = p.task_id AND y.state = 'parked' FOR UPDATE SKIP LOCKED) r
     ) x ORDER BY x.priority DESC, x.task_id
   LOOP
     keys := CASE WHEN c.meter IN ('model_cost', 'agent_time') THEN spender_levels(c.workspace_id, c.id) ELSE '{}'::budget_key[] END;
     fits := coalesce(c.calls_left >= c.needed, true);
+    labels := '{}';
     FOREACH k IN ARRAY keys LOOP
       label := concat_ws(' ', CASE WHEN k.level IN ('owner', 'platform') THEN '' ELSE c.workspace_id END, c.meter, k.level, k.scope_id);
-      room := budget_room(c.workspace_id, c.meter, k);
+      labels := labels || label;
+      IF shared_room ? label THEN
+        room := (shared_room->>label)::bigint;
+      ELSE
+        room := budget_room(c.workspace_id, c.meter, k);
+        IF k.level IN ('owner', 'platform') THEN shared_room := shared_room || jsonb_build_object(label, room); END IF;
+      END IF;
       fits := room IS NULL OR room - coalesce((promised->>label)::bigint, 0) >= c.needed;
       EXIT WHEN NOT fits;
     END LOOP;
     CONTINUE WHEN NOT fits;
-    FOREACH k IN ARRAY keys LOOP
-      label := concat_ws(' ', CASE WHEN k.level IN ('owner', 'platform') THEN '' ELSE c.workspace_id END, c.meter, k.level, k.scope_id);
-      promised := jsonb_set(promised, ARRAY[label], to_jsonb(coalesce((promised->>label)::bigint, 0) + c.needed));
-    END LOOP;
+    promised := promised || (SELECT coalesce(jsonb_object_agg(l, coalesce((promised->>l)::bigint, 0) + c.needed), '{}') FROM unnest(labels) l);
     IF wake_run(c.workspace_id, c.task_id) THEN woken := woken + 1; END IF;
   END LOOP;
   RETURN woken;
@@ -578,6 +754,7 @@ $$;
 CALL own_definer_functions();
 REVOKE EXECUTE ON PROCEDURE make_tenant_table, own_definer_functions FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION clock_now(), current_workspace() TO guildhall_app, guildhall_ledger, guildhall_platform, guildhall_definer;
+GRANT EXECUTE ON FUNCTION next_workspaces(text, int), next_paused(text, text[]) TO guildhall_definer;
 GRANT EXECUTE ON FUNCTION make_ready(text[]), append_events(text[], text[], text[], jsonb[], boolean), book_first_slices(claimed_run[], bigint) TO guildhall_definer;
 GRANT EXECUTE ON FUNCTION slots_of(text), append_event(text, text, text, jsonb), wake_run(text, text, int), end_task(text, text, text, text, text, jsonb) TO guildhall_app, guildhall_definer;
 GRANT EXECUTE ON FUNCTION append_audit(text, text, text, text, text, text), append_run_events(text, int, jsonb), record_step(text, int, int, text, text, jsonb, jsonb), lock_lease(text, int), finish_run(text, int, text, text, text, jsonb), park_run(text, int, text, jsonb, timestamptz, text), set_limit(text, text, text, bigint, text),

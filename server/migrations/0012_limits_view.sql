@@ -59,18 +59,19 @@ GRANT SELECT (id, name) ON users TO guildhall_definer;
 -- Wakes runs that were paused because their model had no price, once their agent's model is one of `priced`. A gateway
 -- may know fewer prices than the caller while releases change: so a run rests before it is tried again.
 CREATE FUNCTION wake_unpriced_runs(priced text[], rest interval) RETURNS int
-  LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
 AS $$
 DECLARE
   c record;
   woken int := 0;
 BEGIN
   FOR c IN
-    SELECT r.workspace_id, r.task_id FROM tasks t JOIN runs r ON r.workspace_id = t.workspace_id AND r.task_id = t.id AND r.state = 'parked'
-      JOIN agents a ON a.workspace_id = t.workspace_id AND a.id = t.agent_id AND a.model = ANY (priced)
-      JOIN attempts e ON e.workspace_id = r.workspace_id AND e.run_id = r.id AND e.epoch = r.epoch
-      WHERE t.state = 'paused' AND t.parked->>'kind' = 'unpriced' AND (a.model <> t.parked->>'model' OR e.ended_at < clock_now() - rest)
-      ORDER BY random() LIMIT 200 FOR UPDATE OF r SKIP LOCKED
+    SELECT r.workspace_id, r.task_id FROM next_paused('unpriced', '{}') p
+      CROSS JOIN LATERAL (SELECT * FROM tasks y WHERE y.workspace_id = p.workspace_id AND y.id = p.task_id AND y.state = 'paused' OFFSET 0) t
+      CROSS JOIN LATERAL (SELECT * FROM agents y WHERE y.workspace_id = p.workspace_id AND y.id = t.agent_id AND y.model = ANY (priced) OFFSET 0) a
+      CROSS JOIN LATERAL (SELECT y.workspace_id, y.id, y.task_id, y.epoch FROM runs y WHERE y.workspace_id = p.workspace_id AND y.task_id = p.task_id AND y.state = 'parked' FOR UPDATE SKIP LOCKED) r
+      CROSS JOIN LATERAL (SELECT * FROM attempts y WHERE y.workspace_id = p.workspace_id AND y.run_id = r.id AND y.epoch = r.epoch OFFSET 0) e
+      WHERE a.model <> t.parked->>'model' OR e.ended_at < clock_now() - rest
   LOOP
     IF wake_run(c.workspace_id, c.task_id) THEN woken := woken + 1; END IF;
   END LOOP;
