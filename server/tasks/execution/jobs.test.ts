@@ -119,6 +119,20 @@ it("leases that were lost at once are taken back in bounded rounds", async () =>
   expect(await roundsOf(() => reapRuns(db, 0))).toEqual([200, 50]);
 });
 
+/** All jobs, once. Something has to become ready by it. */
+async function lookOnce(): Promise<void> {
+  const looked = Promise.withResolvers<void>();
+  const jobs = createRunJobs({
+    db,
+    config: { graceMs: 0, intervalMs: 600_000 },
+    onReady: looked.resolve,
+    failures: createJobFailures(createLogger({ level: "silent" })),
+  });
+  jobs.start();
+  await looked.promise;
+  await jobs.close();
+}
+
 it("what stopped together goes on together: one look takes it all, however many statements that are", async () => {
   const lost = await createMany({
     count: 450,
@@ -130,16 +144,7 @@ it("what stopped together goes on together: one look takes it all, however many 
     task: { state: "waiting", parked: { kind: "question", question_id: "qst_1" } },
     run: { state: "parked", slots: false, wakeAt: PAST },
   });
-  const looked = Promise.withResolvers<void>();
-  const jobs = createRunJobs({
-    db,
-    config: { graceMs: 0, intervalMs: 600_000 },
-    onReady: looked.resolve,
-    failures: createJobFailures(createLogger({ level: "silent" })),
-  });
-  jobs.start();
-  await looked.promise;
-  await jobs.close();
+  await lookOnce();
   const { rowCount } = await admin.query(
     "SELECT 1 FROM runs WHERE workspace_id = ANY ($1) AND (state = 'claimed' OR wake_at IS NOT NULL)",
     [[lost, due]],
@@ -152,16 +157,7 @@ it("who comes behind many workspaces that have no slot left is found in the same
     await createQueuedRun(admin, await createTenant(admin, { concurrentTasks: 0 }));
   const newcomer = await createTenant(admin);
   await createQueuedRun(admin, newcomer);
-  const looked = Promise.withResolvers<void>();
-  const jobs = createRunJobs({
-    db,
-    config: { graceMs: 0, intervalMs: 600_000 },
-    onReady: looked.resolve,
-    failures: createJobFailures(createLogger({ level: "silent" })),
-  });
-  jobs.start();
-  await looked.promise;
-  await jobs.close();
+  await lookOnce();
   const { rows } = await admin.query("SELECT ready FROM run_queues WHERE workspace_id = $1", [
     newcomer.workspaceId,
   ]);
