@@ -99,7 +99,7 @@ function createDyingWriter(dataDir: string): SealedTool {
     async call(_input, { idempotencyKey }) {
       const runId = idempotencyKey.split("/")[0] ?? "";
       const [workspaceId = ""] = await readdir(join(dataDir, "runs"));
-      const root = join(dataDir, "runs", workspaceId, runId);
+      const root = join(dataDir, "runs", workspaceId, runId, "1");
       await writeFileTo(join(root, "report.md"), "# Repo");
       await writeFileTo(join(root, "work/notes.txt"), "spoilt, as long.....");
       await mkdir(join(root, "left/over"), { recursive: true });

@@ -167,16 +167,21 @@ export async function finishRun(db: Db, claim: Claim, end: TaskEnd): Promise<boo
   return row?.finished ?? false;
 }
 
-/** True when the run is over, or was never there: what it left on the disk may go. */
-export async function isRunOver(
+/**
+ * The first attempt of the run whose folder is, or will be, of use: what those before it left on a disk may go, for only
+ * the holder of the lease works in its folder, and whoever claims the run next gets a higher epoch.
+ * -> undefined when the run is over, or was never there
+ */
+export async function findFirstLiveEpoch(
   db: Db,
   run: { workspaceId: string; runId: string },
-): Promise<boolean> {
+): Promise<number | undefined> {
   const [row] = await db.withWorkspace(run.workspaceId, (tx) =>
-    tx.query<{ state: string }>({
-      text: "SELECT state FROM runs WHERE workspace_id = $1 AND id = $2",
+    tx.query<{ state: string; epoch: number }>({
+      text: "SELECT state, epoch FROM runs WHERE workspace_id = $1 AND id = $2",
       values: [run.workspaceId, run.runId],
     }),
   );
-  return row === undefined || row.state === "ended";
+  if (row === undefined || row.state === "ended") return undefined;
+  return row.state === "claimed" ? row.epoch : row.epoch + 1;
 }

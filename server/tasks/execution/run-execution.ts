@@ -9,10 +9,11 @@ import type { RunOutcome, Runtime } from "../../runtimes/runtime.ts";
 import type { ToolRegistry } from "../../tools/tools.ts";
 import { createAgentTime, type AgentTime } from "./run-agent-time.ts";
 import type { KeptFolder } from "../../tools/run-folder.ts";
-import { isRunOver, type Claim } from "./run-claims.ts";
+import type { Claim } from "./run-claims.ts";
 import {
   freshRunFolder,
-  removeRunFolder,
+  removeAttemptFolder,
+  removeRunFolders,
   runFolderLimits,
   setUpRunFolder,
 } from "./run-folder-setup.ts";
@@ -81,13 +82,12 @@ async function openFolder(
   { claim, lease }: RunAttempt,
   { task, traces }: { task: RunTask; traces: Traces },
 ): Promise<KeptFolder> {
-  const { workspaceId, runId } = claim;
   function onMade(): void {
     traces.hasFolder = true;
   }
   if (claim.brief !== undefined) return freshRunFolder(deps.dataDir, claim, onMade);
   onMade();
-  return whenReachable(lease, () => setUpRunFolder(deps, { workspaceId, runId, task }));
+  return whenReachable(lease, () => setUpRunFolder(deps, { ...claim, task }));
 }
 
 /** Executes until the runtime has an outcome. Throws the signal's reason when the run is stopped before. */
@@ -138,6 +138,20 @@ async function runToOutcome(
   }
 }
 
+/** Whoever goes on with the run makes a folder of its own. */
+async function removeTraces(
+  { dataDir, log }: RunExecutionDeps,
+  { claim }: RunAttempt,
+  hasRunEnded: boolean,
+): Promise<void> {
+  try {
+    await (hasRunEnded ? removeRunFolders : removeAttemptFolder)(dataDir, claim);
+  } catch (error) {
+    // A tool that did not heed its signal may still write there. Workers look for what is left.
+    log.warn({ err: error, run_id: claim.runId }, "the folder of a run was not removed");
+  }
+}
+
 /** What an execution that was stopped, or that broke, means for the run. */
 function outcomeOfError(error: unknown, { lease, claim }: RunAttempt, log: Logger): AttemptOutcome {
   const stop = lease.stopped();
@@ -173,7 +187,7 @@ function outcomeOfError(error: unknown, { lease, claim }: RunAttempt, log: Logge
 export async function executeRun(deps: RunExecutionDeps, attempt: RunAttempt): Promise<boolean> {
   const { claim, claimedAtMs, lease } = attempt;
   faultPoint("run.claimed");
-  // An earlier attempt may have been here.
+  // An earlier attempt may have been here, and died.
   const traces: Traces = { hasFolder: claim.epoch > 1 };
   const sliceMs = deps.agentTimeSliceMs;
   const agentTime = createAgentTime({ ...deps, claim, claimedAtMs, lease, sliceMs });
@@ -184,19 +198,19 @@ export async function executeRun(deps: RunExecutionDeps, attempt: RunAttempt): P
     outcome = outcomeOfError(error, attempt, deps.log);
   }
   attempt.onExecuted();
+  let hasRunEnded = false;
   try {
     const unused = unusedTime(deps, claim, await agentTime.end());
     faultPoint("run.outcome");
     const { ended, waited } = await settleOutcome(deps, attempt, { outcome, unused });
-    // A run that ended here or was cancelled needs its folder no more; one that others go on with does.
-    if (traces.hasFolder && (ended || (await isRunOver(deps.db, claim))))
-      await removeRunFolder(deps.dataDir, claim);
+    hasRunEnded = ended;
     return waited;
   } catch (error) {
     // The lease runs out, and the run goes on from its last step.
     deps.log.error({ err: error, run_id: claim.runId }, "the end of a run was not written");
     return true;
   } finally {
+    if (traces.hasFolder) await removeTraces(deps, attempt, hasRunEnded);
     lease.close();
   }
 }

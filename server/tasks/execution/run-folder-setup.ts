@@ -1,4 +1,4 @@
-import { readdir, rm } from "node:fs/promises";
+import { readdir, rm, rmdir } from "node:fs/promises";
 import { join } from "node:path";
 import { eachAtOnce } from "../../platform/at-once.ts";
 import type { FileStore } from "../../platform/file-store/file-store.ts";
@@ -20,9 +20,15 @@ export const runFolderLimits: RunFolderLimits = {
 };
 
 type RunName = { workspaceId: string; runId: string };
+type AttemptName = RunName & { epoch: number };
 
-export function runFolderPath(dataDir: string, { workspaceId, runId }: RunName): string {
+function parentPath(dataDir: string, { workspaceId, runId }: RunName): string {
   return join(dataDir, "runs", workspaceId, runId);
+}
+
+/** Each attempt has a folder of its own: one that lost its lease, and does not know yet, must not write into its successor's. */
+export function runFolderPath(dataDir: string, attempt: AttemptName): string {
+  return join(parentPath(dataDir, attempt), String(attempt.epoch));
 }
 
 /** Puts stored contents where they belong, unless they are there: contents appear whole, so the size tells. */
@@ -44,25 +50,29 @@ function firstState({ snapshot, artifacts }: RunTask): readonly KeptEntry[] {
 }
 
 /** The folder of a run's first attempt when it has no files yet: made when it is wanted. `onMade` is told before. */
-export function freshRunFolder(dataDir: string, run: RunName, onMade: () => void): KeptFolder {
+export function freshRunFolder(
+  dataDir: string,
+  attempt: AttemptName,
+  onMade: () => void,
+): KeptFolder {
   return folderOnDemand(() => {
     onMade();
-    return openRunFolder({ root: runFolderPath(dataDir, run), limits: runFolderLimits });
+    return openRunFolder({ root: runFolderPath(dataDir, attempt), limits: runFolderLimits });
   });
 }
 
 /**
- * Opens the run's folder and makes it exactly what it was after the run's last stored step, on whatever machine that was,
+ * Opens the attempt's folder and makes it exactly what it was after the run's last stored step, on whatever machine that was,
  * with the task's inputs under `input/` and what delegated tasks wrote. What an attempt did after its last stored step
  * is undone: that step runs again.
  */
 export async function setUpRunFolder(
   deps: { dataDir: string; files: FileStore },
-  run: RunName & { task: RunTask },
+  attempt: AttemptName & { task: RunTask },
 ): Promise<KeptFolder> {
-  const { workspaceId, task } = run;
+  const { workspaceId, task } = attempt;
   const folder = await openRunFolder({
-    root: runFolderPath(deps.dataDir, run),
+    root: runFolderPath(deps.dataDir, attempt),
     limits: runFolderLimits,
   });
   const inputs = task.inputs.map((file) => ({ ...file, path: `input/${file.path}` }));
@@ -73,20 +83,32 @@ export async function setUpRunFolder(
   return folder;
 }
 
-export async function removeRunFolder(dataDir: string, run: RunName): Promise<void> {
-  await rm(runFolderPath(dataDir, run), { recursive: true, force: true });
+/** Removes the folders of all attempts of a run that is over. */
+export async function removeRunFolders(dataDir: string, run: RunName): Promise<void> {
+  await rm(parentPath(dataDir, run), { recursive: true, force: true });
+}
+
+/** Removes the folder of an attempt that is over; its run may go on, here or elsewhere. */
+export async function removeAttemptFolder(dataDir: string, attempt: AttemptName): Promise<void> {
+  await rm(runFolderPath(dataDir, attempt), { recursive: true, force: true });
+  try {
+    await rmdir(parentPath(dataDir, attempt));
+  } catch (error) {
+    // Another attempt is there, or nothing.
+    if (!hasCode(error, "ENOENT", "ENOTEMPTY", "EEXIST")) throw error;
+  }
 }
 
 async function namesIn(path: string): Promise<string[]> {
   try {
     return await readdir(path);
   } catch (error) {
-    if (hasCode(error, "ENOENT")) return [];
+    if (hasCode(error, "ENOENT", "ENOTDIR")) return [];
     throw error;
   }
 }
 
-/** The runs that have a folder here. */
+/** The runs that have folders here. */
 export async function listRunFolders(dataDir: string): Promise<RunName[]> {
   const root = join(dataDir, "runs");
   const workspaces = (await namesIn(root)).filter((name) => /^ws_[0-9a-z]{1,40}$/.test(name));
@@ -96,4 +118,12 @@ export async function listRunFolders(dataDir: string): Promise<RunName[]> {
     ),
   );
   return runs.flat();
+}
+
+/** The attempts of a run that have a folder here. */
+export async function listAttemptFolders(dataDir: string, run: RunName): Promise<AttemptName[]> {
+  const names = await namesIn(parentPath(dataDir, run));
+  return names
+    .filter((name) => /^[1-9][0-9]{0,9}$/.test(name))
+    .map((name) => ({ ...run, epoch: Number(name) }));
 }

@@ -1,4 +1,6 @@
+import { stat } from "node:fs/promises";
 import { createServer, connect, type AddressInfo, type Socket } from "node:net";
+import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import pg from "pg";
 import { expect, it, onTestFinished } from "vitest";
@@ -6,6 +8,7 @@ import { createDb } from "../../platform/db.ts";
 import { createLogger } from "../../platform/log.ts";
 import { systemClock } from "../../platform/clock.ts";
 import type { RunContext, Runtime } from "../../runtimes/runtime.ts";
+import type { ToolStep } from "../../runtimes/step.ts";
 import { createTestDatabase } from "../../test/database.ts";
 import { testPasswordOf } from "../../test/postgres.ts";
 import { createContent } from "../../test/tenant.ts";
@@ -57,6 +60,74 @@ async function writtenSince(runId: string): Promise<unknown> {
   );
   return rows[0];
 }
+
+function toolStep(stepNo: number): ToolStep {
+  return {
+    kind: "tool",
+    stepNo,
+    state: "done",
+    body: { tool_use_id: `t${stepNo}`, name: "x", input: {}, content: "", is_error: false },
+  };
+}
+
+it("a tool of a lost attempt that writes late, on the same disk, is not seen by the attempt that goes on, nor recorded", async () => {
+  const stage = await openStage(database);
+  const tenant = await openWorkspace(database);
+  const { taskId, runId } = await giveTask(database, { stage, tenant, prompt, inputs });
+  const { promise: isLate, resolve: wakeUp } = Promise.withResolvers<void>();
+  const { promise: hasWritten, resolve: wrote } = Promise.withResolvers<void>();
+  const stale: Runtime = {
+    async run({ folder, record, signal }) {
+      await folder.writeText("report.md", "begun");
+      await record.saveStep({ step: toolStep(1), events: [] });
+      // As a process that was stopped, or a tool that does not heed its signal.
+      await isLate;
+      await folder.writeText("report.md", "stale");
+      await folder.writeText("late.md", "late");
+      wrote();
+      signal.throwIfAborted();
+      return { status: "succeeded", result: "stale" };
+    },
+  };
+  const next: Runtime = {
+    async run({ folder, record }) {
+      wakeUp();
+      await hasWritten;
+      await record.saveStep({ step: toolStep(2), events: [] });
+      const { entries } = await folder.list();
+      const paths = entries.filter(({ type }) => type === "file").map(({ path }) => path);
+      return {
+        status: "succeeded",
+        result: `${paths.join(" ")}: ${await folder.readText("report.md")}`,
+      };
+    },
+  };
+  const first = startWorker(stage, {
+    runtimeFor: () => stale,
+    // It has no room for the next attempt.
+    config: { leaseMs: 120_000, heartbeatMs: 60_000, concurrency: 1 },
+  });
+  const stepsOf = async () =>
+    (await admin.query("SELECT 1 FROM steps WHERE run_id = $1", [runId])).rowCount;
+  await eventually(async () => expect(await stepsOf()).toBe(1));
+  await admin.query("UPDATE runs SET lease_until = clock_now() WHERE id = $1", [runId]);
+  startJobs(stage);
+  startWorker(stage, { runtimeFor: () => next });
+  expect(await taskReaches(database, taskId, "succeeded", "failed")).toMatchObject({
+    state: "succeeded",
+    result: "input/sales.csv report.md: begun",
+  });
+  const recorded = await admin.query<{ path: string; size: number }>(
+    "SELECT path, size_bytes::int AS size FROM run_files WHERE run_id = $1 ORDER BY path",
+    [runId],
+  );
+  expect(recorded.rows).toEqual([{ path: "report.md", size: "begun".length }]);
+  await eventually(() => expect(first.running()).toBe(0));
+  await eventually(() =>
+    expect(stat(join(stage.dataDir, "runs", tenant.workspaceId, runId))).rejects.toThrow("ENOENT"),
+  );
+  expect(await brokenLaws(database)).toEqual([]);
+});
 
 it("an attempt whose run was given to another one can write nothing: no step, no event, no artifact, no end", async () => {
   const stage = await openStage(database);

@@ -9,9 +9,11 @@ import { createLocalFileStore, fileStoreOver } from "../../platform/file-store/o
 import { startS3 } from "../../platform/file-store/s3-fixture.ts";
 import { createS3Objects } from "../../platform/file-store/s3-objects.ts";
 import { createLogger } from "../../platform/log.ts";
+import type { Runtime } from "../../runtimes/runtime.ts";
 import { createTestDatabase } from "../../test/database.ts";
 import {
   brokenLaws,
+  eventually,
   giveTask,
   openStage,
   openWorkspace,
@@ -89,12 +91,12 @@ function createLookingWriter(dataDir: string) {
   const tool: SealedTool = {
     ...writeFile,
     async call(input, ctx) {
-      const { rows } = await admin.query<{ workspace_id: string; id: string }>(
-        "SELECT workspace_id, id FROM runs WHERE id = $1",
+      const { rows } = await admin.query<{ workspace_id: string; id: string; epoch: number }>(
+        "SELECT workspace_id, id, epoch FROM runs WHERE id = $1",
         [ctx.idempotencyKey.split("/")[0]],
       );
-      const { workspace_id: workspaceId, id: runId } = rows[0]!;
-      const root = runFolderPath(dataDir, { workspaceId, runId });
+      const { workspace_id: workspaceId, id: runId, epoch } = rows[0]!;
+      const root = runFolderPath(dataDir, { workspaceId, runId, epoch });
       seen.push({
         entries: (await ctx.folder.list()).entries,
         notes: await ctx.folder.readText("work/notes.txt"),
@@ -118,7 +120,7 @@ it.each([
     const opened = await openStage(database);
     const stage = { ...opened, files: store.files };
     const tenant = await openWorkspace(database);
-    const { taskId } = await giveTask(database, {
+    const { taskId, runId } = await giveTask(database, {
       stage,
       tenant,
       prompt: "Profile these CSV files and write report.md",
@@ -147,9 +149,47 @@ it.each([
         programMode: 0o755,
       },
     ]);
+    // Nor is anything left of the dead one.
+    await eventually(() =>
+      expect(stat(join(dataDir, "runs", tenant.workspaceId, runId))).rejects.toThrow("ENOENT"),
+    );
     expect(await brokenLaws(database)).toEqual([]);
   },
 );
+
+it("a run that was parked leaves nothing on the disk, and finds its files when it goes on there", async () => {
+  const stage = await openStage(database);
+  const tenant = await openWorkspace(database);
+  const { taskId, runId } = await giveTask(database, {
+    stage,
+    tenant,
+    prompt: "x",
+    inputs: { "sales.csv": salesCsv },
+  });
+  const runtime: Runtime = {
+    async run({ run, folder, record }) {
+      if (run.attempt > 1) {
+        const texts = ["input/sales.csv", "work/notes.md"].map((path) => folder.readText(path));
+        return { status: "succeeded", result: (await Promise.all(texts)).join("") };
+      }
+      await folder.writeText("work/notes.md", "noted");
+      const body = { tool_use_id: "t", name: "x", input: {}, content: "", is_error: false };
+      await record.saveStep({ step: { kind: "tool", stepNo: 1, state: "done", body }, events: [] });
+      const reason = { kind: "question", question_id: "q", question: "?" } as const;
+      return { status: "parked", state: "waiting", reason };
+    },
+  };
+  startWorker(stage, { runtimeFor: () => runtime });
+  await taskReaches(database, taskId, "waiting");
+  await eventually(() =>
+    expect(stat(join(stage.dataDir, "runs", tenant.workspaceId, runId))).rejects.toThrow("ENOENT"),
+  );
+  await admin.query("SELECT wake_run(workspace_id, task_id) FROM runs WHERE id = $1", [runId]);
+  expect(await taskReaches(database, taskId, "succeeded", "failed")).toMatchObject({
+    state: "succeeded",
+    result: `${salesCsv}noted`,
+  });
+});
 
 it("a write beyond the workspace's quota is an error that the agent reads, and leaves folder and task as they were", async () => {
   const stage = await openStage(database);

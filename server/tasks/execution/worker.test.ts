@@ -1,5 +1,5 @@
-import { rm, stat } from "node:fs/promises";
-import { join } from "node:path";
+import { mkdir, rm, stat } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { text } from "node:stream/consumers";
 import { expect, it } from "vitest";
 import type { Db } from "../../platform/db.ts";
@@ -101,9 +101,7 @@ it("a run's folder is gone once the run is over, and what it wrote is in the fil
   startWorker(stage);
   await taskReaches(database, taskId, "succeeded");
   await eventually(async () => {
-    await expect(stat(runFolderPath(stage.dataDir, { workspaceId, runId }))).rejects.toThrow(
-      "ENOENT",
-    );
+    await expect(stat(join(stage.dataDir, "runs", workspaceId, runId))).rejects.toThrow("ENOENT");
   });
   const { rows } = await admin.query<{ sha256: string; size: number }>(
     "SELECT sha256, size_bytes::int AS size FROM artifacts WHERE task_id = $1 AND path = 'report.md'",
@@ -115,23 +113,57 @@ it("a run's folder is gone once the run is over, and what it wrote is in the fil
   expect(written).toContain("sales.csv");
 });
 
-it("the folder of a run that ended on another machine is swept up without a restart", async () => {
+const question = { kind: "question", question_id: "q", question: "?" } as const;
+const parks: Runtime = {
+  run: () => Promise.resolve({ status: "parked", state: "waiting", reason: question }),
+};
+
+it("what a worker that died left of a run that ended on another machine is swept up without a restart", async () => {
   const stage = await openStage(database);
   const tenant = await openWorkspace(database);
   const { taskId, runId } = await giveTask(database, { stage, tenant, prompt: "x" });
-  const reason = { kind: "question", question_id: "q", question: "?" } as const;
-  const parks: Runtime = {
-    run: () => Promise.resolve({ status: "parked", state: "waiting", reason }),
-  };
-  startWorker(stage, { runtimeFor: () => parks, config: { sweepMs: 50 } });
+  startWorker(stage, { runtimeFor: () => parks });
   await taskReaches(database, taskId, "waiting");
-  const folder = runFolderPath(stage.dataDir, { workspaceId: tenant.workspaceId, runId });
-  await stat(folder);
   await admin.query(
     "SELECT end_task(workspace_id, id, 'succeeded', NULL, '', '{}') FROM tasks WHERE id = $1",
     [taskId],
   );
-  await eventually(() => expect(stat(folder)).rejects.toThrow("ENOENT"));
+  const left = runFolderPath(stage.dataDir, { workspaceId: tenant.workspaceId, runId, epoch: 1 });
+  await mkdir(join(left, "work"), { recursive: true });
+  startWorker(stage, { runtimeFor: () => parks, config: { sweepMs: 50 } });
+  await eventually(() => expect(stat(dirname(left))).rejects.toThrow("ENOENT"));
+});
+
+it("of a run that goes on, the folders of earlier attempts are swept up, and that of the living one stays", async () => {
+  const stage = await openStage(database);
+  const tenant = await openWorkspace(database);
+  const { taskId, runId } = await giveTask(database, { stage, tenant, prompt: "x" });
+  const pathOf = (epoch: number) =>
+    runFolderPath(stage.dataDir, { workspaceId: tenant.workspaceId, runId, epoch });
+  const { promise: swept, resolve: goOn } = Promise.withResolvers<void>();
+  const runtime: Runtime = {
+    async run(ctx) {
+      if (ctx.run.attempt === 1) return parks.run(ctx);
+      await ctx.folder.writeText("mine.md", "mine");
+      await swept;
+      return { status: "succeeded", result: await ctx.folder.readText("mine.md") };
+    },
+  };
+  startWorker(stage, { runtimeFor: () => runtime, config: { sweepMs: 50 } });
+  await taskReaches(database, taskId, "waiting");
+  // The run has no attempt now, so no folder is anybody's.
+  await mkdir(join(pathOf(1), "left"), { recursive: true });
+  await eventually(() => expect(stat(dirname(pathOf(1)))).rejects.toThrow("ENOENT"));
+
+  await admin.query("SELECT wake_run(workspace_id, task_id) FROM runs WHERE id = $1", [runId]);
+  await eventually(() => stat(join(pathOf(2), "mine.md")));
+  await mkdir(join(pathOf(1), "left"), { recursive: true });
+  await eventually(() => expect(stat(pathOf(1))).rejects.toThrow("ENOENT"));
+  goOn();
+  expect(await taskReaches(database, taskId, "succeeded", "failed")).toMatchObject({
+    state: "succeeded",
+    result: "mine",
+  });
 });
 
 it("an input that is missing from the file store fails its own task, and nobody else's", async () => {

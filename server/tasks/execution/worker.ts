@@ -1,7 +1,12 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { newId } from "../../platform/ids.ts";
-import { claimRuns, isRunOver } from "./run-claims.ts";
-import { listRunFolders, removeRunFolder } from "./run-folder-setup.ts";
+import { claimRuns, findFirstLiveEpoch } from "./run-claims.ts";
+import {
+  listAttemptFolders,
+  listRunFolders,
+  removeAttemptFolder,
+  removeRunFolders,
+} from "./run-folder-setup.ts";
 import { createWaitingRoom } from "./waiting-room.ts";
 import { createClaims } from "./worker-claims.ts";
 import { createWorkerFailures, type WorkerFailures } from "./worker-failures.ts";
@@ -34,11 +39,29 @@ export type Worker = {
 const LAST_WRITES_MS = 5_000;
 const SWEEP_MS = 3_600_000;
 
-/** Removes what runs that are over left on this disk: their worker died, or they ended on another machine. */
-async function sweepRunFolders({ db, dataDir, log }: WorkerDeps): Promise<void> {
+type RunName = Parameters<typeof removeRunFolders>[1];
+
+async function sweepRun({ db, dataDir }: WorkerDeps, run: RunName): Promise<void> {
+  // Listed first: an attempt that is claimed after this look has none of these.
+  const attempts = await listAttemptFolders(dataDir, run);
+  const firstLive = await findFirstLiveEpoch(db, run);
+  if (firstLive === undefined) return removeRunFolders(dataDir, run);
+  for (const attempt of attempts)
+    if (attempt.epoch < firstLive) await removeAttemptFolder(dataDir, attempt);
+}
+
+/** Removes what attempts that are over left on this disk: their worker died, or woke up too late. */
+async function sweepRunFolders(deps: WorkerDeps): Promise<void> {
+  const { dataDir, log } = deps;
   try {
-    for (const run of await listRunFolders(dataDir))
-      if (await isRunOver(db, run)) await removeRunFolder(dataDir, run);
+    for (const run of await listRunFolders(dataDir)) {
+      try {
+        await sweepRun(deps, run);
+      } catch (error) {
+        // A stale attempt may still write there; the others' folders need not wait for it.
+        log.warn({ err: error, run_id: run.runId }, "old folders of a run were not removed");
+      }
+    }
   } catch (error) {
     log.warn({ err: error }, "old run folders were not removed");
   }

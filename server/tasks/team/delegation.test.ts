@@ -4,7 +4,7 @@ import { describe, expect, test } from "vitest";
 import { createLedger } from "../../ledger/ledger.ts";
 import { newId } from "../../platform/ids.ts";
 import { createTestDatabase } from "../../test/database.ts";
-import { setUpRunFolder } from "../execution/run-folder-setup.ts";
+import { runFolderPath, setUpRunFolder } from "../execution/run-folder-setup.ts";
 import { loadRunTask } from "../execution/run-task.ts";
 import { openTeam, type Seat } from "./team-fixture.ts";
 
@@ -163,7 +163,7 @@ describe("delegation", () => {
     const elsewhere = join(dataDir, "elsewhere");
     const task = await loadRunTask(db, marcus.claim);
     await setUpRunFolder({ dataDir: elsewhere, files }, { ...marcus.claim, task });
-    const root = join(elsewhere, "runs", office.workspaceId, marcus.runId);
+    const root = runFolderPath(elsewhere, marcus.claim);
     expect(await readFile(join(root, "from-gray/findings.md"), "utf8")).toBe("4 rows");
     expect(await readFile(join(root, "from-gray-2/findings.md"), "utf8")).toBe("5 rows");
   });
