@@ -155,7 +155,7 @@ async function graphileWorker(database: BenchDatabase, storePid: number): Promis
 }
 
 /**
- * How many tasks that do nothing are worked off per second, beside two queues: here with admission, claim, agent time,
+ * How many tasks that do nothing are worked off per second, beside two queues: here with claim, agent time,
  * end and events, each durable.
  */
 export async function benchDrain(): Promise<void> {

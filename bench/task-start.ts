@@ -81,7 +81,7 @@ async function measureBullmq(): Promise<number[]> {
 
 /**
  * How long a task waits before its agent's first model call leaves, beside the bare hop of a queue. Guildhall's figure
- * holds creation with audit, events and idempotency, admission, claim, the hold on six budget levels, and the
+ * holds creation with audit, events and idempotency, the claim, the hold on six budget levels, and the
  * gateway; the peer's only an add and a handler.
  */
 export async function benchTaskStart(): Promise<void> {

@@ -135,7 +135,7 @@ async function barePostgres(database: BenchDatabase): Promise<Contestant> {
 
 /**
  * How long a task waits from being created until a worker of another process begins with it, and the bare hop of a
- * queue beside it, and of two durable commits. Creating is a transaction with audit, events and outbox; starting holds admission, claim and reading
+ * queue beside it, and of two durable commits. Creating is a transaction with audit, events and outbox; starting holds the claim and reading
  * the task.
  */
 export async function benchTaskWake(): Promise<void> {
