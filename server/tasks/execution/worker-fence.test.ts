@@ -70,6 +70,20 @@ function toolStep(stepNo: number): ToolStep {
   };
 }
 
+/** An attempt that does nothing, of a worker that does not hear in time when its run is taken away. */
+async function openDeafAttempt() {
+  const stage = await openStage(database);
+  const tenant = await openWorkspace(database);
+  const { runId } = await giveTask(database, { stage, tenant, prompt, inputs });
+  const { runtime, contexts } = idleRuntime();
+  startWorker(stage, {
+    runtimeFor: () => runtime,
+    config: { heartbeatMs: 60_000, leaseMs: 120_000 },
+  });
+  await eventually(() => expect(contexts).toHaveLength(1));
+  return { stage, tenant, runId, stale: contexts[0]! };
+}
+
 it("a tool of a lost attempt that writes late, on the same disk, is not seen by the attempt that goes on, nor recorded", async () => {
   const stage = await openStage(database);
   const tenant = await openWorkspace(database);
@@ -130,16 +144,7 @@ it("a tool of a lost attempt that writes late, on the same disk, is not seen by 
 });
 
 it("an attempt whose run was given to another one can write nothing: no step, no event, no artifact, no end", async () => {
-  const stage = await openStage(database);
-  const tenant = await openWorkspace(database);
-  const { runId } = await giveTask(database, { stage, tenant, prompt, inputs });
-  const { runtime, contexts } = idleRuntime();
-  startWorker(stage, {
-    runtimeFor: () => runtime,
-    config: { heartbeatMs: 60_000, leaseMs: 120_000 },
-  });
-  await eventually(() => expect(contexts).toHaveLength(1));
-  const stale = contexts[0]!;
+  const { stage, tenant, runId, stale } = await openDeafAttempt();
   await stale.folder.writeText("late.md", "late");
 
   // The database takes the run away; this worker has not heard of it.
@@ -188,19 +193,9 @@ it("an attempt whose run was given to another one can write nothing: no step, no
 });
 
 it("an attempt that repeats a step, for its answer was lost, does not take a later attempt's artifact back", async () => {
-  const stage = await openStage(database);
-  const tenant = await openWorkspace(database);
-  const { runId } = await giveTask(database, { stage, tenant, prompt, inputs });
-  const { runtime, contexts } = idleRuntime();
-  startWorker(stage, {
-    runtimeFor: () => runtime,
-    config: { heartbeatMs: 60_000, leaseMs: 120_000 },
-  });
-  await eventually(() => expect(contexts).toHaveLength(1));
-  const stale = contexts[0]!;
+  const { tenant, runId, stale } = await openDeafAttempt();
   const wrote = await stale.folder.writeText("report.md", "old");
-  const body = { tool_use_id: "a", name: "x", input: {}, content: "", is_error: false };
-  const step = { kind: "tool", stepNo: 1, state: "done", body } as const;
+  const step = toolStep(1);
   await stale.record.saveStep({ step, events: [], wrote });
   const later = await createContent(admin, tenant, 3);
   await admin.query("UPDATE runs SET epoch = epoch + 1 WHERE id = $1", [runId]);
