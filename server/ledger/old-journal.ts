@@ -7,7 +7,7 @@ const BATCHES_PER_ROUND = 1_000;
 
 function forgetBatch(db: Db): Promise<number> {
   return db.withPlatform(async (tx) => {
-    // No answer is younger than its run's end is old, and by its own age it is found without reading all of them.
+    // An answer is older than the end of its run, and by its own age it is found without reading all of them.
     const rows = await tx.query({
       text: `DELETE FROM journal j USING (
           SELECT o.workspace_id, o.run_id, o.request_hash, o.use_no FROM journal o

@@ -96,7 +96,7 @@ CREATE FUNCTION wake_run(workspace text, task text, handed_slot int DEFAULT NULL
   LANGUAGE plpgsql SET search_path = public, pg_temp
 AS $$
 DECLARE
-  slot int := CASE WHEN handed_slot <= slots_of(workspace) THEN handed_slot END;
+  slot int := CASE WHEN handed_slot IS NULL THEN NULL WHEN handed_slot <= slots_of(workspace) THEN handed_slot END;
 BEGIN
   UPDATE runs r SET state = CASE WHEN slot IS NULL THEN 'queued' ELSE 'admitted' END, slot_no = slot, wake_at = NULL, queued_at = clock_now()
     WHERE r.workspace_id = workspace AND r.task_id = task AND r.state = 'parked';
@@ -368,13 +368,13 @@ BEGIN
     END IF;
     looked_at := looked_at || queues;
     -- The queues are locked, so what is read of their runs from here on is not claimed by others, nor their free slots
-    -- given out. Each run has the pass at
-    -- which its queue comes to it; the lowest are what claiming one after the other would take, of a queue no more than
-    -- double its share. Chosen before they are locked, and not joined to what is locked: a plan that has this on the inner side of a loop runs it again for each
-    -- row, and passes over what it has just taken.
+    -- given out. Each run has the pass at which its queue comes to it; the lowest are what claiming one after the other
+    -- would take, of a queue no more than double its share. Chosen before they are locked, and not joined to what is
+    -- locked: a plan that has this on the inner side of a loop runs it again for each row, and passes over what it has
+    -- just taken.
     WITH queue AS MATERIALIZED (
       SELECT q.workspace_id, q.pass, u.running, cardinality(u.used) AS used, w.weight, l.slots, m.share, m.room,
-          CASE WHEN m.room > 0 THEN ARRAY(SELECT g FROM generate_series(1, least(l.slots, cardinality(u.used) + m.room)) g WHERE g <> ALL (u.used) LIMIT m.room) END AS free
+          CASE WHEN m.room > 0 THEN ARRAY(SELECT g FROM generate_series(1, least(l.slots, cardinality(u.used) + m.room)) g WHERE g <> ALL (u.used) LIMIT m.room) END AS free_slots
         FROM run_queues q
           CROSS JOIN LATERAL (SELECT count(*) FILTER (WHERE r.state = 'claimed') AS running, coalesce(array_agg(r.slot_no), '{}') AS used FROM runs r WHERE r.workspace_id = q.workspace_id AND r.slot_no IS NOT NULL OFFSET 0) u
           CROSS JOIN LATERAL (SELECT coalesce((SELECT (weights->>x.plan)::int FROM workspaces x WHERE x.workspace_id = q.workspace_id), 1) AS weight OFFSET 0) w
@@ -382,7 +382,7 @@ BEGIN
           CROSS JOIN LATERAL (SELECT s.share, least(s.share, greatest(0, l.slots - cardinality(u.used))) AS room FROM (SELECT least(wanted, 1 + 2 * w.weight * wanted / cardinality(queues)) AS share) s OFFSET 0) m
         WHERE q.workspace_id = ANY (queues)),
     chosen AS MATERIALIZED (
-      SELECT q.workspace_id, c.id, c.state, coalesce(c.slot_no, q.free[c.new_slots]) AS slot_no FROM queue q CROSS JOIN LATERAL (
+      SELECT q.workspace_id, c.id, c.state, coalesce(c.slot_no, q.free_slots[c.new_slots]) AS slot_no FROM queue q CROSS JOIN LATERAL (
           SELECT x.id, x.state, x.slot_no, row_number() OVER w - 1 AS before, count(*) FILTER (WHERE x.slot_no IS NULL) OVER w AS new_slots FROM (
             (SELECT r.id, r.turn_at, r.state, r.slot_no FROM runs r WHERE r.workspace_id = q.workspace_id AND r.state = 'admitted' ORDER BY r.turn_at, r.id LIMIT q.share)
             UNION ALL (SELECT r.id, r.turn_at, r.state, r.slot_no FROM runs r WHERE r.workspace_id = q.workspace_id AND r.state = 'queued' ORDER BY r.turn_at, r.id LIMIT q.room)
@@ -702,6 +702,7 @@ DECLARE
   promised jsonb := '{}';
   woken int := 0;
 BEGIN
+  -- Here already: who passes must leave the notes to whoever is at it.
   PERFORM 1 FROM wake_turns w WHERE w.job = 'limited' FOR NO KEY UPDATE SKIP LOCKED;
   IF NOT FOUND THEN RETURN 0; END IF;
   WITH noted AS (
@@ -756,7 +757,8 @@ REVOKE EXECUTE ON PROCEDURE make_tenant_table, own_definer_functions FROM PUBLIC
 GRANT EXECUTE ON FUNCTION clock_now(), current_workspace() TO guildhall_app, guildhall_ledger, guildhall_platform, guildhall_definer;
 GRANT EXECUTE ON FUNCTION next_workspaces(text, int), next_paused(text, text[]) TO guildhall_definer;
 GRANT EXECUTE ON FUNCTION make_ready(text[]), append_events(text[], text[], text[], jsonb[], boolean), book_first_slices(claimed_run[], bigint) TO guildhall_definer;
-GRANT EXECUTE ON FUNCTION slots_of(text), append_event(text, text, text, jsonb), wake_run(text, text, int), end_task(text, text, text, text, text, jsonb) TO guildhall_app, guildhall_definer;
+GRANT EXECUTE ON FUNCTION slots_of(text) TO guildhall_app, guildhall_platform, guildhall_definer;
+GRANT EXECUTE ON FUNCTION append_event(text, text, text, jsonb), wake_run(text, text, int), end_task(text, text, text, text, text, jsonb) TO guildhall_app, guildhall_definer;
 GRANT EXECUTE ON FUNCTION append_audit(text, text, text, text, text, text), append_run_events(text, int, jsonb), record_step(text, int, int, text, text, jsonb, jsonb), lock_lease(text, int), finish_run(text, int, text, text, text, jsonb), park_run(text, int, text, jsonb, timestamptz, text), set_limit(text, text, text, bigint, text),
   budget_room(text, text, budget_key) TO guildhall_app;
 GRANT EXECUTE ON FUNCTION budget_room(text, text, budget_key) TO guildhall_definer;

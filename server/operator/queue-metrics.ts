@@ -36,8 +36,7 @@ const readySql = `SELECT a.n AS admitted, w.n AS queued, least(a.since, CASE WHE
   FROM (SELECT count(*) FILTER (WHERE r.state = 'admitted') AS n, min(r.queued_at) FILTER (WHERE r.state = 'admitted') AS since, count(*) AS slots_used
       FROM runs r WHERE r.workspace_id = q.workspace_id AND r.slot_no IS NOT NULL) a
     CROSS JOIN LATERAL (SELECT (SELECT count(*) FROM (SELECT FROM runs r WHERE r.workspace_id = q.workspace_id AND r.state = 'queued'
-          LIMIT greatest(0, least(coalesce((SELECT l.amount FROM limits l WHERE l.workspace_id = q.workspace_id AND l.meter = 'concurrent_tasks' AND l.level = 'workspace'
-            ORDER BY l.version DESC LIMIT 1), 256), 256) - a.slots_used)) f) AS n,
+          LIMIT greatest(0, slots_of(q.workspace_id) - a.slots_used)) f) AS n,
         (SELECT r.queued_at FROM runs r WHERE r.workspace_id = q.workspace_id AND r.state = 'queued' ORDER BY r.turn_at, r.id LIMIT 1) AS since) w`;
 
 /** Each part walks one partial index of open runs, so that it costs nothing for those that have ended. */
